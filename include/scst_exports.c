@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The Rust symbols that scst.ko offers to the other modules of this project. */
+#include <linux/export.h>
+
+#define EXPORT_SYMBOL_RUST_GPL(sym) extern int sym; EXPORT_SYMBOL_GPL(sym)
+
+#include "scst_exports_generated.h"
