@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 //! placeholder
-#![no_std]
 /// x
 pub fn resched() -> u32 { extern "C" { fn scst_c_cond_resched(); }
  // SAFETY: ok
