@@ -67,6 +67,16 @@ pub trait LogicalUnit: Send + Sync + 'static {
     /// Whether writes are refused (DATA PROTECT, WRITE PROTECTED). Any context.
     fn read_only(&self) -> bool;
 
+    /// Whether any command is executed in a thread; a device that says `false`
+    /// gets no threads. Constant.
+    fn sleeps(&self) -> bool;
+
+    /// D_SENSE of the control mode page (SPC-6 7.5.10): sense data in
+    /// descriptor format. Any context.
+    fn descriptor_sense(&self) -> bool {
+        false
+    }
+
     /// Number of pool threads a new device has (`threads_num`).
     fn default_threads(&self) -> u32 {
         1
