@@ -50,6 +50,8 @@ pub mod status {
 
 /// Memory for one command, to be embedded in the transport's request.
 pub type Slot = loan::Slot<Task, Command>;
+/// An idle [`Slot`], which a driver vouches for in its binding file.
+pub type Vacant = loan::Vacant<Task, Command>;
 pub(crate) type CommandLoan = Loan<Task, Command>;
 
 /// Longest CDB that the core takes: READ(32) and its like.
@@ -168,6 +170,16 @@ pub enum Data {
     Lent(SgList<'static>),
     /// In a buffer of the core's pool.
     Pooled(PooledSg),
+}
+
+/// The memory of `data`.
+#[inline]
+pub(crate) fn buffer(data: &Data) -> Option<SgList<'_>> {
+    match data {
+        Data::None => None,
+        Data::Lent(sg) => Some(sg.reborrow()),
+        Data::Pooled(sg) => Some(sg.list()),
+    }
 }
 
 /// What a transport says of a command that has arrived.
@@ -326,11 +338,7 @@ impl<P: Stage<Task, Command>> Cmd<P> {
     /// The data buffer; `None` if the command moves no data.
     #[inline]
     pub fn data(&self) -> Option<SgList<'_>> {
-        match &self.0.data {
-            Data::None => None,
-            Data::Lent(sg) => Some(sg.reborrow()),
-            Data::Pooled(sg) => Some(sg.list()),
-        }
+        buffer(&self.0.data)
     }
 
     /// Whether task management has aborted the command, as far as is known now.

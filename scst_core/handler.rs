@@ -5,7 +5,7 @@
 use crate::cmd::{Cmd, Executing};
 use kapi::sysfs::Group;
 use kernel::{prelude::*, sync::Arc};
-use scst_proto::cdb::Cdb;
+use scst_proto::{cdb::Cdb, mgmt::Params};
 
 /// A kind of virtual device: one directory below `handlers/`. Methods run in
 /// process context and may sleep.
@@ -19,10 +19,10 @@ pub trait DeviceHandler: Send + Sync + 'static {
     /// Parameters of `add_device`, as its help lists them.
     fn params(&self) -> &'static [&'static str];
 
-    /// Makes the device `name` of `params` (`name=value; name=value`), which
-    /// the core has not looked at. `name` is valid and not taken. Errors are
-    /// the errno of the write, after a log line that says what is wrong.
-    fn attach(&self, name: &str, params: &str, ctx: AttachContext) -> Result<Attached>;
+    /// Makes the device `name` of `params`, which the core has not looked at.
+    /// `name` is valid and not taken. Errors are the errno of the write, after
+    /// a log line that says what is wrong.
+    fn attach(&self, name: &str, params: Params<'_>, ctx: AttachContext) -> Result<Attached>;
 }
 
 /// What the core tells a handler about the device to be.

@@ -9,15 +9,13 @@
 
 use crate::{
     cmd::{
-        status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Slot, MAX_CDB,
+        status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant, MAX_CDB,
     },
     handler::Context,
     nexus::{gate, Nexus},
     report_luns,
     session::Session,
 };
-use core::ptr::NonNull;
-use kapi::loan::Loan;
 use kernel::{prelude::*, sync::rcu};
 use scst_proto::{
     cdb::{self, Cdb},
@@ -77,13 +75,8 @@ impl Command {
 }
 
 /// Takes a command of `session` from its transport.
-///
-/// # Safety
-///
-/// `slot` is initialised, idle, and stays valid until the command is finished
-/// ([`Cmd::finish`]).
 #[inline]
-pub(crate) unsafe fn receive(session: &Session, slot: NonNull<Slot>, incoming: Incoming<'_>) {
+pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     let lun = session.decode_lun(incoming.lun);
     let nexus = {
         let rcu = rcu::read_lock();
@@ -106,8 +99,7 @@ pub(crate) unsafe fn receive(session: &Session, slot: NonNull<Slot>, incoming: I
     };
     let mut command = Command::new(incoming, cdb);
     command.nexus = nexus;
-    // SAFETY: By the function's contract.
-    let mut loan = unsafe { Loan::new(slot, command) };
+    let mut loan = slot.lend(command);
     loan.shared().begin(lun.map_or(u32::MAX, u32::from));
     kapi::trace::cmd_received(loan.tag, loan.shared().lun_number(), &loan.raw, loan.prepared);
     if loan.nexus.is_none() {
@@ -151,15 +143,21 @@ fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
     let answered_here = flags.contains(Flags::NO_LUN) && report_luns::is_ours(&cdb);
     loan.expected = expected;
     loan.direction = cdb.direction();
-    if loan.direction != Direction::None && matches!(loan.data, Data::None) {
-        let length = expected.min(loan.prepared);
-        if length != 0 {
-            let buffer = crate::config::buffer(length).map_err(|_| DATA_BUFFER_EXHAUSTED)?;
-            loan.data = Data::Pooled(buffer);
-        }
-    }
+    provide_buffer(loan)?;
     if answered_here {
         return Err(Refusal::Core);
+    }
+    Ok(())
+}
+
+/// Sees to it that a command that moves data has a buffer for them.
+#[inline]
+pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Sense> {
+    let length = loan.expected.min(loan.prepared);
+    if loan.direction != Direction::None && length != 0 && matches!(loan.data, Data::None) {
+        loan.data = crate::config::buffer(length)
+            .map(Data::Pooled)
+            .map_err(|_| DATA_BUFFER_EXHAUSTED)?;
     }
     Ok(())
 }

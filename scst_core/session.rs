@@ -3,7 +3,7 @@
 //! Sessions: an initiator port that is logged in to a target port (I_T nexus).
 
 use crate::{
-    cmd::{Incoming, Slot},
+    cmd::{Incoming, Vacant},
     device::Device,
     driver::Transport,
     group::Group,
@@ -12,7 +12,6 @@ use crate::{
     target::Target,
     util::{log_err, Name},
 };
-use core::ptr::NonNull;
 use kapi::{
     counted::Counted,
     cpumask::CpuMask,
@@ -28,8 +27,8 @@ use kernel::{
     },
 };
 use scst_proto::{
-    lun::Lun,
-    sense::{Sense, REPORTED_LUNS_DATA_CHANGED},
+    lun::{AddressMethod, Lun},
+    sense::Sense,
 };
 
 /// A session, the I_T nexus of SAM-6 4.6.13.
@@ -42,6 +41,8 @@ pub struct Session {
     map: RcuBox<LunMap>,
     /// Commands marked aborted that have not ended.
     aborting: Atomic<i32>,
+    /// The group's [`AddressMethod`], kept here for REPORT LUNS in any context.
+    addr_method: Atomic<u32>,
     #[pin]
     abort_wait: WaitQueue,
     #[pin]
@@ -94,6 +95,18 @@ impl Removed {
     /// Waits for the commands of what was removed, frees it, and tells the
     /// initiators. Sleeps; no lock of the core may be held.
     pub(crate) fn finish(self) {
+        let changed = self.drain();
+        for session in &changed {
+            session.transport.luns_changed();
+        }
+    }
+
+    /// As [`Removed::finish`], for sessions that are ending: nobody is told.
+    pub(crate) fn finish_quietly(self) {
+        drop(self.drain());
+    }
+
+    fn drain(self) -> KVec<Arc<Session>> {
         // Waits for a grace period: nobody finds the nexuses after that.
         drop(self.maps);
         for nexus in &self.nexuses {
@@ -112,9 +125,7 @@ impl Removed {
             }
             nexus.session().state.lock().past.add(&nexus.stats);
         }
-        for session in &self.changed {
-            session.transport.luns_changed();
-        }
+        self.changed
     }
 }
 
@@ -137,6 +148,7 @@ impl Session {
                 transport,
                 map: RcuBox::null(),
                 aborting: Atomic::new(0),
+                addr_method: Atomic::new(group.addr_method() as u32),
                 abort_wait <- WaitQueue::new(),
                 state <- new_mutex!(State {
                     group,
@@ -171,6 +183,7 @@ impl Session {
     }
 
     pub(crate) fn set_group(&self, group: Arc<Group>) {
+        self.set_addr_method(group.addr_method());
         self.state.lock().group = group;
     }
 
@@ -194,15 +207,9 @@ impl Session {
     }
 
     /// Takes a command from the transport. Any context.
-    ///
-    /// # Safety
-    ///
-    /// `slot` is initialised, idle, and stays valid until the command is
-    /// finished ([`crate::Cmd::finish`]).
     #[inline]
-    pub unsafe fn receive(&self, slot: NonNull<Slot>, incoming: Incoming<'_>) {
-        // SAFETY: By the function's own contract.
-        unsafe { crate::pipeline::receive(self, slot, incoming) }
+    pub fn receive(&self, slot: Vacant, incoming: Incoming<'_>) {
+        crate::pipeline::receive(self, slot, incoming)
     }
 
     /// Calls `f` for each mapped LUN, in ascending order. Under RCU: `f` must
@@ -370,9 +377,13 @@ impl Session {
         self.for_each_nexus(|nexus| nexus.stats.reset(kind, count));
     }
 
-    /// Raises REPORTED LUNS DATA HAS CHANGED on every LUN of the session.
-    pub(crate) fn luns_changed_attention() -> Option<Sense> {
-        Some(REPORTED_LUNS_DATA_CHANGED)
+    /// How LUNs are numbered towards this initiator. Any context.
+    pub(crate) fn group_addr_method(&self) -> AddressMethod {
+        AddressMethod::from_number(self.addr_method.load(Relaxed))
+    }
+
+    pub(crate) fn set_addr_method(&self, method: AddressMethod) {
+        self.addr_method.store(method as u32, Relaxed);
     }
 
     pub(crate) fn aborting(&self) -> &Atomic<i32> {

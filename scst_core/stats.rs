@@ -142,3 +142,33 @@ impl Stats {
         Ok(())
     }
 }
+
+/// Counters that no LUN has any more.
+#[derive(Default)]
+pub(crate) struct Totals([[u64; 4]; KINDS.len()]);
+
+impl Totals {
+    /// Adds what `stats` counted.
+    pub(crate) fn add(&mut self, stats: &Stats) {
+        for ((kind, _), counts) in KINDS.iter().zip(&mut self.0) {
+            let all = [Count::Commands, Count::Bytes, Count::Unaligned, Count::Failed];
+            for (count, sum) in all.iter().zip(counts) {
+                *sum = sum.wrapping_add(stats.sum(*kind, *count));
+            }
+        }
+    }
+
+    fn at(&mut self, kind: Kind, count: Count) -> Option<&mut u64> {
+        self.0.get_mut(kind as usize)?.get_mut(count as usize)
+    }
+
+    pub(crate) fn get(&mut self, kind: Kind, count: Count) -> u64 {
+        self.at(kind, count).map_or(0, |n| *n)
+    }
+
+    pub(crate) fn reset(&mut self, kind: Kind, count: Count) {
+        if let Some(n) = self.at(kind, count) {
+            *n = 0;
+        }
+    }
+}

@@ -168,9 +168,18 @@ impl Session {
 
     /// The LUNs that the session sees, ascending.
     pub fn luns(&self) -> Result<KVec<u16>> {
+        self.luns_with(GFP_KERNEL)
+    }
+
+    /// As [`Session::luns`], in any context.
+    pub(crate) fn luns_atomic(&self) -> Result<KVec<u16>> {
+        self.luns_with(GFP_ATOMIC)
+    }
+
+    fn luns_with(&self, flags: kernel::alloc::Flags) -> Result<KVec<u16>> {
         let mut count = 0;
         self.for_each_nexus(|_| count += 1);
-        let mut luns = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut luns = KVec::with_capacity(count, flags)?;
         self.for_each_nexus(|nexus| {
             let _ = luns.push_within_capacity(nexus.lun());
         });

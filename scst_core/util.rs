@@ -61,7 +61,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<&str> {
 
 /// A decimal, hexadecimal (0x) or octal (0) number, as `kstrtoull()` reads it.
 pub(crate) fn number(bytes: &[u8]) -> Result<u64> {
-    scst_proto::mgmt::number(text(bytes)?).ok_or(EINVAL)
+    parsed(scst_proto::number::parse_u64(text(bytes)?))
 }
 
 /// `0` or `1`.
@@ -80,3 +80,15 @@ macro_rules! log_err {
     };
 }
 pub(crate) use log_err;
+
+/// The result of a parser, its error logged: what is wrong and what would be
+/// right.
+pub(crate) fn parsed<T>(result: Result<T, scst_proto::mgmt::Error<'_>>) -> Result<T> {
+    result.map_err(|error| {
+        log_err!("{}", error);
+        match error.errno() {
+            scst_proto::mgmt::Errno::Invalid => EINVAL,
+            scst_proto::mgmt::Errno::Overflow => EOVERFLOW,
+        }
+    })
+}
