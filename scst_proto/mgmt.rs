@@ -174,6 +174,12 @@ impl fmt::Display for Error<'_> {
     }
 }
 
+/// A pattern for one character. The standard library's search for a `char` has a slice index that may panic as far as
+/// the compiler can see; its search with a predicate has none.
+pub(crate) fn is(wanted: char) -> impl Fn(char) -> bool + Copy {
+    move |c| c == wanted
+}
+
 /// The text of a sysfs write, without the white space at its ends.
 pub fn text(bytes: &[u8]) -> Result<&str, Error<'static>> {
     match core::str::from_utf8(bytes) {
@@ -283,8 +289,10 @@ impl<'a> Params<'a> {
 
     /// Reads one parameter from the non-empty `text`: it, and what follows its semicolon.
     fn take(text: &'a str) -> Result<(Param<'a>, &'a str), Error<'a>> {
-        let part = text.split(';').next().unwrap_or(text);
-        let Some((name, after)) = text.split_once('=').filter(|(name, _)| !name.contains(';'))
+        let part = text.split(is(';')).next().unwrap_or(text);
+        let Some((name, after)) = text
+            .split_once(is('='))
+            .filter(|(name, _)| !name.contains(is(';')))
         else {
             return Err(Error::new(Wrong::NoValue, part.trim_ascii()));
         };
@@ -301,15 +309,15 @@ impl<'a> Params<'a> {
             Some(quote) => {
                 let inner = after.strip_prefix(quote).unwrap_or(after);
                 let (value, rest) = inner
-                    .split_once(quote)
+                    .split_once(is(quote))
                     .ok_or(Error::new(Wrong::OpenQuote, after))?;
-                match rest.split_once(';').unwrap_or((rest, "")) {
+                match rest.split_once(is(';')).unwrap_or((rest, "")) {
                     (between, rest) if between.trim_ascii().is_empty() => (value, rest),
                     (between, _) => return Err(Error::new(Wrong::Surplus, between.trim_ascii())),
                 }
             }
             None => {
-                let (value, rest) = after.split_once(';').unwrap_or((after, ""));
+                let (value, rest) = after.split_once(is(';')).unwrap_or((after, ""));
                 (value.trim_ascii(), rest)
             }
         };

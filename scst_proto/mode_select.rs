@@ -157,10 +157,12 @@ fn apply_page(
     }
     let sent = data.get(..len).ok_or(PARAMETER_LIST_LENGTH_ERROR)?;
     let fields = sent.iter().zip(current.iter().zip(mask));
-    for (offset, (new, (old, changeable))) in fields.enumerate().skip(2) {
+    let mut field = at.saturating_add(2);
+    for (new, (old, changeable)) in fields.skip(2) {
         if (new ^ old) & !changeable != 0 {
-            return Err(bad_field(at.saturating_add(offset)));
+            return Err(bad_field(field));
         }
+        field = field.saturating_add(1);
     }
     match code {
         page::CACHING => values.wce = u8_at(sent, 2).unwrap_or(0) & 0x04 != 0,

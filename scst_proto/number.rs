@@ -4,7 +4,7 @@
 //!
 //! The same texts are accepted as by `kstrtoull(text, 0, ..)`: decimal, `0x` hexadecimal, `0` octal.
 
-use crate::mgmt::{Errno, Error, Wrong};
+use crate::mgmt::{is, Errno, Error, Wrong};
 
 /// Decimal, hexadecimal with `0x`, octal with a leading `0`; an optional `+`.
 pub fn parse_u64(text: &str) -> Result<u64, Error<'_>> {
@@ -90,7 +90,7 @@ pub fn parse_cpu_mask<'a>(
         return Err(Error::new(Wrong::CpuMask, text));
     }
     let mut base = 0usize;
-    for group in text.rsplit(',') {
+    for group in text.rsplit(is(',')) {
         if group.is_empty() {
             return Err(Error::new(Wrong::CpuMask, text));
         }
@@ -99,13 +99,17 @@ pub fn parse_cpu_mask<'a>(
         if grouped && group.len() > GROUP_DIGITS {
             return Err(Error::new(Wrong::CpuMask, group));
         }
-        for (i, c) in group.chars().rev().enumerate() {
-            let digit = c.to_digit(16).ok_or(Error::new(Wrong::CpuMask, text))?;
-            for bit in (0..4usize).filter(|bit| (digit >> bit) & 1 != 0) {
-                let cpu = i.saturating_mul(4).saturating_add(base).saturating_add(bit);
-                let word = mask.get_mut(cpu >> 6).filter(|_| cpu < nr_cpus);
-                let word = word.ok_or(Error::new(Wrong::NoSuchCpu { cpus: nr_cpus }, text))?;
-                *word |= 1u64.wrapping_shl((cpu & 63) as u32);
+        let mut cpu = base;
+        for c in group.chars().rev() {
+            let mut digit = c.to_digit(16).ok_or(Error::new(Wrong::CpuMask, text))?;
+            for _ in 0..4 {
+                if digit & 1 != 0 {
+                    let word = mask.get_mut(cpu >> 6).filter(|_| cpu < nr_cpus);
+                    let word = word.ok_or(Error::new(Wrong::NoSuchCpu { cpus: nr_cpus }, text))?;
+                    *word |= 1u64.wrapping_shl((cpu & 63) as u32);
+                }
+                digit >>= 1;
+                cpu = cpu.saturating_add(1);
             }
         }
         base = base.saturating_add(GROUP_BITS);
@@ -129,7 +133,7 @@ pub struct Hctl {
 impl Hctl {
     /// Four decimal numbers separated by colons; `None` for any other text, such as a virtual device's name.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split(':');
+        let mut parts = text.split(is(':'));
         let mut next = || {
             let part = parts
                 .next()

@@ -6,7 +6,7 @@
 //! names from the same table.
 
 use crate::identity::T10_DEV_ID_MAX;
-use crate::mgmt::{Error, Param, Params, Wrong};
+use crate::mgmt::{is, Error, Param, Params, Wrong};
 use crate::number::{parse_bool, parse_i64, parse_max, parse_u64};
 
 /// The smallest block size in bytes.
@@ -89,7 +89,7 @@ impl DifMode {
     /// Words separated by `|`.
     pub fn parse(text: &str) -> Result<Self, Error<'_>> {
         let mut set = 0;
-        for word in text.split('|') {
+        for word in text.split(is('|')) {
             let word = word.trim_ascii();
             set |= match word {
                 "tgt" => Self::TGT.0,
