@@ -17,7 +17,7 @@ use kapi::{
     cpumask::CpuMask,
     rcu::{RcuBox, Retired},
     sysfs::{Dir, Link},
-    wait::WaitQueue,
+    wait::{new_wait_queue, WaitQueue},
 };
 use kernel::{
     prelude::*,
@@ -149,7 +149,7 @@ impl Session {
                 map: RcuBox::null(),
                 aborting: Atomic::new(0),
                 addr_method: Atomic::new(group.addr_method() as u32),
-                abort_wait <- WaitQueue::new(),
+                abort_wait <- new_wait_queue!(),
                 state <- new_mutex!(State {
                     group,
                     dir: None,
