@@ -29,6 +29,7 @@ pub mod rcu;
 pub mod param;
 pub mod sg;
 pub mod sysfs;
+pub mod system;
 pub mod thread;
 pub mod time;
 pub mod trace;

@@ -16,6 +16,7 @@ use kapi::{
 };
 use kernel::{
     prelude::*,
+    str::CString,
     sync::{new_mutex, Arc, Mutex},
 };
 
