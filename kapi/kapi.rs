@@ -21,6 +21,7 @@ pub mod module;
 pub mod percpu;
 pub mod percpu_ref;
 pub mod rcu;
+pub mod sysfs;
 pub mod time;
 pub mod wait;
 
