@@ -12,6 +12,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
+#include <linux/utsname.h>
 #include <linux/wait.h>
 #include "scst_helpers.h"
 
@@ -38,6 +39,13 @@ void scst_c_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
 bool scst_c_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
 {
 	return spin_trylock_irqsave(lock, *flags);
+}
+
+/* linux/utsname.h */
+
+const char *scst_c_init_utsname_release(void)
+{
+	return init_utsname()->release;
 }
 
 /* linux/rcupdate.h */

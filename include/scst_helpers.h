@@ -21,6 +21,8 @@ unsigned long scst_c_spin_lock_irqsave(spinlock_t *lock);
 void scst_c_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 bool scst_c_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
 
+const char *scst_c_init_utsname_release(void);
+
 void *scst_c_xchg_ptr(void **slot, void *new);
 void scst_c_synchronize_rcu_tasks(void);
 

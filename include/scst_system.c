@@ -2,13 +2,8 @@
 /* What kapi::system asks. */
 #include <linux/cpumask.h>
 #include <linux/mm.h>
-#include <linux/utsname.h>
 #include "scst_system.h"
 
-const char *scst_c_kernel_release(void)
-{
-	return init_utsname()->release;
-}
 
 u32 scst_c_num_online_cpus(void)
 {

@@ -4,7 +4,6 @@
 
 #include <linux/types.h>
 
-const char *scst_c_kernel_release(void);
 u32 scst_c_num_online_cpus(void);
 u64 scst_c_totalram_mb(void);
 

@@ -24,6 +24,8 @@ extern "C" {
         flags: *mut c_ulong,
     ) -> bool;
 
+    pub(crate) fn scst_c_init_utsname_release() -> *const c_char;
+
     pub(crate) fn scst_c_xchg_ptr(slot: *mut *mut c_void, new: *mut c_void) -> *mut c_void;
     pub(crate) fn scst_c_synchronize_rcu_tasks();
 

@@ -21,12 +21,12 @@ pub mod global;
 pub mod loan;
 pub mod lock;
 pub mod module;
+#[macro_use]
+pub mod param;
 pub mod percpu;
 pub mod percpu_ref;
 pub mod pool;
 pub mod rcu;
-#[macro_use]
-pub mod param;
 pub mod sg;
 pub mod sysfs;
 pub mod system;

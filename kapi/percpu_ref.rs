@@ -74,9 +74,9 @@ impl UseCount {
         unsafe { c::scst_c_percpu_ref_tryget_live(self.inner.refs.get()) }
     }
 
-    /// Becomes a user once more, also after [`UseCount::kill`].
+    /// Becomes a user once more, for somebody who already is one: works on a killed count, too.
     ///
-    /// Any context; only by somebody who is a user. To be answered by one [`UseCount::put`].
+    /// Any context. To be answered by a [`UseCount::put`] of its own.
     #[inline]
     pub fn get_again(&self) {
         // SAFETY: Initialised in `new`, and exited only in `drop`.

@@ -178,7 +178,7 @@ fn show_version(_: &Globals, page: &mut Page<'_>) -> Result {
     emit!(page, "SCST build date: {}\n", "n/a");
     emit!(page, "SCST build number: 0\n");
     emit!(page, "SCST git commit sha1: \n");
-    emit!(page, "SCST kver: {}\n", kapi::system::kernel_release());
+    emit!(page, "SCST kver: {}\n", kapi::module::kernel_release());
     emit!(page, "SCST arch type: x86_64\n");
     emit!(page, "SCST config: RUST\n");
     Ok(())

@@ -95,10 +95,13 @@ kapi::param! {
         description: "Check the state of ALUA at run time (default: N)";
 }
 
-struct Scst;
+struct Scst {
+    _barrier: kapi::module::UnloadBarrier,
+}
 
 impl kernel::Module for Scst {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        let barrier = kapi::module::UnloadBarrier::new();
         let threads = match SCST_THREADS.get() {
             0 => kapi::system::online_cpus(),
             n => n,
@@ -111,7 +114,7 @@ impl kernel::Module for Scst {
         config::start(globals)?;
         pr_info!("SCST loaded successfully (max mem for commands {} MB)\n", memory);
         pr_info!("SCST version: {}\n", attrs_root::SCST_VERSION);
-        Ok(Self)
+        Ok(Self { _barrier: barrier })
     }
 }
 
