@@ -24,7 +24,7 @@ _LEFT_OUT = ("sound", "net/bluetooth", "net/wireless", "net/mac80211", "net/can"
              "drivers/comedi", "drivers/video", "drivers/mtd", "drivers/bluetooth", "drivers/staging", "drivers/accel",
              "drivers/mmc", "drivers/leds", "drivers/edac", "drivers/thermal", "drivers/soundwire", "drivers/gpio",
              "drivers/net/wireless", "drivers/net/ethernet", "drivers/net/can", "drivers/net/phy", "drivers/net/usb")
-_BOOT_MODULES = ("virtio_pci", "virtio_blk", "squashfs", "overlay", "9pnet_virtio", "9p")
+_BOOT_MODULES = ("virtio_blk", "squashfs", "overlay", "9pnet_virtio", "9p")
 
 
 @dataclasses.dataclass(frozen=True)
