@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import hashlib
 import inspect
-import os
 import shutil
 import subprocess
 import time
@@ -16,8 +15,6 @@ from pathlib import Path
 
 from . import paths
 from .progress import say
-
-_held = 0
 
 
 def key(*parts: object) -> str:
@@ -43,27 +40,6 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    """The cache's lock; re-entrant, as an entry may need another while it is made."""
-    global _held
-    if _held:
-        _held += 1
-        try:
-            yield
-        finally:
-            _held -= 1
-        return
-    with lock(paths.cache() / "lock"):
-        _held = 1
-        try:
-            for stale in (paths.cache() / "tmp").glob("*"):
-                remove(stale)
-            yield
-        finally:
-            _held = 0
-
-
 def remove(path: Path) -> None:
     """Delete a tree, read-only directories included."""
     if path.is_symlink() or path.is_file():
@@ -80,10 +56,11 @@ def entry(kind: str, digest: str, make: Callable[[Path], None]) -> Path:
     if final.is_dir():
         _touch(final)
         return final
-    with _locked():
+    with lock(paths.cache() / "locks" / final.name):
         if final.is_dir():
             return final
-        partial = paths.cache() / "tmp" / f"{kind}-{digest}.{os.getpid()}"
+        partial = paths.cache() / "tmp" / final.name
+        remove(partial)  # a run that was killed outright may have left one
         partial.mkdir(parents=True)
         try:
             make(partial)
@@ -103,10 +80,10 @@ def _touch(path: Path) -> None:
 def prune(days: int) -> None:
     """Delete entries that no run has used for DAYS days."""
     limit = time.time() - days * 86400
-    with _locked():
-        for stamp in paths.cache().glob(".used-*"):
-            if stamp.stat().st_mtime < limit:
-                target = paths.cache() / stamp.name[len(".used-"):]
-                say(f"[cache] removing {target.name}")
+    for stamp in paths.cache().glob(".used-*"):
+        if stamp.stat().st_mtime < limit:
+            target = paths.cache() / stamp.name[len(".used-"):]
+            say(f"[cache] removing {target.name}")
+            with lock(paths.cache() / "locks" / target.name):
                 remove(target)
-                stamp.unlink(missing_ok=True)
+            stamp.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from .errors import LabError
 from .progress import step
 from .sandbox import Bind
 
-_MAKE = ("CC=x86_64-linux-gnu-gcc-14", "HOSTCC=gcc-14", f"LIBCLANG_PATH={sysroot.LIBCLANG}")
+MAKE = ("CC=x86_64-linux-gnu-gcc-14", "HOSTCC=gcc-14", f"LIBCLANG_PATH={sysroot.LIBCLANG}")
 _NOTHING_TO_BUILD = "there is no Kbuild in this clone yet: nothing to build"
 
 
@@ -37,7 +37,7 @@ class Tree:
 
 
 def _stock_options(kernel: pins.Kernel) -> list[str]:
-    return [*_MAKE, f"LOCALVERSION={pins.FLAVOUR}"]
+    return [*MAKE, f"LOCALVERSION={pins.FLAVOUR}"]
 
 
 def unpack_source(kernel: pins.Kernel, into: Path, log: Path) -> None:
@@ -78,7 +78,7 @@ def _prepare(kernel: pins.Kernel, partial: Path) -> None:
 def stock(series: str) -> Tree:
     """The prepared tree of a pinned kernel."""
     kernel = pins.load().kernel(series)
-    digest = cache.key(kernel, _MAKE, cache.source(_prepare, unpack_source), sysroot.get().root.parent.name)
+    digest = cache.key(kernel, MAKE, cache.source(_prepare, unpack_source), sysroot.get().root.parent.name)
     path = cache.entry(f"ktree-{series}", digest, lambda partial: _prepare(kernel, partial)) / "tree"
     return Tree(series, path, kernel.release, _stock_options(kernel))
 
