@@ -58,7 +58,7 @@ def bench(arguments: argparse.Namespace) -> int:
         say("[bench] our modules are not in this clone's build: peers only")
     if arguments.stack:
         stacks = [stack for stack in stacks if stack.stack in arguments.stack]
-    jobs = figures.loads(arguments.ios, max(arguments.ios // 40, 50))
+    jobs = figures.loads(arguments.ios, max(arguments.ios // 20, 100))
     records = figures.measure(stacks, jobs, built)
     say("\n" + figures.table(records))
     say(f"\nrecords: {figures.save(records, 'bench.json')}")

@@ -18,7 +18,7 @@ from bench import figures
 from lab import guest, kernel, paths, vm
 
 _HERE = Path(__file__).resolve().parent
-_ROUNDS = 100 if os.environ.get("LAB_LENGTH") == "long" else 3
+_ROUNDS = 100 if os.environ.get("LAB_LENGTH") == "long" else 2
 _CONFIG = vm.Config(cpus=1, mem="512M", extra=[_HERE / "powercut_guest", paths.REPO / "bench" / "guest"], timeout=120)
 
 _SETUP = {
