@@ -38,6 +38,7 @@ use kernel::{
 use scst::{
     cmd::{
         status, Answered, Cmd, Data, Direction, Incoming, Outstanding, Slot, Task, TaskAttribute,
+        Vacant,
     },
     SessionRegistration,
 };
@@ -449,7 +450,8 @@ unsafe extern "C" fn scst_local_queue(
     // SAFETY: Not null: it is part of a command. The slot was initialised with
     // its command, is idle as the command is new, and stays until the command
     // is answered, which `respond` does after `finish`.
-    unsafe { session.receive(NonNull::new_unchecked(slot), incoming) };
+    let slot = unsafe { Vacant::new(NonNull::new_unchecked(slot)) };
+    session.receive(slot, incoming);
 }
 
 /// A command was allocated.

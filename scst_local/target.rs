@@ -20,7 +20,10 @@ use scst::{
     driver::{TargetDriver, TargetParams},
     DriverRegistration, TargetRegistration,
 };
-use scst_proto::mgmt::{valid_name, Params, Words};
+use scst_proto::{
+    command::DriverCommand,
+    mgmt::{valid_name, Params},
+};
 
 /// Largest number of segments of a command's data: what the midlayer can say.
 const SG_TABLESIZE: u32 = 65535;
@@ -243,76 +246,59 @@ impl TargetDriver for Handle {
         Ok(groups)
     }
 
-    fn add_target(&self, name: &str, params: &str) -> Result {
-        let mut sessions = KVec::new();
-        for param in Params::new(params) {
-            let param = param.map_err(|e| {
-                pr_err!("***ERROR***: Target {}: {}\n", name, e);
-                EINVAL
-            })?;
-            if param.name != SESSION_NAME {
-                pr_err!(
-                    "***ERROR***: Target {}: unknown parameter {}: available is {}\n",
-                    name,
-                    param.name,
-                    SESSION_NAME
-                );
-                return Err(EINVAL);
-            }
-            sessions.push(check_name(param.value)?, GFP_KERNEL)?;
-        }
-        self.0.add(name, &sessions)
-    }
+    fn manage(&self, command: DriverCommand<'_>) -> Result {
+        use DriverCommand::*;
 
-    fn del_target(&self, name: &str) -> Result {
-        self.0.remove(name)
-    }
-
-    fn mgmt(&self, line: &str) -> Result {
-        let mut words = Words::new(line);
-        let action = words.next().unwrap_or("");
-        let mut parse = || {
-            let target = words.required("target name")?;
-            if action.ends_with("_attribute") {
-                let attribute = words.required("attribute name")?;
-                if attribute != SESSION_NAME {
-                    return Ok((target, Err(attribute)));
-                }
+        let driver = &self.0;
+        match command {
+            AddTarget { name, params } => driver.add(name, &session_names(name, params)?),
+            DelTarget(name) => driver.remove(name),
+            AddSession { target, session } => driver.add_session(target, session),
+            DelSession { target, session } => driver.del_session(target, session),
+            AddTargetAttribute(target, attribute) => {
+                driver.add_session(target, session_name(target, attribute.name, attribute.value)?)
             }
-            let session = words.required("session name")?;
-            words.end()?;
-            Ok((target, Ok(session)))
-        };
-        let add = match action {
-            "add_session" | "add_target_attribute" => true,
-            "del_session" | "del_target_attribute" => false,
-            _ => {
-                pr_err!(
-                    "***ERROR***: Unknown action \"{}\": add_target, del_target, add_session or \
-                     del_session expected\n",
-                    action
-                );
-                return Err(EINVAL);
+            DelTargetAttribute(target, attribute) => {
+                driver.del_session(target, session_name(target, attribute.name, attribute.value)?)
             }
-        };
-        let (target, session) = parse().map_err(|e: scst_proto::mgmt::Error<'_>| {
-            pr_err!("***ERROR***: {}: {}\n", action, e);
-            EINVAL
-        })?;
-        match session {
-            Err(attribute) => {
+            AddAttribute(attribute) | DelAttribute(attribute) => {
                 pr_err!(
-                    "***ERROR***: Target {}: unknown attribute {}: available is {}\n",
-                    target,
-                    attribute,
+                    "***ERROR***: Unknown attribute \"{}\": this driver has none; a target has {}\n",
+                    attribute.name,
                     SESSION_NAME
                 );
                 Err(EINVAL)
             }
-            Ok(session) if add => self.0.add_session(target, session),
-            Ok(session) => self.0.del_session(target, session),
         }
     }
+}
+
+/// The sessions that the parameters of `add_target` name.
+fn session_names<'a>(target: &str, params: Params<'a>) -> Result<KVec<&'a str>> {
+    let mut names = KVec::new();
+    for param in params {
+        let param = param.map_err(|e| {
+            pr_err!("***ERROR***: Target {}: {}\n", target, e);
+            EINVAL
+        })?;
+        let name = session_name(target, param.name, param.value)?;
+        names.push(name, GFP_KERNEL)?;
+    }
+    Ok(names)
+}
+
+/// The session that `name = value` stands for.
+fn session_name<'a>(target: &str, name: &str, value: &'a str) -> Result<&'a str> {
+    if name == SESSION_NAME {
+        return check_name(value);
+    }
+    pr_err!(
+        "***ERROR***: Target {}: unknown parameter {}: available is {}\n",
+        target,
+        name,
+        SESSION_NAME
+    );
+    Err(EINVAL)
 }
 
 /// The right to a device's name below the root device; dropping it gives it up.
