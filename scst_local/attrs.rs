@@ -16,7 +16,6 @@ use scst::SessionRegistration;
 use scst_proto::{mgmt::text, number::parse_max};
 
 /// Error handling since the module was loaded.
-#[derive(Default)]
 pub(crate) struct Stats {
     aborts: Atomic<u64>,
     lun_resets: Atomic<u64>,
@@ -24,6 +23,14 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
+    pub(crate) fn new() -> Self {
+        Self {
+            aborts: Atomic::new(0),
+            lun_resets: Atomic::new(0),
+            target_resets: Atomic::new(0),
+        }
+    }
+
     pub(crate) fn count_abort(&self) {
         self.aborts.add(1, Relaxed);
     }
@@ -113,7 +120,7 @@ fn show_version(page: &mut Page<'_>, value: &Atomic<u32>, default: u16) -> Resul
 fn store_version(bytes: &[u8], value: &Atomic<u32>) -> Result {
     let parse = || parse_max(text(bytes)?, u16::MAX.into());
     let new = parse().map_err(|e| {
-        pr_err!("***ERROR***: {}\n", e);
+        log_err!("{}", e);
         EINVAL
     })?;
     value.store(new as u32, Relaxed);

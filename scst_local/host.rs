@@ -114,6 +114,8 @@ const _: () = {
     assert!(!needs_drop::<Task>());
 };
 
+// Of these types only addresses are exchanged.
+#[allow(improper_ctypes)]
 extern "C" {
     fn scsi_c_done(slot: *mut Slot, result: u32, resid: u32);
     fn scsi_c_sense_buffer(slot: *mut Slot) -> *mut u8;
@@ -212,7 +214,7 @@ impl Drop for Parent {
 ///
 /// `host` points to a host that this has a reference to. While `live` is true
 /// (the lock held), its tag set is there.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Host {
     host: NonNull<ScsiHost>,
     #[pin]

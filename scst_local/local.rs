@@ -31,6 +31,13 @@
 
 #![deny(unsafe_code)]
 
+/// Logs an error in SCST's wording.
+macro_rules! log_err {
+    ($($arg:tt)*) => {
+        kernel::pr_err!("***ERROR***: {}\n", ::core::format_args!($($arg)*))
+    };
+}
+
 mod attrs;
 #[allow(unsafe_code)]
 mod host;
@@ -42,7 +49,7 @@ use kapi::param;
 use kernel::{prelude::*, sync::Arc};
 
 module! {
-    type: LocalModule,
+    type: ScstLocal,
     name: "scst_local",
     authors: ["The SCST in Rust authors"],
     description: "SCST target driver for disks of the local machine",
@@ -59,11 +66,11 @@ const DEFAULT_TARGET: &str = "scst_local_tgt";
 const DEFAULT_SESSION: &str = "scst_local_host";
 
 /// The loaded module. Dropping it removes all targets and hosts.
-struct LocalModule {
+struct ScstLocal {
     driver: Arc<target::Driver>,
 }
 
-impl kernel::Module for LocalModule {
+impl kernel::Module for ScstLocal {
     fn init(module: &'static ThisModule) -> Result<Self> {
         // From here on `Drop` cleans up.
         let this = Self {
@@ -77,7 +84,7 @@ impl kernel::Module for LocalModule {
     }
 }
 
-impl Drop for LocalModule {
+impl Drop for ScstLocal {
     fn drop(&mut self) {
         self.driver.shut_down();
     }

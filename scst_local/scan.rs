@@ -53,7 +53,7 @@ pub(crate) fn run(port: &Port) {
     let now = match port.with_session(|session| session.luns()) {
         Some(Ok(now)) => now,
         Some(Err(e)) => {
-            pr_err!("***ERROR***: Reading the LUNs of {}: {:?}\n", port.name(), e);
+            log_err!("Reading the LUNs of {}: {:?}", port.name(), e);
             return;
         }
         // Not open yet, or closing.

@@ -11,6 +11,7 @@ use crate::{
 use kernel::{
     impl_has_work,
     prelude::*,
+    str::CString,
     sync::{new_mutex, Arc, Mutex},
     time::{delay::fsleep, Delta},
     workqueue::{new_work, Work, WorkItem},

@@ -10,6 +10,7 @@ use crate::{
 use kapi::{sysfs::Group, work::Workqueue};
 use kernel::{
     prelude::*,
+    str::CString,
     sync::{
         atomic::{Atomic, Relaxed},
         new_mutex, Arc, Mutex,
@@ -63,14 +64,14 @@ pub(crate) struct Target {
 
 /// Reports that something named in a command is not there.
 fn not_found(what: &str, name: &str) -> Error {
-    pr_err!("***ERROR***: {} {} not found\n", what, name);
+    log_err!("{} {} not found", what, name);
     ENOENT
 }
 
 /// Reports that a name is not possible.
 fn check_name(name: &str) -> Result<&str> {
     valid_name(name).map_err(|e| {
-        pr_err!("***ERROR***: {}\n", e);
+        log_err!("{}", e);
         EINVAL
     })
 }
@@ -80,7 +81,7 @@ impl Driver {
     pub(crate) fn new() -> Result<Arc<Self>> {
         let root = Root::new()?;
         let queue = Workqueue::new(c"scst_local")?;
-        let stats = Arc::new(Stats::default(), GFP_KERNEL)?;
+        let stats = Arc::new(Stats::new(), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 registration <- new_mutex!(None),
@@ -189,7 +190,7 @@ impl Driver {
         let target = self.find(target)?;
         let session = {
             let mut sessions = target.sessions.lock();
-            sessions.as_mut().and_then(|sessions| {
+            Option::as_mut(&mut *sessions).and_then(|sessions| {
                 let at = sessions.iter().position(|s| s.name() == name)?;
                 sessions.remove(at).ok()
             })
@@ -262,8 +263,7 @@ impl TargetDriver for Handle {
                 driver.del_session(target, session_name(target, attribute.name, attribute.value)?)
             }
             AddAttribute(attribute) | DelAttribute(attribute) => {
-                pr_err!(
-                    "***ERROR***: Unknown attribute \"{}\": this driver has none; a target has {}\n",
+                log_err!("Unknown attribute \"{}\": this driver has none; a target has {}",
                     attribute.name,
                     SESSION_NAME
                 );
@@ -278,7 +278,7 @@ fn session_names<'a>(target: &str, params: Params<'a>) -> Result<KVec<&'a str>> 
     let mut names = KVec::new();
     for param in params {
         let param = param.map_err(|e| {
-            pr_err!("***ERROR***: Target {}: {}\n", target, e);
+            log_err!("Target {}: {}", target, e);
             EINVAL
         })?;
         let name = session_name(target, param.name, param.value)?;
@@ -292,8 +292,7 @@ fn session_name<'a>(target: &str, name: &str, value: &'a str) -> Result<&'a str>
     if name == SESSION_NAME {
         return check_name(value);
     }
-    pr_err!(
-        "***ERROR***: Target {}: unknown parameter {}: available is {}\n",
+    log_err!("Target {}: unknown parameter {}: available is {}",
         target,
         name,
         SESSION_NAME
@@ -314,10 +313,9 @@ impl NameGuard {
         let this = CString::try_from_fmt(fmt!("{name}"))?;
         {
             let mut names = driver.names.lock();
-            if names.iter().any(|n| n.as_bytes() == name.as_bytes()) {
-                pr_err!(
-                    "***ERROR***: There is a session {} already: each is a device of its own, and \
-                     needs another name\n",
+            if names.iter().any(|n| n.to_bytes() == name.as_bytes()) {
+                log_err!("There is a session {} already: each is a device of its own, and \
+                     needs another name",
                     name
                 );
                 return Err(EEXIST);
