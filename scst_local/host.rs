@@ -196,7 +196,7 @@ unsafe impl Sync for Parent {}
 impl Parent {
     fn new(root: &Root, name: &CStr) -> Result<Self> {
         // SAFETY: The root is registered; the name is copied.
-        let dev = unsafe { scsi_c_device_add(root.0.as_ptr(), name.as_ptr().cast()) };
+        let dev = unsafe { scsi_c_device_add(root.0.as_ptr(), name.as_char_ptr()) };
         Ok(Self(NonNull::new(from_err_ptr(dev)?).ok_or(ENOMEM)?))
     }
 }
@@ -385,7 +385,7 @@ pub(crate) fn respond(cmd: Cmd<Answered>) {
     let resid = cmd.residual().under;
     let result = match code {
         _ if cmd.is_aborted() => DID_RESET,
-        status::GOOD if resid != 0 => short(slot, cmd.length(), cmd.moved()),
+        status::GOOD if resid != 0 => short(slot, cmd.moved()),
         status::CHECK_CONDITION => {
             // SAFETY: The command has a sense buffer of this size, and is ours
             // until `scsi_c_done`.
@@ -405,7 +405,7 @@ pub(crate) fn respond(cmd: Cmd<Answered>) {
 /// Result of a command that moved less than was prepared: an error if the
 /// upper layer cannot do with that.
 #[cold]
-fn short(slot: *mut Slot, _length: u32, moved: u32) -> u32 {
+fn short(slot: *mut Slot, moved: u32) -> u32 {
     // SAFETY: The slot belongs to a command that is ours.
     match moved < unsafe { scsi_c_underflow(slot) } {
         true => DID_ERROR,

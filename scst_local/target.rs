@@ -22,7 +22,7 @@ use scst::{
     DriverRegistration, TargetRegistration,
 };
 use scst_proto::{
-    command::DriverCommand,
+    command::{Attribute, DriverCommand},
     mgmt::{valid_name, Params},
 };
 
@@ -256,14 +256,15 @@ impl TargetDriver for Handle {
             DelTarget(name) => driver.remove(name),
             AddSession { target, session } => driver.add_session(target, session),
             DelSession { target, session } => driver.del_session(target, session),
-            AddTargetAttribute(target, attribute) => {
-                driver.add_session(target, session_name(target, attribute.name, attribute.value)?)
+            AddTargetAttribute(target, Attribute { name, value }) => {
+                driver.add_session(target, session_name(target, name, value)?)
             }
-            DelTargetAttribute(target, attribute) => {
-                driver.del_session(target, session_name(target, attribute.name, attribute.value)?)
+            DelTargetAttribute(target, Attribute { name, value }) => {
+                driver.del_session(target, session_name(target, name, value)?)
             }
             AddAttribute(attribute) | DelAttribute(attribute) => {
-                log_err!("Unknown attribute \"{}\": this driver has none; a target has {}",
+                log_err!(
+                    "Unknown attribute \"{}\": this driver has none; a target has {}",
                     attribute.name,
                     SESSION_NAME
                 );
@@ -292,7 +293,8 @@ fn session_name<'a>(target: &str, name: &str, value: &'a str) -> Result<&'a str>
     if name == SESSION_NAME {
         return check_name(value);
     }
-    log_err!("Target {}: unknown parameter {}: available is {}",
+    log_err!(
+        "Target {}: unknown parameter {}: available is {}",
         target,
         name,
         SESSION_NAME
@@ -314,7 +316,8 @@ impl NameGuard {
         {
             let mut names = driver.names.lock();
             if names.iter().any(|n| n.to_bytes() == name.as_bytes()) {
-                log_err!("There is a session {} already: each is a device of its own, and \
+                log_err!(
+                    "There is a session {} already: each is a device of its own, and \
                      needs another name",
                     name
                 );
