@@ -2,17 +2,16 @@
 
 //! The files of this driver in `/sys/kernel/scst_tgt/targets/scst_local`.
 
-use crate::{host::Online, session::Port, target::Versions};
+use crate::{session::Port, target::Versions};
+use core::fmt::{self, Write};
 use kapi::sysfs::{Attr, Group, Page};
 use kernel::{
-    fmt,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
         Arc,
     },
 };
-use scst::SessionRegistration;
 use scst_proto::{mgmt::text, number::parse_max};
 
 /// Error handling since the module was loaded.
@@ -45,75 +44,68 @@ impl Stats {
 }
 
 /// Of the driver.
-static DRIVER: [Attr<Stats>; 1] = [Attr {
-    name: c"stats",
-    mode: 0o444,
-    show: Some(|stats, page| {
+static DRIVER: [Attr<Stats>; 1] = [Attr::ro(
+    c"stats",
+    |stats, page| {
         let [aborts, luns, targets] =
             [&stats.aborts, &stats.lun_resets, &stats.target_resets].map(|n| n.load(Relaxed));
-        write(
+        emit(
             page,
-            fmt!("Aborts: {aborts}, Device Resets: {luns}, Target Resets: {targets}\n"),
+            format_args!("Aborts: {aborts}, Device Resets: {luns}, Target Resets: {targets}\n"),
         )
-    }),
-    store: None,
-    help: "Requests of the SCSI midlayer's error handling",
-}];
+    },
+    "Requests of the SCSI midlayer's error handling",
+)];
 
 /// Of a target.
 static TARGET: [Attr<Versions>; 2] = [
-    Attr {
-        name: c"phys_transport_version",
-        mode: 0o644,
-        show: Some(|v, page| show_version(page, &v.physical, Versions::NO_PHYSICAL)),
-        store: Some(|v, bytes| store_version(bytes, &v.physical)),
-        help: "Version descriptor of the physical transport, SPC",
-    },
-    Attr {
-        name: c"scsi_transport_version",
-        mode: 0o644,
-        show: Some(|v, page| show_version(page, &v.scsi, Versions::SAS)),
-        store: Some(|v, bytes| store_version(bytes, &v.scsi)),
-        help: "Version descriptor of the SCSI transport, SPC",
-    },
+    Attr::rw(
+        c"phys_transport_version",
+        |v, page| show_version(page, &v.physical, Versions::NO_PHYSICAL),
+        |v, bytes| store_version(bytes, &v.physical),
+        "Version descriptor of the physical transport, SPC",
+    ),
+    Attr::rw(
+        c"scsi_transport_version",
+        |v, page| show_version(page, &v.scsi, Versions::SAS),
+        |v, bytes| store_version(bytes, &v.scsi),
+        "Version descriptor of the SCSI transport, SPC",
+    ),
 ];
 
 /// Of a session.
 static SESSION: [Attr<Port>; 2] = [
-    Attr {
-        name: c"host_no",
-        mode: 0o444,
-        show: Some(|port, page| write(page, fmt!("{}\n", port.host().number()))),
-        store: None,
-        help: "Number of the SCSI host",
-    },
-    Attr {
-        name: c"transport_id",
-        mode: 0o644,
-        show: Some(|port, page| {
+    Attr::ro(
+        c"host_no",
+        |port, page| emit(page, format_args!("{}\n", port.host().number())),
+        "Number of the SCSI host",
+    ),
+    Attr::rw(
+        c"transport_id",
+        |port, page| {
             let mut id = [0; 64];
             let length = port.read_transport_id(&mut id);
-            page.write_bytes(id.get(..length).unwrap_or(&id));
+            page.bytes(id.get(..length).unwrap_or(&id));
             Ok(())
-        }),
-        store: Some(|port, bytes| port.set_transport_id(bytes)),
-        help: "TransportID of the initiator port, SPC, as it is",
-    },
+        },
+        |port, bytes| port.set_transport_id(bytes),
+        "TransportID of the initiator port, SPC, as it is",
+    ),
 ];
 
-fn write(page: &mut Page<'_>, args: fmt::Arguments<'_>) -> Result {
+fn emit(page: &mut Page<'_>, args: fmt::Arguments<'_>) -> Result {
     // What does not fit is cut off.
-    let _ = fmt::Write::write_fmt(page, args);
+    let _ = page.write_fmt(args);
     Ok(())
 }
 
 fn show_version(page: &mut Page<'_>, value: &Atomic<u32>, default: u16) -> Result {
     let value = value.load(Relaxed);
-    write(page, fmt!("{value:#x}\n"))?;
+    emit(page, format_args!("{value:#x}\n"))?;
     // What differs from the default is saved by `scstadmin`.
     match value == u32::from(default) {
         true => Ok(()),
-        false => write(page, fmt!("[key]\n")),
+        false => emit(page, format_args!("[key]\n")),
     }
 }
 
@@ -142,9 +134,4 @@ pub(crate) fn session(port: &Arc<Port>) -> Result<KVec<Group>> {
     let mut groups = KVec::new();
     groups.push(Group::new(port.clone(), &SESSION)?, GFP_KERNEL)?;
     Ok(groups)
-}
-
-/// Makes `host` of the session's directory point to the host.
-pub(crate) fn link_host(session: &SessionRegistration, host: &Online) -> Result {
-    session.link(c"host", host.kobject())
 }

@@ -27,7 +27,7 @@ use core::{
     ptr::NonNull,
     slice,
 };
-use kapi::sg::SgList;
+use kapi::{sg::SgList, sysfs::Link};
 use kernel::{
     bindings,
     error::{from_err_ptr, to_result},
@@ -343,10 +343,10 @@ impl Online {
         Ok(this)
     }
 
-    /// The directory `scsi_host/hostN` of the host.
-    pub(crate) fn kobject(&self) -> *mut bindings::kobject {
-        // SAFETY: The host is valid.
-        unsafe { scsi_c_host_kobj(self.port.host().as_ptr()) }
+    /// Makes `host` in the directory of the session a link to the host.
+    pub(crate) fn link(&self, session: &SessionRegistration) -> Result<Link> {
+        // SAFETY: The host is valid, and so is what is part of it.
+        unsafe { session.symlink_raw(b"host", scsi_c_host_kobj(self.port.host().as_ptr())) }
     }
 }
 
@@ -496,8 +496,7 @@ unsafe fn port(data: *const HostData) -> Option<Arc<Port>> {
 
 /// Waits until everybody who has finished a command has also answered it.
 fn wait_answered() {
-    // SAFETY: Process context; no preconditions.
-    unsafe { bindings::synchronize_rcu() };
+    kapi::rcu::synchronize();
 }
 
 /// The midlayer gives up a command. True if we no longer have it.

@@ -45,7 +45,7 @@ mod scan;
 mod session;
 mod target;
 
-use kapi::param;
+use kapi::{module::UnloadBarrier, param};
 use kernel::{prelude::*, sync::Arc};
 
 module! {
@@ -68,13 +68,17 @@ const DEFAULT_SESSION: &str = "scst_local_host";
 /// The loaded module. Dropping it removes all targets and hosts.
 struct ScstLocal {
     driver: Arc<target::Driver>,
+    /// Last: until then code of this module may still be running.
+    _barrier: UnloadBarrier,
 }
 
 impl kernel::Module for ScstLocal {
     fn init(module: &'static ThisModule) -> Result<Self> {
+        let barrier = UnloadBarrier::new();
         // From here on `Drop` cleans up.
         let this = Self {
             driver: target::Driver::new()?,
+            _barrier: barrier,
         };
         this.driver.register(module)?;
         if add_default_tgt.get() {

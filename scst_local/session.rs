@@ -8,6 +8,7 @@ use crate::{
     scan::Seen,
     target::{Driver, NameGuard, Versions},
 };
+use kapi::sysfs::Link;
 use kernel::{
     impl_has_work,
     prelude::*,
@@ -232,7 +233,8 @@ impl Transport for Initiator {
 /// An open session. Dropping it removes the host, which waits for commands that
 /// still run, and then ends the session.
 pub(crate) struct Session {
-    /// First, so that the link goes before what it points to.
+    /// `host` in the session's directory.
+    link: Option<Link>,
     online: Option<Online>,
     port: Arc<Port>,
     /// Last: until then nobody else can take the device's name.
@@ -256,12 +258,13 @@ impl Session {
         *port.link.lock() = Some(session.clone());
         // From here on `Drop` cleans up.
         let mut this = Self {
+            link: None,
             online: None,
             port: port.clone(),
             _name: name_guard,
         };
         let online = Online::new(port.clone(), session.clone(), driver.root(), &port.name)?;
-        attrs::link_host(&session, &online)?;
+        this.link = Some(online.link(&session)?);
         this.online = Some(online);
         port.rescan();
         Ok(this)
@@ -274,6 +277,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // Before what it points to.
+        self.link = None;
         // Task management works until the host is gone: commands may need it.
         self.online = None;
         // The last reference: `Online` had the other one. Not under the lock,
