@@ -18,12 +18,14 @@ mod compat;
 pub mod cpumask;
 pub mod lock;
 pub mod module;
+pub mod param;
 pub mod percpu;
 pub mod percpu_ref;
 pub mod rcu;
 pub mod sysfs;
 pub mod time;
 pub mod wait;
+pub mod work;
 
 /// What `pr_info!()` and its kin print before a message of this crate.
 const __LOG_PREFIX: &[u8] = b"scst\0";
