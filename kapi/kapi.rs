@@ -35,6 +35,7 @@ pub mod time;
 pub mod trace;
 pub mod tracker;
 pub mod wait;
+pub mod work;
 
 /// What `pr_info!()` and its kin print before a message of this crate.
 const __LOG_PREFIX: &[u8] = b"scst\0";
