@@ -21,7 +21,6 @@ pub mod global;
 pub mod loan;
 pub mod lock;
 pub mod module;
-#[macro_use]
 pub mod param;
 pub mod percpu;
 pub mod percpu_ref;
