@@ -7,6 +7,7 @@
 //! `scstadmin` saves it.
 
 use crate::{
+    log,
     disk::{BinaryId, Disk, Name, Names, DEFAULT_NULLIO_BYTES, DEFAULT_OPT_TRANS_LEN, DEFAULT_TST},
     medium::Medium,
     unit::Unit,
@@ -44,7 +45,7 @@ fn show_bool(page: &mut Page<'_>, on: bool, default: bool) -> Result {
 
 /// The errno of a text that the parser refused, after a log line.
 fn refused(disk: &Disk, error: mgmt::Error<'_>) -> Error {
-    pr_err!("{}: {}\n", disk.name(), error);
+    log::error!("{}: {}", disk.name(), error);
     Error::from_errno(-error.errno().number())
 }
 
@@ -65,15 +66,15 @@ fn choose<const N: usize>(
 ) -> Result {
     let text = text(disk, bytes)?;
     if text.chars().any(char::is_control) {
-        pr_err!("{}: {} has characters that cannot be printed\n", disk.name(), what);
+        log::error!("{}: {} has characters that cannot be printed", disk.name(), what);
         return Err(EINVAL);
     }
     let chosen = field(&mut disk.names.lock()).choose(text);
     if let Err(max) = chosen {
-        pr_err!("{} is too long (max {} characters)\n", what, max);
+        log::error!("{} is too long (max {} characters)", what, max);
         return Err(EINVAL);
     }
-    pr_info!("{} for device {} changed to {}\n", what, disk.name(), text);
+    log::info!("{} for device {} changed to {}", what, disk.name(), text);
     disk.unit_attention(INQUIRY_DATA_HAS_CHANGED);
     Ok(())
 }
@@ -113,8 +114,8 @@ fn choose_id(
 ) -> Result {
     let text = text(disk, bytes)?;
     let Some(id) = BinaryId::parse(text, lengths) else {
-        pr_err!(
-            "{}: \"{}\" is no identifier: 0x and hexadecimal digits, {:?} bytes\n",
+        log::error!(
+            "{}: \"{}\" is no identifier: 0x and hexadecimal digits, {:?} bytes",
             disk.name(),
             text,
             lengths
@@ -209,7 +210,7 @@ fn parse_size(disk: &Disk, bytes: &[u8], unit_shift: u32) -> Result<u64> {
     let size = parse_max(text(disk, bytes)?, most).map_err(|e| refused(disk, e))? << unit_shift;
     let block = u64::from(disk.block_size());
     if size % block != 0 {
-        pr_err!("{}: size {} is no multiple of the block size {}\n", disk.name(), size, block);
+        log::error!("{}: size {} is no multiple of the block size {}", disk.name(), size, block);
         return Err(EINVAL);
     }
     Ok(size)
@@ -255,7 +256,7 @@ pub(crate) static DISK: &[Attr<Disk>] = &[
         |d, b| {
             let len = parse_u32(text(d, b)?).map_err(|e| refused(d, e))?;
             if len % d.block_size() != 0 {
-                pr_err!("{}: opt_trans_len {} is no multiple of the block size\n", d.name(), len);
+                log::error!("{}: opt_trans_len {} is no multiple of the block size", d.name(), len);
                 return Err(EINVAL);
             }
             d.opt_trans_len.store(len, Relaxed);
@@ -377,7 +378,7 @@ pub(crate) static FILEIO: &[Attr<Disk>] = &[
         |d, b| {
             let on = switch(d, b)?;
             if !on && d.conf.o_direct {
-                pr_err!("{}: o_direct is not possible without async\n", d.name());
+                log::error!("{}: o_direct is not possible without async", d.name());
                 return Err(EINVAL);
             }
             d.async_io.set(on);
@@ -403,7 +404,7 @@ fn show_filename<S: Medium>(unit: &Unit<S>, page: &mut Page<'_>) -> Result {
 fn path(disk: &Disk, bytes: &[u8]) -> Result<CString> {
     let path = text(disk, bytes)?;
     if !path.starts_with('/') || path.contains('\0') {
-        pr_err!("{}: \"{}\" is no absolute path\n", disk.name(), path);
+        log::error!("{}: \"{}\" is no absolute path", disk.name(), path);
         return Err(EINVAL);
     }
     CString::try_from_fmt(fmt!("{}", path))

@@ -330,11 +330,11 @@ where
     unsafe {
         Transfer::of(first).write(Transfer { device, done, len });
         (*first).bi_end_io = Some(ended::<H, C>);
-        let Some(sg) = sg.filter(|_| op != Op::Flush) else {
+        let Some(sg) = sg.as_ref().filter(|_| op != Op::Flush) else {
             bindings::submit_bio(first);
             return;
         };
-        let mut at = add(first, &sg, 0, len, &*bdev);
+        let mut at = add(first, sg, 0, len, &*bdev);
         if at < len && at != 0 {
             // The others are sent as they are filled, so that a second one is
             // never waited for with one in hand of the same reserve.
@@ -348,7 +348,7 @@ where
                     pos.wrapping_add(at as u64),
                 );
                 bindings::bio_chain(next, first);
-                let added = add(next, &sg, at, len - at, &*bdev);
+                let added = add(next, sg, at, len - at, &*bdev);
                 if added == 0 {
                     (*next).bi_status = bindings::errno_to_blk_status(-(bindings::EIO as c_int));
                     bindings::bio_endio(next);

@@ -3,6 +3,7 @@
 //! `vdisk_blockio`: a disk on a block device, without a page cache between.
 
 use crate::{
+    log,
     block::{self, BlockDevice, Op},
     disk::{Discard, Disk},
     io::{Extent, Pending, Store},
@@ -57,7 +58,7 @@ impl Store for BlockStore {
         let flushed = self.backing.gate().enter().map_or(Ok(()), |d| d.flush());
         if let Err(e) = flushed {
             // SBC-4 wants a deferred error; until there is one, the log has it.
-            pr_err!("{}: flush failed: {}\n", disk.name(), e.to_errno());
+            log::error!("{}: flush failed: {}", disk.name(), e.to_errno());
         }
     }
 
@@ -69,7 +70,11 @@ impl Store for BlockStore {
         self.backing.gate().enter().ok_or(ENODEV)?.write_now(pos, buf)
     }
 
-    fn discard(&self, _disk: &Disk, at: Extent) -> Result {
+    fn sync_now(&self) -> Result {
+        Self::sync_all(&*self.backing.gate().enter().ok_or(ENODEV)?)
+    }
+
+    fn discard(&self, at: Extent) -> Result {
         self.backing.gate().enter().ok_or(ENODEV)?.discard(at.pos, at.len)
     }
 
@@ -92,7 +97,7 @@ impl Medium for BlockStore {
     fn open(&self, disk: &Disk, path: &CStr) -> Result<BlockDevice> {
         let holder: *const Disk = disk;
         BlockDevice::open(path, disk.conf.read_only, holder).inspect_err(|e| {
-            pr_err!("opening {} failed: {}\n", path.to_str().unwrap_or("?"), e.to_errno());
+            log::error!("opening {} failed: {}", path.to_str().unwrap_or("?"), e.to_errno());
         })
     }
 
@@ -100,8 +105,8 @@ impl Medium for BlockStore {
         let limits = open.limits();
         let path = path.to_str().unwrap_or("?");
         if disk.block_size() < limits.logical_block {
-            pr_err!(
-                "blocksize {} is smaller than the logical block size {} of {}\n",
+            log::error!(
+                "blocksize {} is smaller than the logical block size {} of {}",
                 disk.block_size(),
                 limits.logical_block,
                 path
@@ -109,7 +114,7 @@ impl Medium for BlockStore {
             return Err(EINVAL);
         }
         if disk.conf.thin.is_none() && limits.discard {
-            pr_info!("Auto enable thin provisioning for device {}\n", path);
+            log::info!("Auto enable thin provisioning for device {}", path);
         }
         disk.thin.set(disk.conf.thin.unwrap_or(limits.discard) && limits.discard);
         let shift = disk.conf.block_shift;

@@ -4,7 +4,7 @@
 //! that of a disk in a file, read-only; here is what only a drive has: another
 //! disc, and the basic commands of MMC-6.
 
-use crate::{disk::Disk, fileio::FileStore, medium::Medium, unit::Unit};
+use crate::{log, disk::Disk, fileio::FileStore, medium::Medium, unit::Unit};
 use kernel::{prelude::*, str::CString};
 use scst_proto::{
     bytes::{be16, u8_at, Writer},
@@ -21,7 +21,7 @@ const READ_DISC_INFORMATION: u8 = 0x51;
 pub(crate) fn change<S: Medium>(unit: &Unit<S>, path: &str) -> Result {
     let disk = &unit.disk;
     if disk.removal_prevented.get() {
-        pr_err!("Prevent medium removal for virtual device {} is set\n", disk.name());
+        log::error!("Prevent medium removal for virtual device {} is set", disk.name());
         return Err(EBUSY);
     }
     let file = match path {
@@ -30,7 +30,7 @@ pub(crate) fn change<S: Medium>(unit: &Unit<S>, path: &str) -> Result {
             Some(CString::try_from_fmt(fmt!("{}", path))?)
         }
         path => {
-            pr_err!("{}: \"{}\" is no absolute path\n", disk.name(), path);
+            log::error!("{}: \"{}\" is no absolute path", disk.name(), path);
             return Err(EINVAL);
         }
     };

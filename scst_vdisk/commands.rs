@@ -7,8 +7,9 @@
 use crate::{
     cdrom,
     disk::Disk,
-    io::{Extent, Store},
+    io::Store,
     unit::Unit,
+    writes,
 };
 use kernel::prelude::*;
 use scst::cmd::{status, Cmd, Executing};
@@ -20,7 +21,7 @@ use scst_proto::{
     options::Handler,
     rsoc::{report_task_management, Commands, ReportOpcodes},
     sense::{
-        Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED, MISCOMPARE, NO_SENSE,
+        Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED, NO_SENSE,
     },
 };
 
@@ -39,13 +40,17 @@ pub(crate) mod opcode {
     pub(crate) const WRITE_AND_VERIFY_10: u8 = 0x2e;
     pub(crate) const VERIFY_10: u8 = 0x2f;
     pub(crate) const SYNCHRONIZE_CACHE_10: u8 = 0x35;
+    pub(crate) const WRITE_SAME_10: u8 = 0x41;
+    pub(crate) const UNMAP: u8 = 0x42;
     pub(crate) const LOG_SELECT: u8 = 0x4c;
     pub(crate) const LOG_SENSE: u8 = 0x4d;
     pub(crate) const MODE_SELECT_10: u8 = 0x55;
     pub(crate) const MODE_SENSE_10: u8 = 0x5a;
+    pub(crate) const COMPARE_AND_WRITE: u8 = 0x89;
     pub(crate) const WRITE_AND_VERIFY_16: u8 = 0x8e;
     pub(crate) const VERIFY_16: u8 = 0x8f;
     pub(crate) const SYNCHRONIZE_CACHE_16: u8 = 0x91;
+    pub(crate) const WRITE_SAME_16: u8 = 0x93;
     pub(crate) const SERVICE_ACTION_IN_16: u8 = 0x9e;
     pub(crate) const MAINTENANCE_IN: u8 = 0xa3;
     pub(crate) const WRITE_AND_VERIFY_12: u8 = 0xae;
@@ -65,8 +70,9 @@ pub(crate) fn is_inline(op: u8, sleeps: bool) -> bool {
     match op {
         // TEST UNIT READY.
         0x00 => true,
-        // These take the names' mutex, allocate, or tell other nexuses.
-        INQUIRY | MODE_SELECT_6 | MODE_SELECT_10 | MAINTENANCE_IN => false,
+        // These take a mutex, allocate, or have much to do.
+        INQUIRY | MODE_SELECT_6 | MODE_SELECT_10 | MAINTENANCE_IN | UNMAP | WRITE_SAME_10
+        | WRITE_SAME_16 | COMPARE_AND_WRITE | VERIFY_10 | VERIFY_12 | VERIFY_16 => false,
         _ => !sleeps,
     }
 }
@@ -113,7 +119,10 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             Ok(())
         }),
         (SYNCHRONIZE_CACHE_10 | SYNCHRONIZE_CACHE_16, _) => synchronize(unit, cmd),
-        (VERIFY_10 | VERIFY_12 | VERIFY_16, _) => verify(unit, cmd),
+        (VERIFY_10 | VERIFY_12 | VERIFY_16, _) => writes::verify(unit, cmd),
+        (UNMAP, _) if disk.conf.handler != Handler::Cdrom => writes::unmap(unit, cmd),
+        (WRITE_SAME_10 | WRITE_SAME_16, _) => writes::write_same(unit, cmd),
+        (COMPARE_AND_WRITE, _) => writes::compare_and_write(unit, cmd),
         // The write is stable before it is reported; that it reads back is
         // what the store promises.
         (WRITE_AND_VERIFY_10 | WRITE_AND_VERIFY_12 | WRITE_AND_VERIFY_16, _) => {
@@ -242,11 +251,10 @@ fn select_mode<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         Ok(change) => {
             let cache_off = device.current.wce && !change.values.wce;
             disk.set_mode(&change.values);
-            if cache_off && S::SLEEPS {
-                // What is in the cache was written with the promise of a later
-                // SYNCHRONIZE CACHE, which need not come any more.
-                let all = Extent { pos: 0, len: disk.size() };
-                return unit.store.flush(disk, cmd, all, false);
+            // What is in the cache was written with the promise of a later
+            // SYNCHRONIZE CACHE, which need not come any more.
+            if let (true, Err(e)) = (cache_off, unit.store.sync_now()) {
+                return crate::io::end(cmd, Err(e), 0, true);
             }
             cmd.good_with(len as u32);
         }
@@ -267,64 +275,6 @@ fn synchronize<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         }
         Err(sense) => cmd.check_condition(sense),
     }
-}
-
-/// VERIFY: without data the medium is trusted, with data it is compared.
-fn verify<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
-    let cdb = *cmd.cdb();
-    let at = match unit.extent(&cdb) {
-        Ok(at) => at,
-        Err(sense) => return cmd.check_condition(sense),
-    };
-    match cdb.bytchk() {
-        0 => cmd.good(),
-        1 | 3 => {
-            let one = cdb.bytchk() == 3;
-            let moved = cmd.length();
-            match compare(unit, &cmd, at, one) {
-                Ok(None) => cmd.good_with(moved),
-                Ok(Some(offset)) => {
-                    cmd.check_condition(MISCOMPARE.with_information(u64::from(offset)))
-                }
-                Err(e) => crate::io::end(cmd, Err(e), 0, false),
-            }
-        }
-        _ => cmd.check_condition(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 2)),
-    }
-}
-
-/// Compares the command's buffer with `at`; `one`: the buffer is one block,
-/// compared with each of `at`. Returns the offset in the buffer of the first
-/// difference.
-fn compare<S: Store>(
-    unit: &Unit<S>,
-    cmd: &Cmd<Executing>,
-    at: Extent,
-    one: bool,
-) -> Result<Option<u32>> {
-    let block = unit.disk.block_size() as usize;
-    let Some(given) = cmd.data() else {
-        return Ok(None);
-    };
-    let mut expected = KVec::from_elem(0u8, block, GFP_KERNEL)?;
-    let mut found = KVec::from_elem(0u8, block, GFP_KERNEL)?;
-    let mut offset = 0usize;
-    let end = at.pos.saturating_add(at.len);
-    let mut pos = at.pos;
-    while pos < end {
-        if given.copy_from(offset, &mut expected) < block {
-            return Ok(None);
-        }
-        unit.store.read_now(pos, &mut found)?;
-        if let Some(first) = expected.iter().zip(&found).position(|(e, f)| e != f) {
-            return Ok(Some(offset.saturating_add(first) as u32));
-        }
-        pos = pos.saturating_add(block as u64);
-        if !one {
-            offset = offset.saturating_add(block);
-        }
-    }
-    Ok(None)
 }
 
 /// START STOP UNIT: a virtual disk always runs; LOEJ takes the medium out of a

@@ -7,6 +7,7 @@
 //! change at any time. What belongs together (the names) is behind a mutex that
 //! only commands about names and the administrator take.
 
+use crate::log;
 use core::fmt::Write as _;
 use kernel::{
     new_mutex,
@@ -260,6 +261,9 @@ pub(crate) struct Disk {
     pub(crate) async_io: Switch,
     pub(crate) read_zero: Switch,
     pub(crate) removal_prevented: Switch,
+    /// Held by the COMPARE AND WRITE that runs.
+    #[pin]
+    pub(crate) comparing: Mutex<()>,
     #[pin]
     pub(crate) names: Mutex<Names>,
     #[pin]
@@ -296,6 +300,7 @@ impl Disk {
                 async_io: Switch::new(options.async_io),
                 read_zero: Switch::new(false),
                 removal_prevented: Switch::new(false),
+                comparing <- new_mutex!(()),
                 names <- new_mutex!(names),
                 device <- new_mutex!(None),
             }),
@@ -369,8 +374,8 @@ impl Disk {
 
     /// Tells the log of a new device.
     pub(crate) fn log_attached(&self, file: &str) {
-        pr_info!(
-            "Attached SCSI target virtual disk {} (file=\"{}\", {})\n",
+        log::info!(
+            "Attached SCSI target virtual disk {} (file=\"{}\", {})",
             self.name(),
             file,
             self.geometry()
@@ -379,8 +384,8 @@ impl Disk {
 
     /// Tells the log that the size is another one.
     pub(crate) fn log_new_size(&self) {
-        pr_info!(
-            "New size of SCSI target virtual disk {} ({})\n",
+        log::info!(
+            "New size of SCSI target virtual disk {} ({})",
             self.name(),
             self.geometry()
         );
@@ -388,8 +393,8 @@ impl Disk {
 
     /// Tells the log of another medium in a drive.
     pub(crate) fn log_medium(&self, file: &str) {
-        pr_info!(
-            "Changed SCSI target virtual cdrom {} (file=\"{}\", {})\n",
+        log::info!(
+            "Changed SCSI target virtual cdrom {} (file=\"{}\", {})",
             self.name(),
             file,
             self.geometry()

@@ -3,6 +3,7 @@
 //! `vdisk_fileio`: a disk in a file, through the page cache or past it.
 
 use crate::{
+    log,
     disk::{Discard, Disk},
     io::{self, Extent, Pending, Store},
     medium::{self, Backing, Medium},
@@ -86,7 +87,7 @@ impl Store for FileStore {
             (Some(cmd), result) => io::end(cmd, result, 0, true),
             (None, Ok(())) => {}
             // SBC-4 wants a deferred error; until there is one, the log has it.
-            (None, Err(e)) => pr_err!("{}: sync failed: {}\n", disk.name(), e.to_errno()),
+            (None, Err(e)) => log::error!("{}: sync failed: {}", disk.name(), e.to_errno()),
         }
     }
 
@@ -98,7 +99,11 @@ impl Store for FileStore {
         self.backing.gate().enter().ok_or(ENODEV)?.write_now(pos, buf)
     }
 
-    fn discard(&self, _disk: &Disk, at: Extent) -> Result {
+    fn sync_now(&self) -> Result {
+        Self::sync_all(&*self.backing.gate().enter().ok_or(ENODEV)?)
+    }
+
+    fn discard(&self, at: Extent) -> Result {
         self.backing.gate().enter().ok_or(ENODEV)?.punch(at.pos, at.len)
     }
 
@@ -121,7 +126,7 @@ impl Medium for FileStore {
     fn open(&self, disk: &Disk, path: &CStr) -> Result<File> {
         let mode = OpenMode { read_only: disk.conf.read_only, direct: disk.conf.o_direct };
         File::open(path, mode).inspect_err(|e| {
-            pr_err!("opening {} failed: {}\n", path.to_str().unwrap_or("?"), e.to_errno());
+            log::error!("opening {} failed: {}", path.to_str().unwrap_or("?"), e.to_errno());
         })
     }
 

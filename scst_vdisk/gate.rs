@@ -38,8 +38,9 @@ impl<T> Deref for Entered<T> {
     }
 }
 
-/// Holds a `T` (an open file, a block device), or nothing.
-#[pin_data(PinnedDrop)]
+/// Holds a `T` (an open file, a block device), or nothing. To be closed before
+/// it is dropped.
+#[pin_data]
 pub(crate) struct Gate<T> {
     /// What users enter. Never held while sleeping.
     #[pin]
@@ -96,11 +97,4 @@ fn retire<T>(old: Option<Arc<Lease<T>>>) -> Option<Arc<T>> {
     drop(old);
     left.wait_for_completion();
     Some(value)
-}
-
-#[pinned_drop]
-impl<T> PinnedDrop for Gate<T> {
-    fn drop(self: Pin<&mut Self>) {
-        drop(self.close());
-    }
 }

@@ -5,7 +5,7 @@
 
 use crate::{disk::Disk, vfs::Completion};
 use kapi::sg::SgList;
-use kernel::prelude::*;
+use kernel::{bindings, prelude::*};
 use scst::cmd::{status, Cmd, Executing};
 use scst_proto::sense::{
     Sense, ABORTED, COMMAND_TIMEOUT, INTERNAL_TARGET_FAILURE, NOT_READY, READ_ERROR,
@@ -43,9 +43,14 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Writes `buf`, whole blocks, to `pos`, here and now.
     fn write_now(&self, pos: u64, buf: &[u8]) -> Result;
 
+    /// Brings all that was written to stable storage, here and now.
+    fn sync_now(&self) -> Result {
+        Ok(())
+    }
+
     /// Gives up the blocks of `at`; they read as zeros or as before.
-    fn discard(&self, _disk: &Disk, _at: Extent) -> Result {
-        Err(EOPNOTSUPP)
+    fn discard(&self, _at: Extent) -> Result {
+        Err(Error::from_errno(-(bindings::EOPNOTSUPP as c_int)))
     }
 
     /// The device goes: nothing uses the store any more.
@@ -66,15 +71,17 @@ enum Answer {
 /// The answer for the errno of a backing store.
 fn answer(error: Error, write: bool) -> Answer {
     let medium = if write { WRITE_ERROR } else { READ_ERROR };
-    Answer::Sense(match error {
+    Answer::Sense(match error.to_errno().unsigned_abs() {
         // It may work when it is tried again.
-        e if e == EAGAIN || e == ENOMEM || e == EBUSY => return Answer::Status(status::BUSY),
-        e if e == EINTR => ABORTED,
-        e if e == ETIMEDOUT => COMMAND_TIMEOUT,
-        e if e == ENOSPC || e == EDQUOT || e == EFBIG => SPACE_ALLOCATION_FAILED,
-        e if e == EROFS || e == EPERM || e == EACCES => WRITE_PROTECTED,
-        e if e == ENODEV || e == ENXIO || e == ENOMEDIUM => NOT_READY,
-        e if e == EIO || e == ENODATA => medium,
+        bindings::EAGAIN | bindings::ENOMEM | bindings::EBUSY => {
+            return Answer::Status(status::BUSY)
+        }
+        bindings::EINTR => ABORTED,
+        bindings::ETIMEDOUT => COMMAND_TIMEOUT,
+        bindings::ENOSPC | bindings::EDQUOT | bindings::EFBIG => SPACE_ALLOCATION_FAILED,
+        bindings::EROFS | bindings::EPERM | bindings::EACCES => WRITE_PROTECTED,
+        bindings::ENODEV | bindings::ENXIO | bindings::ENOMEDIUM => NOT_READY,
+        bindings::EIO | bindings::ENODATA => medium,
         _ => INTERNAL_TARGET_FAILURE,
     })
 }
@@ -84,7 +91,7 @@ pub(crate) fn end(cmd: Cmd<Executing>, result: Result, moved: u32, write: bool) 
     match result {
         Ok(()) => cmd.good_with(moved),
         Err(e) => {
-            pr_err_ratelimited(&cmd, e, write);
+            note(&cmd, e, write);
             match answer(e, write) {
                 Answer::Sense(sense) => cmd.check_condition(sense),
                 Answer::Status(status) => cmd.status(status),
@@ -94,7 +101,7 @@ pub(crate) fn end(cmd: Cmd<Executing>, result: Result, moved: u32, write: bool) 
 }
 
 #[cold]
-fn pr_err_ratelimited(cmd: &Cmd<Executing>, e: Error, write: bool) {
+fn note(cmd: &Cmd<Executing>, e: Error, write: bool) {
     // What an initiator can cause again and again must not flood the log.
     pr_debug!(
         "{} at LBA {} failed: {}\n",

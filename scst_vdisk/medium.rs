@@ -3,7 +3,7 @@
 //! Backing stores that have a path and can be opened and closed: what an
 //! administrator does with them.
 
-use crate::{disk::Disk, gate::Gate, io::Store, unit::Unit};
+use crate::{log, disk::Disk, gate::Gate, io::Store, unit::Unit};
 use kernel::{
     new_mutex,
     prelude::*,
@@ -79,7 +79,7 @@ pub(crate) fn close<S: Medium>(store: &S, disk: &Disk) {
         return;
     }
     if let Err(e) = S::sync_all(&open) {
-        pr_err!("{}: sync failed: {}\n", disk.name(), e.to_errno());
+        log::error!("{}: sync failed: {}", disk.name(), e.to_errno());
     }
 }
 
@@ -140,8 +140,8 @@ impl<S: Medium> Unit<S> {
         let open = self.store.backing().gate.enter().ok_or(EINVAL)?;
         let most = S::size_of(&open)?;
         if bytes == 0 || bytes > most {
-            pr_err!(
-                "{}: size {} is not possible, the medium has {} bytes\n",
+            log::error!(
+                "{}: size {} is not possible, the medium has {} bytes",
                 self.disk.name(),
                 bytes,
                 most
@@ -165,8 +165,8 @@ impl<S: Medium> Unit<S> {
         let backing = self.store.backing();
         let mut path = backing.path.lock();
         if backing.gate.is_open() {
-            pr_err!(
-                "vdev {}: can't change the filename because the device is still active\n",
+            log::error!(
+                "vdev {}: can't change the filename because the device is still active",
                 self.disk.name()
             );
             return Err(EINVAL);

@@ -3,6 +3,7 @@
 //! A disk with its backing store, as the core sees it; the data path.
 
 use crate::{
+    log,
     commands,
     disk::Disk,
     io::{Extent, Store},
@@ -161,8 +162,8 @@ impl<S: Store> LogicalUnit for Unit<S> {
         self.disk.set_device(None);
         self.store.close(&self.disk);
         self.store.describe(&mut |name| {
-            pr_info!("Detached virtual device {} (\"{}\")\n", self.disk.name(), name);
+            log::info!("Detached virtual device {} (\"{}\")", self.disk.name(), name);
         });
-        pr_info!("Virtual device {} unregistered\n", self.disk.name());
+        log::info!("Virtual device {} unregistered", self.disk.name());
     }
 }

@@ -8,6 +8,7 @@
 //! | `disk.rs` | a disk's configuration, state and identity |
 //! | `unit.rs` | a disk with its store, as the core sees it; the data path |
 //! | `commands.rs` | all other commands |
+//! | `writes.rs` | UNMAP, WRITE SAME, COMPARE AND WRITE, VERIFY |
 //! | `attrs.rs` | the sysfs attributes |
 //! | `io.rs` | the trait of stores, errors as sense data |
 //! | `medium.rs`, `gate.rs` | stores that open and close while commands run |
@@ -26,11 +27,13 @@ mod disk;
 mod fileio;
 mod gate;
 mod io;
+mod log;
 mod medium;
 mod nullio;
 mod unit;
 #[allow(unsafe_code)]
 mod vfs;
+mod writes;
 
 use crate::{
     blockio::BlockStore,
@@ -87,7 +90,7 @@ struct VirtualDisks(Handler);
 /// Refuses `cluster_mode`: without a distributed lock manager below it, it
 /// would promise shared reservations that are not shared.
 fn refuse_cluster_mode(name: &str) -> Error {
-    pr_err!("{}: cluster_mode is not supported, only 0 is possible\n", name);
+    log::error!("{}: cluster_mode is not supported, only 0 is possible", name);
     EINVAL
 }
 
@@ -102,7 +105,7 @@ impl VirtualDisks {
             || options.dif_static_app_tag != 0
             || options.dif_filename.is_some();
         if dif {
-            pr_err!("{}: protection information (dif_*) is not supported\n", name);
+            log::error!("{}: protection information (dif_*) is not supported", name);
             return Err(EINVAL);
         }
         Ok(())
@@ -130,8 +133,8 @@ impl VirtualDisks {
             (options.async_io, "ASYNC"),
             (conf.dummy, "DUMMY"),
         ];
-        pr_info!(
-            "Registering virtual {} device {} ({})\n",
+        log::info!(
+            "Registering virtual {} device {} ({})",
             handler_name(self.0).to_str().unwrap_or(""),
             name,
             Words(&words)
@@ -191,7 +194,7 @@ impl DeviceHandler for VirtualDisks {
 
     fn attach(&self, name: &str, params: &str, ctx: AttachContext) -> Result<Attached> {
         let options = VdiskOptions::parse(self.0, Params::new(params)).map_err(|e| {
-            pr_err!("{} (device {})\n", e, name);
+            log::error!("{} (device {})", e, name);
             Error::from_errno(-e.errno().number())
         })?;
         self.check(name, &options)?;
@@ -233,7 +236,7 @@ impl DeviceHandler for VirtualDisks {
                 let unit = unit(disk.clone(), cdrom::store()?, num_threads())?;
                 add(&mut attrs, &unit, Unit::<FileStore>::DRIVE)?;
                 add(&mut attrs, &disk, attrs::FIXED_SIZE)?;
-                pr_info!("Attached empty SCSI target virtual cdrom {}\n", name);
+                log::info!("Attached empty SCSI target virtual cdrom {}", name);
                 unit
             }
         };
