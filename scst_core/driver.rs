@@ -14,6 +14,7 @@
 use crate::cmd::{Answered, Cmd, DataOut, Outstanding};
 use kapi::sysfs::Group;
 use kernel::prelude::*;
+use scst_proto::command::DriverCommand;
 
 /// A target driver. Its methods run in process context, may sleep, and are
 /// called without locks of the core held.
@@ -37,16 +38,13 @@ pub trait TargetDriver: Send + Sync + 'static {
         true
     }
 
-    /// `add_target NAME params`. Errors are the errno of the write.
-    fn add_target(&self, name: &str, params: &str) -> Result;
+    /// Carries out a line written to `mgmt`. Errors are the errno of the write,
+    /// after a log line that says what is wrong.
+    fn manage(&self, command: DriverCommand<'_>) -> Result;
 
-    /// `del_target NAME`.
-    fn del_target(&self, name: &str) -> Result;
-
-    /// Any other line written to `mgmt`.
-    fn mgmt(&self, line: &str) -> Result {
-        pr_err!("Unknown action \"{}\"\n", line);
-        Err(EINVAL)
+    /// The driver's own attributes, beside the core's, in its directory.
+    fn attrs(&self) -> Result<KVec<Group>> {
+        Ok(KVec::new())
     }
 
     /// `enabled` of a target, if its driver has it (hardware targets).
