@@ -13,6 +13,7 @@
 #include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
+#include <linux/fs.h>
 #include "scst_helpers.h"
 
 void scst_c_cond_resched(void)
@@ -110,4 +111,9 @@ int scst_c_cpumask_parse(const char *buf, struct cpumask *mask)
 void scst_c_cpumask_setall(struct cpumask *mask)
 {
 	cpumask_setall(mask);
+}
+
+void scst_c_kiocb_end_write(struct kiocb *iocb)
+{
+	kiocb_end_write(iocb);
 }

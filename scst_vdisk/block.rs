@@ -8,7 +8,7 @@
 //! the end of all, and happens once. What has to be known then stands in front
 //! of the first bio, in the memory that its [`Pool`] allocates with it.
 
-use crate::vfs::Completion;
+use crate::{pieces::pieces, vfs::Completion};
 use core::{
     mem::{align_of, size_of, MaybeUninit},
     ops::Deref,
@@ -319,7 +319,7 @@ where
         .memory()
         .map(|sg| unsafe { core::mem::transmute::<SgList<'_>, SgList<'static>>(sg) });
     let segments = |from: usize| match &sg {
-        Some(sg) => sg.segments(from, len - from.min(len)).count(),
+        Some(sg) => pieces(sg, from, len - from.min(len)).count(),
         None => 0,
     };
     let first = bdev.bio(bdev.pool.set.get(), segments(0), op, pos);
@@ -382,7 +382,7 @@ unsafe fn add(
     bdev: &BlockDevice,
 ) -> usize {
     let mut bytes = 0;
-    for part in sg.segments(from, len) {
+    for part in pieces(sg, from, len) {
         // SAFETY: The page is the command's, whose memory outlives the bio.
         let added = unsafe { bindings::bio_add_page(bio, part.page, part.len, part.offset) };
         if added == 0 {

@@ -2,50 +2,22 @@
 
 //! A backing store that an administrator can take away while commands use it.
 
-use core::ops::Deref;
+use kapi::{
+    counted::{Counted, InUse},
+    rcu::RcuBox,
+};
 use kernel::{
-    new_mutex, new_spinlock,
+    new_mutex,
     prelude::*,
-    sync::{Arc, Completion, Mutex, SpinLock},
+    sync::{rcu, Arc, Mutex},
 };
 
-/// Tells the waiter of [`Gate::close`] that the last user has left.
-struct Left(Arc<Completion>);
-
-impl Drop for Left {
-    fn drop(&mut self) {
-        self.0.complete_all();
-    }
-}
-
-/// What the users of an open gate share. Fields drop in this order, so that the
-/// closer, who holds `value` too, is always the last to hold it: a file must
-/// not be closed where a command completes, which may be in an interrupt.
-struct Lease<T> {
-    value: Arc<T>,
-    left: Left,
-}
-
-/// A user's hold on what is behind a [`Gate`]; closing waits for it.
-pub(crate) struct Entered<T>(Arc<Lease<T>>);
-
-impl<T> Deref for Entered<T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        &self.0.value
-    }
-}
-
-/// Holds a `T` (an open file, a block device), or nothing. To be closed before
-/// it is dropped.
+/// Holds a `T` (an open file, a block device), or nothing. Its users are counted
+/// per CPU, so that commands on different CPUs share no cache line here.
 #[pin_data]
 pub(crate) struct Gate<T> {
-    /// What users enter. Never held while sleeping.
-    #[pin]
-    lease: SpinLock<Option<Arc<Lease<T>>>>,
-    /// Serialises opening and closing; taken before `lease`.
+    content: RcuBox<Arc<Counted<T>>>,
+    /// Serialises opening and closing.
     #[pin]
     changing: Mutex<()>,
 }
@@ -54,47 +26,44 @@ impl<T> Gate<T> {
     /// A closed gate.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            lease <- new_spinlock!(None, "scst_vdisk_gate"),
-            changing <- new_mutex!((), "scst_vdisk_gate_changing"),
+            content: RcuBox::null(),
+            changing <- new_mutex!((), "scst_vdisk_gate"),
         })
     }
 
-    /// Takes hold of what is there. Process context.
+    /// Takes hold of what is there; closing waits until it is dropped, which may
+    /// be in any context. Any context.
     #[inline]
-    pub(crate) fn enter(&self) -> Option<Entered<T>> {
-        self.lease.lock().as_ref().map(|l| Entered(l.clone()))
+    pub(crate) fn enter(&self) -> Option<InUse<T>> {
+        let guard = rcu::read_lock();
+        self.content.load(&guard)?.get()
     }
 
-    /// Whether there is something.
+    /// Whether there is something. Any context.
     pub(crate) fn is_open(&self) -> bool {
-        self.lease.lock().is_some()
+        !self.content.is_null()
     }
 
-    /// Puts `value` there. What was there before is waited for and dropped
-    /// only after that, so users always find the one or the other.
+    /// Puts `value` there. May sleep. `EBUSY` if there is something already.
     pub(crate) fn open(&self, value: T) -> Result {
-        let left = Left(Arc::pin_init(Completion::new(), GFP_KERNEL)?);
-        let value = Arc::new(value, GFP_KERNEL)?;
-        let lease = Arc::new(Lease { value, left }, GFP_KERNEL)?;
+        let content = KBox::new(Counted::new(value)?, GFP_KERNEL)?;
         let _changing = self.changing.lock();
-        let old = self.lease.lock().replace(lease);
-        drop(retire(old));
+        if self.is_open() {
+            return Err(EBUSY);
+        }
+        // Nothing was there, so there is nothing to wait for.
+        drop(self.content.replace(Some(content)).wait());
         Ok(())
     }
 
     /// Takes away what is there, and returns it when its last user has left.
-    pub(crate) fn close(&self) -> Option<Arc<T>> {
+    /// Sleeps as long as that takes. The value is dropped with what this
+    /// returns: where files may be closed, and not where a command ends.
+    pub(crate) fn close(&self) -> Option<Arc<Counted<T>>> {
         let _changing = self.changing.lock();
-        let old = self.lease.lock().take();
-        retire(old)
+        let content = self.content.replace(None).wait()?;
+        content.kill();
+        content.wait_gone(None);
+        Some(KBox::into_inner(content))
     }
-}
-
-fn retire<T>(old: Option<Arc<Lease<T>>>) -> Option<Arc<T>> {
-    let old = old?;
-    let value = old.value.clone();
-    let left = old.left.0.clone();
-    drop(old);
-    left.wait_for_completion();
-    Some(value)
 }

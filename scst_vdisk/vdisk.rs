@@ -13,6 +13,7 @@
 //! | `io.rs` | the trait of stores, errors as sense data |
 //! | `medium.rs`, `gate.rs` | stores that open and close while commands run |
 //! | `nullio.rs`, `fileio.rs`, `blockio.rs`, `cdrom.rs` | the stores |
+//! | `pieces.rs` | parts of a scatterlist |
 //! | `vfs.rs`, `block.rs` | the kernel's files and block devices: all `unsafe` code |
 
 #![deny(unsafe_code)]
@@ -30,6 +31,7 @@ mod io;
 mod log;
 mod medium;
 mod nullio;
+mod pieces;
 mod unit;
 #[allow(unsafe_code)]
 mod vfs;

@@ -6,6 +6,7 @@
 //! a buffer of ours: reads and writes go from and to the command's scatterlist
 //! by way of a `bio_vec` array.
 
+use crate::pieces::pieces;
 use core::{
     mem::MaybeUninit,
     ops::Deref,
@@ -240,7 +241,7 @@ fn fill(
 ) -> (usize, usize) {
     let mut count = 0;
     let mut bytes = 0;
-    for (vec, part) in vecs.iter_mut().zip(sg.segments(from, len)) {
+    for (vec, part) in vecs.iter_mut().zip(pieces(sg, from, len)) {
         vec.write(bindings::bio_vec {
             bv_page: part.page,
             bv_len: part.len,
@@ -293,7 +294,7 @@ where
 {
     let prepare = |done: &C| -> Result<(bindings::kiocb, KVec<_>, usize)> {
         let sg = done.memory().ok_or(EINVAL)?;
-        let mut vecs = KVec::with_capacity(sg.segments(0, len).count(), GFP_KERNEL)?;
+        let mut vecs = KVec::with_capacity(pieces(&sg, 0, len).count(), GFP_KERNEL)?;
         for _ in 0..vecs.capacity() {
             vecs.push_within_capacity(MaybeUninit::uninit())
                 .map_err(|_| ENOMEM)?;
@@ -373,6 +374,8 @@ unsafe extern "C" fn completed<H, C: Completion>(iocb: *mut bindings::kiocb, ret
     finish(transfer, result);
 }
 
+// `struct kiocb` leads to a lock class key that is empty without lockdep.
+#[allow(improper_ctypes)]
 extern "C" {
     fn scst_c_kiocb_end_write(iocb: *mut bindings::kiocb);
 }
