@@ -7,8 +7,8 @@
 //! `scstadmin` saves it.
 
 use crate::{
-    log,
     disk::{BinaryId, Disk, Name, Names, DEFAULT_NULLIO_BYTES, DEFAULT_OPT_TRANS_LEN, DEFAULT_TST},
+    log,
     medium::Medium,
     unit::Unit,
 };
@@ -66,7 +66,11 @@ fn choose<const N: usize>(
 ) -> Result {
     let text = text(disk, bytes)?;
     if text.chars().any(char::is_control) {
-        log::error!("{}: {} has characters that cannot be printed", disk.name(), what);
+        log::error!(
+            "{}: {} has characters that cannot be printed",
+            disk.name(),
+            what
+        );
         return Err(EINVAL);
     }
     let chosen = field(&mut disk.names.lock()).choose(text);
@@ -153,7 +157,12 @@ pub(crate) static IDENTITY: &[Attr<Disk>] = &[
         |d, b| choose_id(d, b, &[8, 16], |n| &mut n.naa),
         "NAA identifier in VPD page 83h: 0x and 16 or 32 hexadecimal digits.",
     ),
-    name!(c"prod_id", product, "Product id", "PRODUCT IDENTIFICATION of INQUIRY."),
+    name!(
+        c"prod_id",
+        product,
+        "Product id",
+        "PRODUCT IDENTIFICATION of INQUIRY."
+    ),
     name!(
         c"prod_rev_lvl",
         revision,
@@ -172,7 +181,12 @@ pub(crate) static IDENTITY: &[Attr<Disk>] = &[
         "T10 device id",
         "Identifier of the device; the default EUI-64 begins with it."
     ),
-    name!(c"t10_vend_id", vendor, "T10 vendor id", "T10 VENDOR IDENTIFICATION of INQUIRY."),
+    name!(
+        c"t10_vend_id",
+        vendor,
+        "T10 vendor id",
+        "T10 VENDOR IDENTIFICATION of INQUIRY."
+    ),
     Attr::ro(
         c"tst",
         |d, p| show(p, d.conf.tst, d.conf.tst != DEFAULT_TST),
@@ -210,7 +224,12 @@ fn parse_size(disk: &Disk, bytes: &[u8], unit_shift: u32) -> Result<u64> {
     let size = parse_max(text(disk, bytes)?, most).map_err(|e| refused(disk, e))? << unit_shift;
     let block = u64::from(disk.block_size());
     if size % block != 0 {
-        log::error!("{}: size {} is no multiple of the block size {}", disk.name(), size, block);
+        log::error!(
+            "{}: size {} is no multiple of the block size {}",
+            disk.name(),
+            size,
+            block
+        );
         return Err(EINVAL);
     }
     Ok(size)
@@ -256,7 +275,11 @@ pub(crate) static DISK: &[Attr<Disk>] = &[
         |d, b| {
             let len = parse_u32(text(d, b)?).map_err(|e| refused(d, e))?;
             if len % d.block_size() != 0 {
-                log::error!("{}: opt_trans_len {} is no multiple of the block size", d.name(), len);
+                log::error!(
+                    "{}: opt_trans_len {} is no multiple of the block size",
+                    d.name(),
+                    len
+                );
                 return Err(EINVAL);
             }
             d.opt_trans_len.store(len, Relaxed);
@@ -298,8 +321,18 @@ pub(crate) static NULLIO: &[Attr<Disk>] = &[
         },
         "Whether reads have to return zeros. They do in any case.",
     ),
-    Attr::rw(c"size", show_size, |d, b| store_null_size(d, b, 0), SIZE_HELP),
-    Attr::rw(c"size_mb", show_size_mb, |d, b| store_null_size(d, b, 20), SIZE_MB_HELP),
+    Attr::rw(
+        c"size",
+        show_size,
+        |d, b| store_null_size(d, b, 0),
+        SIZE_HELP,
+    ),
+    Attr::rw(
+        c"size_mb",
+        show_size_mb,
+        |d, b| store_null_size(d, b, 20),
+        SIZE_MB_HELP,
+    ),
 ];
 
 /// A disk in a file or on a block device, what does not concern the medium.

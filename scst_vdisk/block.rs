@@ -227,7 +227,14 @@ impl BlockDevice {
     /// Fills `buf`, whole blocks, from `pos`, and waits for that. May sleep.
     pub(crate) fn read_now(&self, pos: u64, buf: &mut [u8]) -> Result {
         // SAFETY: `buf` is valid for writes of its length.
-        unsafe { self.rw_now(pos, buf.as_mut_ptr(), buf.len(), bindings::req_op_REQ_OP_READ) }
+        unsafe {
+            self.rw_now(
+                pos,
+                buf.as_mut_ptr(),
+                buf.len(),
+                bindings::req_op_REQ_OP_READ,
+            )
+        }
     }
 
     /// Writes `buf`, whole blocks, to `pos`, and waits for that. May sleep.

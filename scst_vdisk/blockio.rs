@@ -3,10 +3,10 @@
 //! `vdisk_blockio`: a disk on a block device, without a page cache between.
 
 use crate::{
-    log,
     block::{self, BlockDevice, Op},
     disk::{Discard, Disk},
     io::{Extent, Pending, Store},
+    log,
     medium::{self, Backing, Medium},
 };
 use kernel::{prelude::*, str::CString};
@@ -21,7 +21,9 @@ pub(crate) struct BlockStore {
 impl BlockStore {
     /// A store that is not open yet.
     pub(crate) fn new(path: Option<CString>) -> Result<Self> {
-        Ok(Self { backing: KBox::pin_init(Backing::new(path), GFP_KERNEL)? })
+        Ok(Self {
+            backing: KBox::pin_init(Backing::new(path), GFP_KERNEL)?,
+        })
     }
 
     /// Starts `op`; the command ends with it.
@@ -50,7 +52,10 @@ impl Store for BlockStore {
 
     fn flush(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, immed: bool) {
         // A device flushes all or nothing.
-        let at = Extent { pos: at.pos, len: 0 };
+        let at = Extent {
+            pos: at.pos,
+            len: 0,
+        };
         if !immed {
             return self.start(cmd, Op::Flush, at);
         }
@@ -63,11 +68,19 @@ impl Store for BlockStore {
     }
 
     fn read_now(&self, pos: u64, buf: &mut [u8]) -> Result {
-        self.backing.gate().enter().ok_or(ENODEV)?.read_now(pos, buf)
+        self.backing
+            .gate()
+            .enter()
+            .ok_or(ENODEV)?
+            .read_now(pos, buf)
     }
 
     fn write_now(&self, pos: u64, buf: &[u8]) -> Result {
-        self.backing.gate().enter().ok_or(ENODEV)?.write_now(pos, buf)
+        self.backing
+            .gate()
+            .enter()
+            .ok_or(ENODEV)?
+            .write_now(pos, buf)
     }
 
     fn sync_now(&self) -> Result {
@@ -75,7 +88,11 @@ impl Store for BlockStore {
     }
 
     fn discard(&self, at: Extent) -> Result {
-        self.backing.gate().enter().ok_or(ENODEV)?.discard(at.pos, at.len)
+        self.backing
+            .gate()
+            .enter()
+            .ok_or(ENODEV)?
+            .discard(at.pos, at.len)
     }
 
     fn close(&self, disk: &Disk) {
@@ -97,7 +114,11 @@ impl Medium for BlockStore {
     fn open(&self, disk: &Disk, path: &CStr) -> Result<BlockDevice> {
         let holder: *const Disk = disk;
         BlockDevice::open(path, disk.conf.read_only, holder).inspect_err(|e| {
-            log::error!("opening {} failed: {}", path.to_str().unwrap_or("?"), e.to_errno());
+            log::error!(
+                "opening {} failed: {}",
+                path.to_str().unwrap_or("?"),
+                e.to_errno()
+            );
         })
     }
 
@@ -116,7 +137,8 @@ impl Medium for BlockStore {
         if disk.conf.thin.is_none() && limits.discard {
             log::info!("Auto enable thin provisioning for device {}", path);
         }
-        disk.thin.set(disk.conf.thin.unwrap_or(limits.discard) && limits.discard);
+        disk.thin
+            .set(disk.conf.thin.unwrap_or(limits.discard) && limits.discard);
         let shift = disk.conf.block_shift;
         disk.set_discard(Discard {
             granularity: limits.discard_granularity.wrapping_shr(shift).max(1),

@@ -4,7 +4,7 @@
 //! that of a disk in a file, read-only; here is what only a drive has: another
 //! disc, and the basic commands of MMC-6.
 
-use crate::{log, disk::Disk, fileio::FileStore, medium::Medium, unit::Unit};
+use crate::{disk::Disk, fileio::FileStore, log, medium::Medium, unit::Unit};
 use kernel::{prelude::*, str::CString};
 use scst_proto::{
     bytes::{be16, u8_at, Writer},
@@ -21,7 +21,10 @@ const READ_DISC_INFORMATION: u8 = 0x51;
 pub(crate) fn change<S: Medium>(unit: &Unit<S>, path: &str) -> Result {
     let disk = &unit.disk;
     if disk.removal_prevented.get() {
-        log::error!("Prevent medium removal for virtual device {} is set", disk.name());
+        log::error!(
+            "Prevent medium removal for virtual device {} is set",
+            disk.name()
+        );
         return Err(EBUSY);
     }
     let file = match path {
@@ -46,7 +49,10 @@ pub(crate) fn store() -> Result<FileStore> {
 
 /// Whether `op` is one of [`answer`]'s.
 pub(crate) fn has(op: u8) -> bool {
-    matches!(op, READ_TOC | GET_CONFIGURATION | GET_EVENT_STATUS | READ_DISC_INFORMATION)
+    matches!(
+        op,
+        READ_TOC | GET_CONFIGURATION | GET_EVENT_STATUS | READ_DISC_INFORMATION
+    )
 }
 
 /// Answers the commands that only a CD-ROM drive has.
@@ -70,20 +76,17 @@ fn address(w: &mut Writer<'_>, block: u64, msf: bool) {
         // 75 frames a second; block 0 is at two seconds.
         let frames = block.saturating_add(150);
         let (minute, second) = (frames / (75 * 60), frames / 75 % 60);
-        w.u8(0).u8(minute.min(255) as u8).u8(second as u8).u8((frames % 75) as u8);
+        w.u8(0)
+            .u8(minute.min(255) as u8)
+            .u8(second as u8)
+            .u8((frames % 75) as u8);
     } else {
         w.be32(block);
     }
 }
 
 /// READ TOC/PMA/ATIP (MMC-6 6.25): one session with one data track.
-fn toc(
-    disk: &Disk,
-    msf: bool,
-    format: u8,
-    first: u8,
-    w: &mut Writer<'_>,
-) -> Result<(), Sense> {
+fn toc(disk: &Disk, msf: bool, format: u8, first: u8, w: &mut Writer<'_>) -> Result<(), Sense> {
     // ADR 1 (position), CONTROL 4 (data track, digital copy prohibited).
     const DATA_TRACK: u8 = 0x14;
     const LEAD_OUT: u8 = 0xaa;
@@ -120,7 +123,9 @@ fn configuration(disk: &Disk, start: u16, only: u8, w: &mut Writer<'_>) {
     const ONE_FEATURE: u8 = 2;
 
     let present = disk.ready.get();
-    w.be32(0).be16(0).be16(if present { PROFILE_CDROM } else { 0 });
+    w.be32(0)
+        .be16(0)
+        .be16(if present { PROFILE_CDROM } else { 0 });
     if start == 0 {
         // Version 0, persistent, current.
         w.be16(0).u8(0x03).u8(4);
@@ -158,7 +163,15 @@ fn event_status(disk: &Disk, flags: u8, classes: u8, w: &mut Writer<'_>) -> Resu
 fn disc_information(w: &mut Writer<'_>) {
     // DISC STATUS complete, LAST SESSION complete; first track 1, 1 session,
     // first and last track of it 1; URU.
-    w.be16(32).u8(0x0e).u8(1).u8(1).u8(1).u8(1).u8(0x20).u8(0).zeros(3);
+    w.be16(32)
+        .u8(0x0e)
+        .u8(1)
+        .u8(1)
+        .u8(1)
+        .u8(1)
+        .u8(0x20)
+        .u8(0)
+        .zeros(3);
     // DISC ID, LEAD-IN and LEAD-OUT START of a next session: none.
     w.zeros(4).fill(0xff, 8).zeros(8).zeros(2);
 }

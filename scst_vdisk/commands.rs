@@ -4,13 +4,7 @@
 //! pages, its cache. What the answers look like is `scst_proto`'s matter; this
 //! file brings the question and the disk together.
 
-use crate::{
-    cdrom,
-    disk::Disk,
-    io::Store,
-    unit::Unit,
-    writes,
-};
+use crate::{cdrom, disk::Disk, io::Store, unit::Unit, writes};
 use kernel::prelude::*;
 use scst::cmd::{status, Cmd, Executing};
 use scst_proto::{
@@ -20,9 +14,7 @@ use scst_proto::{
     mode_select::{mode_select, ModeSelect},
     options::Handler,
     rsoc::{report_task_management, Commands, ReportOpcodes},
-    sense::{
-        Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED, NO_SENSE,
-    },
+    sense::{Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED, NO_SENSE},
 };
 
 /// Operation codes, SPC-6, SBC-4 and MMC-6.
@@ -215,7 +207,10 @@ fn answer_inquiry(disk: &Disk, cmd: &Cmd<Executing>, w: &mut Writer<'_>) -> Resu
 fn port(_cmd: &Cmd<Executing>) -> Port<'static> {
     // SAS, what a local target says it is.
     const LOCAL: &[u16] = &[0x0be0];
-    Port { transport_versions: LOCAL, ..Port::default() }
+    Port {
+        transport_versions: LOCAL,
+        ..Port::default()
+    }
 }
 
 /// REPORT SUPPORTED OPERATION CODES: a long table, so it has its own memory.

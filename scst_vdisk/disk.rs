@@ -113,7 +113,10 @@ pub(crate) struct Name<const N: usize> {
 
 impl<const N: usize> Name<N> {
     fn new(text: &str) -> Self {
-        let mut name = Self { text: Text::new(), set: false };
+        let mut name = Self {
+            text: Text::new(),
+            set: false,
+        };
         // `Text` cuts, and never fails.
         let _ = name.text.write_str(text);
         name
@@ -125,7 +128,10 @@ impl<const N: usize> Name<N> {
         if text.len() > N {
             return Err(N);
         }
-        *self = Self { set: true, ..Self::new(text) };
+        *self = Self {
+            set: true,
+            ..Self::new(text)
+        };
         Ok(())
     }
 }
@@ -148,7 +154,10 @@ impl BinaryId {
         if text.is_empty() {
             return Some(id);
         }
-        let digits = text.strip_prefix("0x").or(text.strip_prefix("0X")).unwrap_or(text);
+        let digits = text
+            .strip_prefix("0x")
+            .or(text.strip_prefix("0X"))
+            .unwrap_or(text);
         id.len = digits.len() / 2;
         if digits.len() % 2 != 0 || !lengths.contains(&id.len) {
             return None;
@@ -230,7 +239,11 @@ impl core::fmt::Display for Geometry {
             self.block_size,
             self.blocks,
             cylinders,
-            if cylinders == 0 { " !WARNING! cyln less than 1" } else { "" }
+            if cylinders == 0 {
+                " !WARNING! cyln less than 1"
+            } else {
+                ""
+            }
         )
     }
 }
@@ -342,7 +355,8 @@ impl Disk {
     /// Sets how the store discards.
     pub(crate) fn set_discard(&self, discard: Discard) {
         self.discard_granularity.store(discard.granularity, Relaxed);
-        self.discard_alignment.store(discard.alignment.unwrap_or(u32::MAX), Relaxed);
+        self.discard_alignment
+            .store(discard.alignment.unwrap_or(u32::MAX), Relaxed);
     }
 
     /// The Control mode page.
@@ -506,7 +520,8 @@ impl Disk {
 
     /// Puts new mode page values into force.
     pub(crate) fn set_mode(&self, values: &ModeValues) {
-        self.control.store(u32::from_be_bytes(values.control.0), Relaxed);
+        self.control
+            .store(u32::from_be_bytes(values.control.0), Relaxed);
         self.write_cache.set(values.wce);
     }
 

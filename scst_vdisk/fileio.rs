@@ -3,9 +3,9 @@
 //! `vdisk_fileio`: a disk in a file, through the page cache or past it.
 
 use crate::{
-    log,
     disk::{Discard, Disk},
     io::{self, Extent, Pending, Store},
+    log,
     medium::{self, Backing, Medium},
     vfs::{self, File, OpenMode, Way},
 };
@@ -24,7 +24,9 @@ pub(crate) struct FileStore {
 impl FileStore {
     /// A store that is not open yet.
     pub(crate) fn new(path: Option<CString>) -> Result<Self> {
-        Ok(Self { backing: KBox::pin_init(Backing::new(path), GFP_KERNEL)? })
+        Ok(Self {
+            backing: KBox::pin_init(Backing::new(path), GFP_KERNEL)?,
+        })
     }
 
     /// Moves the command's data, here or in the background.
@@ -92,11 +94,19 @@ impl Store for FileStore {
     }
 
     fn read_now(&self, pos: u64, buf: &mut [u8]) -> Result {
-        self.backing.gate().enter().ok_or(ENODEV)?.read_now(pos, buf)
+        self.backing
+            .gate()
+            .enter()
+            .ok_or(ENODEV)?
+            .read_now(pos, buf)
     }
 
     fn write_now(&self, pos: u64, buf: &[u8]) -> Result {
-        self.backing.gate().enter().ok_or(ENODEV)?.write_now(pos, buf)
+        self.backing
+            .gate()
+            .enter()
+            .ok_or(ENODEV)?
+            .write_now(pos, buf)
     }
 
     fn sync_now(&self) -> Result {
@@ -104,7 +114,11 @@ impl Store for FileStore {
     }
 
     fn discard(&self, at: Extent) -> Result {
-        self.backing.gate().enter().ok_or(ENODEV)?.punch(at.pos, at.len)
+        self.backing
+            .gate()
+            .enter()
+            .ok_or(ENODEV)?
+            .punch(at.pos, at.len)
     }
 
     fn close(&self, disk: &Disk) {
@@ -124,14 +138,24 @@ impl Medium for FileStore {
     }
 
     fn open(&self, disk: &Disk, path: &CStr) -> Result<File> {
-        let mode = OpenMode { read_only: disk.conf.read_only, direct: disk.conf.o_direct };
+        let mode = OpenMode {
+            read_only: disk.conf.read_only,
+            direct: disk.conf.o_direct,
+        };
         File::open(path, mode).inspect_err(|e| {
-            log::error!("opening {} failed: {}", path.to_str().unwrap_or("?"), e.to_errno());
+            log::error!(
+                "opening {} failed: {}",
+                path.to_str().unwrap_or("?"),
+                e.to_errno()
+            );
         })
     }
 
     fn adopt(&self, disk: &Disk, _path: &CStr, _open: &File) -> Result {
-        disk.set_discard(Discard { granularity: 1, alignment: None });
+        disk.set_discard(Discard {
+            granularity: 1,
+            alignment: None,
+        });
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! Backing stores that have a path and can be opened and closed: what an
 //! administrator does with them.
 
-use crate::{log, disk::Disk, gate::Gate, io::Store, unit::Unit};
+use crate::{disk::Disk, gate::Gate, io::Store, log, unit::Unit};
 use kernel::{
     new_mutex,
     prelude::*,
@@ -41,7 +41,10 @@ impl<T> Backing<T> {
     /// Calls `f` with the path, or `none`.
     pub(crate) fn with_path<R>(&self, f: impl FnOnce(&str) -> R) -> R {
         let path = self.path.lock();
-        f(path.as_ref().and_then(|p| p.to_str().ok()).unwrap_or("none"))
+        f(path
+            .as_ref()
+            .and_then(|p| p.to_str().ok())
+            .unwrap_or("none"))
     }
 }
 

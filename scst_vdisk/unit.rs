@@ -3,10 +3,10 @@
 //! A disk with its backing store, as the core sees it; the data path.
 
 use crate::{
-    log,
     commands,
     disk::Disk,
     io::{Extent, Store},
+    log,
 };
 use kernel::{prelude::*, sync::Arc};
 use scst::{
@@ -16,7 +16,7 @@ use scst::{
 use scst_proto::{
     cdb::Cdb,
     options::Handler,
-    sense::{Sense, INVALID_FIELD_IN_CDB, NO_MEDIUM, NOT_READY},
+    sense::{Sense, INVALID_FIELD_IN_CDB, NOT_READY, NO_MEDIUM},
 };
 
 /// Operation codes of the data path.
@@ -162,7 +162,11 @@ impl<S: Store> LogicalUnit for Unit<S> {
         self.disk.set_device(None);
         self.store.close(&self.disk);
         self.store.describe(&mut |name| {
-            log::info!("Detached virtual device {} (\"{}\")", self.disk.name(), name);
+            log::info!(
+                "Detached virtual device {} (\"{}\")",
+                self.disk.name(),
+                name
+            );
         });
         log::info!("Virtual device {} unregistered", self.disk.name());
     }

@@ -76,13 +76,20 @@ struct Vdisk {
 
 impl kernel::Module for Vdisk {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        let kinds = [Handler::FileIo, Handler::BlockIo, Handler::NullIo, Handler::Cdrom];
+        let kinds = [
+            Handler::FileIo,
+            Handler::BlockIo,
+            Handler::NullIo,
+            Handler::Cdrom,
+        ];
         let mut handlers = KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
         for kind in kinds {
             let handler = Arc::new(VirtualDisks(kind), GFP_KERNEL)?;
             handlers.push(scst::register_handler(handler, module)?, GFP_KERNEL)?;
         }
-        Ok(Self { _handlers: handlers })
+        Ok(Self {
+            _handlers: handlers,
+        })
     }
 }
 
@@ -92,7 +99,10 @@ struct VirtualDisks(Handler);
 /// Refuses `cluster_mode`: without a distributed lock manager below it, it
 /// would promise shared reservations that are not shared.
 fn refuse_cluster_mode(name: &str) -> Error {
-    log::error!("{}: cluster_mode is not supported, only 0 is possible", name);
+    log::error!(
+        "{}: cluster_mode is not supported, only 0 is possible",
+        name
+    );
     EINVAL
 }
 
@@ -120,7 +130,11 @@ impl VirtualDisks {
             Handler::BlockIo => "BLOCKIO",
             Handler::FileIo | Handler::Cdrom => "",
         };
-        let tst = if conf.tst == disk::DEFAULT_TST { "" } else { "TST 0" };
+        let tst = if conf.tst == disk::DEFAULT_TST {
+            ""
+        } else {
+            "TST 0"
+        };
         let words = [
             (conf.write_through, "WRITE_THROUGH"),
             (conf.read_only, "READ_ONLY"),
@@ -242,12 +256,23 @@ impl DeviceHandler for VirtualDisks {
                 unit
             }
         };
-        Ok(Attached { device, attrs, numa_node: disk.conf.numa_node })
+        Ok(Attached {
+            device,
+            attrs,
+            numa_node: disk.conf.numa_node,
+        })
     }
 }
 
 fn unit<S: Store>(disk: Arc<Disk>, store: S, threads: u32) -> Result<Arc<Unit<S>>> {
-    Ok(Arc::new(Unit { disk, store, threads }, GFP_KERNEL)?)
+    Ok(Arc::new(
+        Unit {
+            disk,
+            store,
+            threads,
+        },
+        GFP_KERNEL,
+    )?)
 }
 
 fn add<T: Send + Sync + 'static>(
@@ -269,7 +294,9 @@ fn stored<S: Medium>(
     if options.active {
         unit.activate()?;
     }
-    unit.store.backing().with_path(|path| disk.log_attached(path));
+    unit.store
+        .backing()
+        .with_path(|path| disk.log_attached(path));
     add(attrs, disk, attrs::DISK)?;
     add(attrs, disk, attrs::STORED)?;
     add(attrs, unit, Unit::<S>::MEDIUM)?;

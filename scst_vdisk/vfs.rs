@@ -7,11 +7,7 @@
 //! by way of a `bio_vec` array.
 
 use crate::pieces::pieces;
-use core::{
-    mem::MaybeUninit,
-    ops::Deref,
-    ptr::NonNull,
-};
+use core::{mem::MaybeUninit, ops::Deref, ptr::NonNull};
 use kapi::sg::SgList;
 use kernel::{bindings, error::from_err_ptr, prelude::*};
 
@@ -104,9 +100,7 @@ impl File {
     pub(crate) fn sync(&self, start: u64, end: u64) -> Result {
         let clamp = |v: u64| i64::try_from(v).unwrap_or(i64::MAX);
         // SAFETY: The file is open.
-        to_result(unsafe {
-            bindings::vfs_fsync_range(self.as_ptr(), clamp(start), clamp(end), 1)
-        })
+        to_result(unsafe { bindings::vfs_fsync_range(self.as_ptr(), clamp(start), clamp(end), 1) })
     }
 
     /// Gives the blocks of a range back to the file system; they read as zeros. May sleep.
@@ -157,7 +151,13 @@ impl File {
 
     /// Moves up to `len` bytes between the file at `pos` and `sg`; returns how
     /// many were moved, which is fewer only at the end of the file. May sleep.
-    pub(crate) fn transfer(&self, way: Way, pos: u64, sg: &SgList<'_>, len: usize) -> Result<usize> {
+    pub(crate) fn transfer(
+        &self,
+        way: Way,
+        pos: u64,
+        sg: &SgList<'_>,
+        len: usize,
+    ) -> Result<usize> {
         let mut vecs = [const { MaybeUninit::<bindings::bio_vec>::uninit() }; CHUNK];
         let mut done = 0;
         while done < len {
@@ -349,7 +349,9 @@ where
 }
 
 fn finish<H, C: Completion>(transfer: KBox<Transfer<H, C>>, result: Result<usize>) {
-    let Transfer { file, done, vecs, .. } = KBox::into_inner(transfer);
+    let Transfer {
+        file, done, vecs, ..
+    } = KBox::into_inner(transfer);
     drop(vecs);
     done.complete(result);
     drop(file);

@@ -93,8 +93,14 @@ fn try_unmap<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Failu
     let mut header = [0; HEADER];
     fetch(cmd, 0, &mut header)?;
     let described = usize::from(be16(&header, 2).unwrap_or(0));
-    let end = HEADER.saturating_add(described - described % DESCRIPTOR).min(list_len);
-    let starts = || (HEADER..end).step_by(DESCRIPTOR).filter(move |at| at + DESCRIPTOR <= end);
+    let end = HEADER
+        .saturating_add(described - described % DESCRIPTOR)
+        .min(list_len);
+    let starts = || {
+        (HEADER..end)
+            .step_by(DESCRIPTOR)
+            .filter(move |at| at + DESCRIPTOR <= end)
+    };
     // Nothing is unmapped if any descriptor is wrong.
     for at in starts() {
         descriptor(unit, cmd, at)?;
@@ -129,7 +135,11 @@ fn descriptor<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>, at: usize) -> Resu
 
 /// MAXIMUM UNMAP LBA COUNT in bytes.
 fn unmap_limit<S: Store>(unit: &Unit<S>) -> u64 {
-    let blocks = unit.disk.limits().unmap.map_or(0, |u| u64::from(u.max_lba_count));
+    let blocks = unit
+        .disk
+        .limits()
+        .unmap
+        .map_or(0, |u| u64::from(u.max_lba_count));
     blocks.wrapping_shl(unit.disk.conf.block_shift)
 }
 
@@ -224,7 +234,8 @@ fn try_compare_and_write<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Resu
     let mut done = 0;
     while done < half {
         fetch(cmd, half.saturating_add(done), &mut buf)?;
-        unit.store.write_now(at.pos.saturating_add(done as u64), &buf)?;
+        unit.store
+            .write_now(at.pos.saturating_add(done as u64), &buf)?;
         done = done.saturating_add(block);
     }
     settle(unit, cdb.fua())
@@ -233,14 +244,15 @@ fn try_compare_and_write<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Resu
 /// VERIFY, SBC-4 5.39: without data the medium is trusted, with data compared.
 pub(crate) fn verify<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
     let cdb = *cmd.cdb();
-    let result = unit.extent(&cdb).map_err(Failure::from).and_then(|at| {
-        match cdb.bytchk() {
+    let result = unit
+        .extent(&cdb)
+        .map_err(Failure::from)
+        .and_then(|at| match cdb.bytchk() {
             0 => Ok(()),
             1 => compare(unit, &cmd, at, false),
             3 => compare(unit, &cmd, at, true),
             _ => Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 2).into()),
-        }
-    });
+        });
     finish(cmd, result);
 }
 
