@@ -319,12 +319,13 @@ where
     C: Completion,
 {
     let bdev: &BlockDevice = &device;
-    // SAFETY: `done` is given away below, but its memory does not move with it
-    // and stays until it is told of the end, which cannot happen before `first`
-    // is submitted; the list is not used after that.
-    let sg = done
-        .memory()
-        .map(|sg| unsafe { core::mem::transmute::<SgList<'_>, SgList<'static>>(sg) });
+    let sg = match done.memory() {
+        // SAFETY: `done` is given away below, but its memory does not move with
+        // it and stays until it is told of the end, which cannot happen before
+        // `first` is submitted; the list is not used after that.
+        Some(sg) => Some(unsafe { core::mem::transmute::<SgList<'_>, SgList<'static>>(sg) }),
+        None => None,
+    };
     let segments = |from: usize| match &sg {
         Some(sg) => pieces(sg, from, len - from.min(len)).count(),
         None => 0,

@@ -10,7 +10,7 @@ use crate::{
     medium::{self, Backing, Medium},
 };
 use kernel::{prelude::*, str::CString};
-use scst::cmd::{Cmd, Executing};
+use scst::{Cmd, Executing};
 use scst_proto::sense::NOT_READY;
 
 /// The store of a disk on a block device.
@@ -96,7 +96,7 @@ impl Store for BlockStore {
     }
 
     fn close(&self, disk: &Disk) {
-        medium::close(self, disk);
+        medium::detach(self, disk);
     }
 
     fn describe(&self, f: &mut dyn FnMut(&str)) {

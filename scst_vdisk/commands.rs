@@ -6,7 +6,7 @@
 
 use crate::{cdrom, disk::Disk, io::Store, unit::Unit, writes};
 use kernel::prelude::*;
-use scst::cmd::{status, Cmd, Executing};
+use scst::{status, Cmd, Executing};
 use scst_proto::{
     bytes::{u8_at, Writer},
     inquiry::{self, BlockPages, Port, NON_ROTATING, ROTATING},

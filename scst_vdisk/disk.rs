@@ -257,6 +257,8 @@ pub(crate) struct Disk {
     blocks: Atomic<u64>,
     /// There is a medium.
     pub(crate) ready: Switch,
+    /// The device is gone; what still holds this only lets go of it.
+    pub(crate) removed: Switch,
     /// Thin provisioned, as far as it is known now.
     pub(crate) thin: Switch,
     /// WCE: there is a volatile cache.
@@ -300,6 +302,7 @@ impl Disk {
                 conf,
                 blocks: Atomic::new(0),
                 ready: Switch::new(false),
+                removed: Switch::new(false),
                 thin: Switch::new(conf.thin == Some(true)),
                 write_cache: Switch::new(conf.has_volatile_cache()),
                 control: Atomic::new(u32::from_be_bytes(Control::new(conf.tst).0)),

@@ -10,7 +10,7 @@ use crate::{
     vfs::{self, File, OpenMode, Way},
 };
 use kernel::{prelude::*, str::CString};
-use scst::cmd::{Cmd, Executing};
+use scst::{Cmd, Executing};
 use scst_proto::{
     options::Handler,
     sense::{NOT_READY, NO_MEDIUM},
@@ -122,7 +122,7 @@ impl Store for FileStore {
     }
 
     fn close(&self, disk: &Disk) {
-        medium::close(self, disk);
+        medium::detach(self, disk);
     }
 
     fn describe(&self, f: &mut dyn FnMut(&str)) {

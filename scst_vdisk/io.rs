@@ -6,7 +6,7 @@
 use crate::{disk::Disk, vfs::Completion};
 use kapi::sg::SgList;
 use kernel::{bindings, prelude::*};
-use scst::cmd::{status, Cmd, Executing};
+use scst::{status, Cmd, Executing};
 use scst_proto::sense::{
     Sense, ABORTED, COMMAND_TIMEOUT, INTERNAL_TARGET_FAILURE, NOT_READY, READ_ERROR,
     SPACE_ALLOCATION_FAILED, WRITE_ERROR, WRITE_PROTECTED,

@@ -72,8 +72,17 @@ pub(crate) trait Medium: Store {
     fn sync_all(open: &Self::Open) -> Result;
 }
 
-/// Closes `store`: waits for its users, then syncs what they wrote.
-pub(crate) fn close<S: Medium>(store: &S, disk: &Disk) {
+/// Closes `store` for good. A write to an attribute may still be under way: it
+/// comes before this, or finds that the disk is gone.
+pub(crate) fn detach<S: Medium>(store: &S, disk: &Disk) {
+    let _path = store.backing().path.lock();
+    disk.removed.set(true);
+    close(store, disk);
+}
+
+/// Closes `store`: waits for its users, then syncs what they wrote. With the
+/// lock of the path held.
+fn close<S: Medium>(store: &S, disk: &Disk) {
     disk.ready.set(false);
     let Some(open) = store.backing().gate.close() else {
         return;
@@ -97,6 +106,9 @@ impl<S: Medium> Unit<S> {
         let (backing, disk) = (self.store.backing(), &self.disk);
         if backing.gate.is_open() {
             return Ok(());
+        }
+        if disk.removed.get() {
+            return Err(ENODEV);
         }
         let path = path.as_ref().ok_or(ENOENT)?;
         let open = self.store.open(disk, path)?;

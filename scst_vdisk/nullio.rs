@@ -8,7 +8,7 @@ use crate::{
     io::{Extent, Store},
 };
 use kernel::prelude::*;
-use scst::cmd::{Cmd, Executing};
+use scst::{Cmd, Executing};
 use scst_proto::options::VdiskOptions;
 
 /// The store of a nullio disk.

@@ -9,10 +9,7 @@ use crate::{
     log,
 };
 use kernel::{prelude::*, sync::Arc};
-use scst::{
-    cmd::{Cmd, Executing},
-    Context, DeviceHandle, LogicalUnit,
-};
+use scst::{Cmd, Context, DeviceHandle, Executing, LogicalUnit};
 use scst_proto::{
     cdb::Cdb,
     options::Handler,

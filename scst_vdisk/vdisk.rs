@@ -65,8 +65,13 @@ module! {
 /// Default of `num_threads`.
 const DEFAULT_THREADS: u32 = 8;
 
+kapi::param! {
+    static NUM_THREADS: u32 = DEFAULT_THREADS, name: "num_threads", perm: 0o444, range: 1..=256,
+        description: "Threads of a new vdisk_fileio or vcdrom device (default: 8)";
+}
+
 fn num_threads() -> u32 {
-    DEFAULT_THREADS
+    NUM_THREADS.get()
 }
 
 /// The module: its registrations, in the order of registering.

@@ -199,7 +199,7 @@ impl File {
         // SAFETY: By the function's contract; `iov_iter_bvec` initialises `iter`,
         // which the file system copies if it needs it after returning.
         let moved = unsafe {
-            bindings::iov_iter_bvec(iter.as_mut_ptr(), direction, vecs, count as _, bytes);
+            bindings::iov_iter_bvec(iter.as_mut_ptr(), direction, vecs, count, bytes);
             match way {
                 Way::Read => bindings::vfs_iocb_iter_read(self.as_ptr(), iocb, iter.as_mut_ptr()),
                 Way::Write { .. } => {

@@ -9,7 +9,7 @@ use crate::{
     unit::Unit,
 };
 use kernel::{alloc::AllocError, prelude::*};
-use scst::cmd::{status, Cmd, Executing};
+use scst::{status, Cmd, Executing};
 use scst_proto::{
     bytes::{be16, be32, be64, u8_at},
     cdb::{Cdb, TransferLength},
