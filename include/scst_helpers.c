@@ -12,6 +12,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
+#include <linux/utsname.h>
 #include <linux/wait.h>
 #include <linux/fs.h>
 #include "scst_helpers.h"
@@ -39,6 +40,13 @@ void scst_c_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
 bool scst_c_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
 {
 	return spin_trylock_irqsave(lock, *flags);
+}
+
+/* linux/utsname.h */
+
+const char *scst_c_init_utsname_release(void)
+{
+	return init_utsname()->release;
 }
 
 /* linux/rcupdate.h */
@@ -86,6 +94,11 @@ void scst_c_percpu_clear(u64 __percpu *counters, size_t index)
 bool scst_c_percpu_ref_tryget_live(struct percpu_ref *ref)
 {
 	return percpu_ref_tryget_live(ref);
+}
+
+void scst_c_percpu_ref_get(struct percpu_ref *ref)
+{
+	percpu_ref_get(ref);
 }
 
 void scst_c_percpu_ref_put(struct percpu_ref *ref)

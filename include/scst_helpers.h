@@ -21,6 +21,8 @@ unsigned long scst_c_spin_lock_irqsave(spinlock_t *lock);
 void scst_c_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 bool scst_c_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
 
+const char *scst_c_init_utsname_release(void);
+
 void *scst_c_xchg_ptr(void **slot, void *new);
 void scst_c_synchronize_rcu_tasks(void);
 
@@ -30,6 +32,7 @@ u64 scst_c_percpu_sum(const u64 __percpu *counters, size_t index);
 void scst_c_percpu_clear(u64 __percpu *counters, size_t index);
 
 bool scst_c_percpu_ref_tryget_live(struct percpu_ref *ref);
+void scst_c_percpu_ref_get(struct percpu_ref *ref);
 void scst_c_percpu_ref_put(struct percpu_ref *ref);
 
 void scst_c_wake_up(struct wait_queue_head *wq, int nr);

@@ -24,6 +24,8 @@ extern "C" {
         flags: *mut c_ulong,
     ) -> bool;
 
+    pub(crate) fn scst_c_init_utsname_release() -> *const c_char;
+
     pub(crate) fn scst_c_xchg_ptr(slot: *mut *mut c_void, new: *mut c_void) -> *mut c_void;
     pub(crate) fn scst_c_synchronize_rcu_tasks();
 
@@ -37,6 +39,7 @@ extern "C" {
     pub(crate) fn scst_c_percpu_clear(counters: *mut u64, index: usize);
 
     pub(crate) fn scst_c_percpu_ref_tryget_live(r: *mut bindings::percpu_ref) -> bool;
+    pub(crate) fn scst_c_percpu_ref_get(r: *mut bindings::percpu_ref);
     pub(crate) fn scst_c_percpu_ref_put(r: *mut bindings::percpu_ref);
 
     pub(crate) fn scst_c_wake_up(wq: *mut bindings::wait_queue_head, nr: c_int);

@@ -15,14 +15,26 @@
 
 mod c;
 mod compat;
+pub mod counted;
 pub mod cpumask;
+pub mod global;
+pub mod loan;
 pub mod lock;
 pub mod module;
+pub mod param;
 pub mod percpu;
 pub mod percpu_ref;
+pub mod pool;
 pub mod rcu;
+pub mod sg;
+pub mod sysfs;
+pub mod system;
+pub mod thread;
 pub mod time;
+pub mod trace;
+pub mod tracker;
 pub mod wait;
+pub mod work;
 
 /// What `pr_info!()` and its kin print before a message of this crate.
 const __LOG_PREFIX: &[u8] = b"scst\0";

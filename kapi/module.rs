@@ -4,8 +4,8 @@
 //!
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 
-use crate::{c, rcu};
-use kernel::{bindings, prelude::*, types::Opaque};
+use crate::{c, rcu, sysfs};
+use kernel::{bindings, prelude::*};
 
 /// A reference to a loaded module: while it lives, the module does not unload.
 ///
@@ -58,11 +58,8 @@ impl Drop for ModuleRef {
 /// names that module.
 #[inline(always)]
 pub(crate) fn this_module_raw() -> *mut bindings::module {
-    extern "C" {
-        static __this_module: Opaque<bindings::module>;
-    }
-    // SAFETY: Every loadable module has this object, and only its address is taken.
-    unsafe { __this_module.get() }
+    // Every loadable module has this object; only its address is taken.
+    &raw mut bindings::__this_module
 }
 
 /// Waits, when dropped, until nothing of the kernel is going to call or return into the module.
@@ -74,21 +71,38 @@ pub(crate) fn this_module_raw() -> *mut bindings::module {
 /// already given back its module reference).
 ///
 /// `Drop` sleeps, typically for tens of milliseconds.
-#[derive(Default)]
-pub struct UnloadBarrier(());
+pub struct UnloadBarrier(*mut bindings::module);
+
+// SAFETY: The pointer is only compared.
+unsafe impl Send for UnloadBarrier {}
+// SAFETY: As above.
+unsafe impl Sync for UnloadBarrier {}
 
 impl UnloadBarrier {
-    /// A new barrier. Costs nothing until it is dropped.
-    pub const fn new() -> Self {
-        UnloadBarrier(())
+    /// A barrier for the module that this is compiled into. Costs nothing until it is dropped.
+    #[allow(clippy::new_without_default)]
+    #[inline(always)]
+    pub fn new() -> Self {
+        UnloadBarrier(this_module_raw())
     }
 }
 
 impl Drop for UnloadBarrier {
     fn drop(&mut self) {
+        // The code that kobjects call is this crate's, so only its own module waits for them.
+        if self.0 == this_module_raw() {
+            sysfs::drain();
+        }
         rcu::barrier();
         // SAFETY: Waits until every task was seen outside of the kernel or in a voluntary
         // schedule(); requires only a context that may sleep, as the drop of a module is.
         unsafe { c::scst_c_synchronize_rcu_tasks() };
     }
+}
+
+/// The version of the running kernel, as `uname -r` prints it. Any context.
+pub fn kernel_release() -> &'static str {
+    // SAFETY: The initial UTS namespace exists for ever, its release ends in NUL and never changes.
+    let release = unsafe { CStr::from_char_ptr(c::scst_c_init_utsname_release()) };
+    release.to_str().unwrap_or("unknown")
 }

@@ -74,6 +74,15 @@ impl UseCount {
         unsafe { c::scst_c_percpu_ref_tryget_live(self.inner.refs.get()) }
     }
 
+    /// Becomes a user once more, for somebody who already is one: works on a killed count, too.
+    ///
+    /// Any context. To be answered by a [`UseCount::put`] of its own.
+    #[inline]
+    pub fn get_again(&self) {
+        // SAFETY: Initialised in `new`, and exited only in `drop`.
+        unsafe { c::scst_c_percpu_ref_get(self.inner.refs.get()) }
+    }
+
     /// Stops to be a user. Any context. Only after a [`UseCount::try_get`] that returned `true`.
     #[inline]
     pub fn put(&self) {

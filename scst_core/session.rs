@@ -7,7 +7,7 @@ use crate::{
     device::Device,
     driver::Transport,
     group::Group,
-    nexus::{LunMap, Mapping, Nexus},
+    nexus::{LunMap, Mapping, Nexus, SeenLun},
     stats::{Count, Kind, Totals},
     target::Target,
     util::{log_err, Name},
@@ -17,7 +17,7 @@ use kapi::{
     cpumask::CpuMask,
     rcu::{RcuBox, Retired},
     sysfs::{Dir, Link},
-    wait::WaitQueue,
+    wait::{new_wait_queue, WaitQueue},
 };
 use kernel::{
     prelude::*,
@@ -31,6 +31,9 @@ use scst_proto::{
     sense::Sense,
 };
 
+/// Numbers for [`SeenLun::mapping`].
+static NEXT_MAPPING: Atomic<u64> = Atomic::new(1);
+
 /// A session, the I_T nexus of SAM-6 4.6.13.
 #[pin_data]
 pub struct Session {
@@ -43,6 +46,7 @@ pub struct Session {
     aborting: Atomic<i32>,
     /// The group's [`AddressMethod`], kept here for REPORT LUNS in any context.
     addr_method: Atomic<u32>,
+    black_hole: Atomic<u32>,
     #[pin]
     abort_wait: WaitQueue,
     #[pin]
@@ -111,6 +115,7 @@ impl Removed {
         drop(self.maps);
         for nexus in &self.nexuses {
             nexus.kill();
+            nexus.release_all();
         }
         for nexus in &self.nexuses {
             let mut seconds = 0u32;
@@ -133,13 +138,12 @@ impl Session {
     /// Makes a session without LUNs and without a directory.
     pub(crate) fn new(
         initiator: &str,
-        label: &str,
+        label: Name,
         target: Arc<Target>,
         group: Arc<Group>,
         transport: Arc<dyn Transport>,
     ) -> Result<Arc<Self>> {
         let initiator = Name::new(initiator)?;
-        let label = Name::new(label)?;
         Arc::pin_init(
             pin_init!(Self {
                 initiator,
@@ -149,7 +153,8 @@ impl Session {
                 map: RcuBox::null(),
                 aborting: Atomic::new(0),
                 addr_method: Atomic::new(group.addr_method() as u32),
-                abort_wait <- WaitQueue::new(),
+                black_hole: Atomic::new(group.black_hole.load(Relaxed)),
+                abort_wait <- new_wait_queue!(),
                 state <- new_mutex!(State {
                     group,
                     dir: None,
@@ -184,6 +189,7 @@ impl Session {
 
     pub(crate) fn set_group(&self, group: Arc<Group>) {
         self.set_addr_method(group.addr_method());
+        self.set_black_hole(group.black_hole.load(Relaxed));
         self.state.lock().group = group;
     }
 
@@ -262,7 +268,11 @@ impl Session {
                 }
                 None => {
                     let (session, device) = (self.clone(), want.device.clone());
-                    let nexus = Nexus::new(session, device, want.lun, want.read_only)?;
+                    let mapping = NEXT_MAPPING.fetch_add(1, Relaxed);
+                    let since = find(&old, want.lun).map_or(mapping, |n| n.seen().since);
+                    let lun = want.lun;
+                    let seen = SeenLun { lun, since, mapping };
+                    let nexus = Nexus::new(session, device, seen, want.read_only)?;
                     added.push(nexus.clone(), GFP_KERNEL)?;
                     nexus
                 }
@@ -379,11 +389,31 @@ impl Session {
 
     /// How LUNs are numbered towards this initiator. Any context.
     pub(crate) fn group_addr_method(&self) -> AddressMethod {
-        AddressMethod::from_number(self.addr_method.load(Relaxed))
+        crate::group::address_method(self.addr_method.load(Relaxed))
     }
 
     pub(crate) fn set_addr_method(&self, method: AddressMethod) {
         self.addr_method.store(method as u32, Relaxed);
+    }
+
+    /// `black_hole` of the session's group; see [`crate::nexus::Hole`].
+    pub(crate) fn set_black_hole(&self, mode: u32) {
+        self.black_hole.store(mode, Relaxed);
+        self.for_each_nexus(|nexus| nexus.set_hole(mode));
+    }
+
+    pub(crate) fn black_hole(&self) -> u32 {
+        self.black_hole.load(Relaxed)
+    }
+
+    /// Ends commands that a black hole holds and task management has marked.
+    pub(crate) fn release_aborted(&self) -> Result {
+        for lun in self.luns()? {
+            if let Some(nexus) = self.nexus(lun.lun) {
+                nexus.release_aborted();
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn aborting(&self) -> &Atomic<i32> {
