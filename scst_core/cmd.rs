@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A command, from the transport's request to its response.
+//!
+//! The command lives in a [`Slot`] of the transport's own request. Whoever has
+//! to act on it next holds it as a [`Cmd`], whose type parameter says what that
+//! is; acting consumes it:
+//!
+//! ```text
+//! Cmd<Received> --receive()--> Cmd<DataOut> --data_received()--> Cmd<Executing>
+//!     Cmd<Executing> --good(), check_condition(), status()--> Cmd<Answered>
+//!     Cmd<Answered> --finish()--> the slot is the transport's again
+//! ```
+//!
+//! A holder that drops a command does not lose it: the command is answered with
+//! HARDWARE ERROR, INTERNAL TARGET FAILURE, or, already answered, finished.
+//!
+//! Task management sees the other half of the slot, [`Task`]: one word that
+//! says how far the command is. Marking a command aborted and claiming the
+//! right to respond are compare-and-exchange operations on that word, so exactly
+//! one of them wins, and a command is answered exactly once.
+
+use crate::nexus::Nexus;
+use kapi::{
+    counted::InUse,
+    loan::{self, Loan, Stage, Staged},
+    pool::PooledSg,
+    sg::SgList,
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::{Acquire, Atomic, Full, Relaxed, Release},
+};
+use scst_proto::{
+    cdb::Cdb,
+    sense::{Sense, INTERNAL_TARGET_FAILURE},
+    task::{effect, Cause, Effect, State},
+};
+
+/// Status codes, SAM-6 5.3.1.
+pub mod status {
+    #![allow(missing_docs)]
+    pub const GOOD: u8 = 0x00;
+    pub const CHECK_CONDITION: u8 = 0x02;
+    pub const BUSY: u8 = 0x08;
+    pub const RESERVATION_CONFLICT: u8 = 0x18;
+    pub const TASK_SET_FULL: u8 = 0x28;
+    pub const TASK_ABORTED: u8 = 0x40;
+}
+
+/// Memory for one command, to be embedded in the transport's request.
+pub type Slot = loan::Slot<Task, Command>;
+/// An idle [`Slot`], which a driver vouches for in its binding file.
+pub type Vacant = loan::Vacant<Task, Command>;
+pub(crate) type CommandLoan = Loan<Task, Command>;
+
+/// Longest CDB that the core takes: READ(32) and its like.
+pub const MAX_CDB: usize = 32;
+
+/// Marks a command whose effect and response are no longer wanted.
+const ABORTED: u32 = 0x100;
+const STATE_MASK: u32 = 0xff;
+
+fn state_of(word: u32) -> Option<State> {
+    State::ALL.get((word & STATE_MASK) as usize).copied()
+}
+
+/// The half of a command that task management may look at any time.
+pub struct Task {
+    word: Atomic<u32>,
+    lun: Atomic<u32>,
+}
+
+impl Task {
+    /// A slot without a command, for [`Slot::init`].
+    pub fn idle() -> Self {
+        Self {
+            word: Atomic::new(State::Done as u32),
+            lun: Atomic::new(u32::MAX),
+        }
+    }
+
+    /// Starts the life of a command for `lun`.
+    #[inline]
+    pub(crate) fn begin(&self, lun: u32) {
+        self.lun.store(lun, Relaxed);
+        self.word.store(State::Received as u32, Release);
+    }
+
+    /// Goes on to `to`; false if the command was aborted. Only the holder of
+    /// the command's loan calls it, so an abort is all that can come between.
+    #[inline]
+    pub(crate) fn advance_to(&self, to: State) -> bool {
+        let now = self.word.load(Relaxed);
+        now & ABORTED == 0 && self.word.cmpxchg(now, to as u32, Full).is_ok()
+    }
+
+    /// The LUN that the command was sent to; `u32::MAX` if that is none.
+    pub(crate) fn lun_number(&self) -> u32 {
+        self.lun.load(Relaxed)
+    }
+
+    fn state(&self) -> Option<State> {
+        state_of(self.word.load(Acquire))
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.word.load(Relaxed) & ABORTED != 0
+    }
+
+    #[inline]
+    fn end(&self) {
+        self.word.store(State::Done as u32, Release);
+    }
+}
+
+/// A command that the core has, as task management sees it.
+#[derive(Clone, Copy)]
+pub struct Outstanding<'a> {
+    task: &'a Task,
+    /// The transport's tag, which ABORT TASK names.
+    pub tag: u64,
+}
+
+impl<'a> Outstanding<'a> {
+    /// The command in `slot`, if there is one.
+    pub fn of(slot: &'a Slot, tag: u64) -> Option<Self> {
+        let task = slot.shared();
+        (task.state()? != State::Done).then_some(Self { task, tag })
+    }
+
+    /// The LUN that it was sent to.
+    pub fn lun(&self) -> u32 {
+        self.task.lun_number()
+    }
+
+    /// Marks the command aborted, if it is in a state in which `cause` reaches
+    /// it ([`effect`]). True if the mark stands: the command will end
+    /// without a response, and ends in [`Cmd::finish`]. False if its response
+    /// was already on the way, or it was aborted before.
+    pub(crate) fn abort(&self, cause: Cause) -> bool {
+        let mut old = self.task.word.load(Relaxed);
+        loop {
+            let reached = match state_of(old) {
+                None | Some(State::Responding | State::Done) => false,
+                Some(state) => effect(state, cause) != Effect::TooLate,
+            };
+            if old & ABORTED != 0 || !reached {
+                return false;
+            }
+            match self.task.word.cmpxchg(old, old | ABORTED, Full) {
+                Ok(_) => return true,
+                Err(now) => old = now,
+            }
+        }
+    }
+}
+
+/// Direction of the data, as seen by the initiator.
+pub use scst_proto::opcode::Direction;
+
+/// Task attribute, SAM-6 8.9.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub enum TaskAttribute {
+    #[default]
+    Simple,
+    Ordered,
+    HeadOfQueue,
+    Aca,
+}
+
+/// Where the command's data are.
+pub enum Data {
+    /// Nowhere: the command moves none.
+    None,
+    /// In memory that the transport lends until the response is sent.
+    Lent(SgList<'static>),
+    /// In a buffer of the core's pool.
+    Pooled(PooledSg),
+}
+
+/// The memory of `data`.
+#[inline]
+pub(crate) fn buffer(data: &Data) -> Option<SgList<'_>> {
+    match data {
+        Data::None => None,
+        Data::Lent(sg) => Some(sg.reborrow()),
+        Data::Pooled(sg) => Some(sg.list()),
+    }
+}
+
+/// What a transport says of a command that has arrived.
+pub struct Incoming<'a> {
+    /// The command descriptor block. Longer ones than [`MAX_CDB`] are refused.
+    pub cdb: &'a [u8],
+    /// Logical unit number field of the transport, SAM-6 4.7.
+    pub lun: u64,
+    /// What the transport calls the command in task management.
+    pub tag: u64,
+    /// Task attribute.
+    pub attribute: TaskAttribute,
+    /// Direction that the initiator said (where the transport carries it).
+    pub direction: Direction,
+    /// Bytes that the initiator prepared for the transfer.
+    pub length: u32,
+    /// The initiator's memory itself, for a transport that has it at hand; the
+    /// core allocates otherwise.
+    pub data: Data,
+}
+
+/// The half of a command that belongs to the holder of its [`Cmd`].
+pub struct Command {
+    pub(crate) nexus: Option<InUse<Nexus>>,
+    pub(crate) cdb: Cdb,
+    pub(crate) data: Data,
+    pub(crate) sense: Option<Sense>,
+    pub(crate) tag: u64,
+    pub(crate) started_ns: u64,
+    /// Bytes that the CDB asks for.
+    pub(crate) expected: u32,
+    /// Bytes that the initiator prepared.
+    pub(crate) prepared: u32,
+    /// Bytes that were or will be moved.
+    pub(crate) moved: u32,
+    pub(crate) attribute: TaskAttribute,
+    pub(crate) direction: Direction,
+    pub(crate) status: u8,
+    pub(crate) aborted: bool,
+    pub(crate) raw_len: u8,
+    pub(crate) raw: [u8; MAX_CDB],
+}
+
+/// A command in the stage `P` of its life; see the [module](self).
+pub struct Cmd<P: Stage<Task, Command>>(Staged<Task, Command, P>);
+
+/// Arrived, not looked at.
+pub struct Received;
+/// Checked; its data-out is being fetched by the transport.
+pub struct DataOut;
+/// A device handler has it.
+pub struct Executing;
+/// It has a status; the transport has it.
+pub struct Answered;
+
+impl Stage<Task, Command> for Received {
+    fn abandoned(loan: CommandLoan) {
+        end(loan);
+    }
+}
+
+impl Stage<Task, Command> for DataOut {
+    fn abandoned(loan: CommandLoan) {
+        fail(loan);
+    }
+}
+
+impl Stage<Task, Command> for Executing {
+    fn abandoned(loan: CommandLoan) {
+        kernel::pr_err_once!("A device handler dropped a command, answering INTERNAL TARGET FAILURE\n");
+        fail(loan);
+    }
+}
+
+impl Stage<Task, Command> for Answered {
+    fn abandoned(loan: CommandLoan) {
+        end(loan);
+    }
+}
+
+/// Ends the life of a command: counts it, wakes task management if that waits
+/// for it, lets go of the nexus. The slot is free when this returns.
+fn end(mut loan: CommandLoan) {
+    let nexus = loan.nexus.take();
+    let aborted = loan.aborted;
+    if let Some(nexus) = &nexus {
+        nexus.account(&loan);
+    }
+    kapi::trace::cmd_done(loan.tag, u32::from(aborted));
+    loan.shared().end();
+    drop(loan);
+    if let (true, Some(nexus)) = (aborted, &nexus) {
+        nexus.session().abort_ended();
+    }
+}
+
+/// Hands the command to its transport, or ends it if it was aborted.
+#[inline]
+fn answer(mut loan: CommandLoan) {
+    loan.aborted = !loan.shared().advance_to(State::Responding);
+    kapi::trace::cmd_responded(loan.tag, u32::from(loan.status));
+    // A use of its own: `send_response` may finish the command, and its use of
+    // the nexus, while the transport still runs.
+    match loan.nexus.clone() {
+        Some(nexus) => nexus
+            .session()
+            .transport()
+            .send_response(Cmd(Staged::new(loan))),
+        None => end(loan),
+    }
+}
+
+fn fail(mut loan: CommandLoan) {
+    loan.status = status::CHECK_CONDITION;
+    loan.sense = Some(INTERNAL_TARGET_FAILURE);
+    loan.moved = 0;
+    answer(loan);
+}
+
+impl<P: Stage<Task, Command>> Cmd<P> {
+    pub(crate) fn new(loan: CommandLoan) -> Self {
+        Self(Staged::new(loan))
+    }
+
+    pub(crate) fn into_loan(self) -> CommandLoan {
+        self.0.into_loan()
+    }
+
+    /// The decoded CDB.
+    #[inline]
+    pub fn cdb(&self) -> &Cdb {
+        &self.0.cdb
+    }
+
+    /// The CDB as it arrived.
+    pub fn raw_cdb(&self) -> &[u8] {
+        self.0.raw.get(..usize::from(self.0.raw_len)).unwrap_or(&[])
+    }
+
+    /// What the transport calls the command.
+    pub fn tag(&self) -> u64 {
+        self.0.tag
+    }
+
+    /// Direction of the data.
+    pub fn direction(&self) -> Direction {
+        self.0.direction
+    }
+
+    /// Bytes to move: what the CDB asks for, but not more than the initiator
+    /// prepared.
+    #[inline]
+    pub fn length(&self) -> u32 {
+        self.0.expected.min(self.0.prepared)
+    }
+
+    /// The data buffer; `None` if the command moves no data.
+    #[inline]
+    pub fn data(&self) -> Option<SgList<'_>> {
+        buffer(&self.0.data)
+    }
+
+    /// Whether task management has aborted the command, as far as is known now.
+    pub fn is_aborted(&self) -> bool {
+        self.0.aborted || self.0.shared().is_aborted()
+    }
+
+    /// The I_T_L nexus; `None` only for a command to a LUN that does not exist.
+    #[inline]
+    pub fn nexus(&self) -> Option<&Nexus> {
+        self.0.nexus.as_deref()
+    }
+
+    /// Another use of the command's nexus.
+    #[inline]
+    pub(crate) fn nexus_in_use(&self) -> Option<InUse<Nexus>> {
+        self.0.nexus.clone()
+    }
+
+    /// Address of the command's slot, from which the driver finds its request.
+    #[inline]
+    pub fn slot(&self) -> core::ptr::NonNull<Slot> {
+        self.0.as_ptr()
+    }
+}
+
+impl Cmd<DataOut> {
+    /// The data-out buffer is complete.
+    pub fn data_received(self) {
+        crate::pipeline::run(self.into_loan());
+    }
+
+    /// The transport could not fetch the data.
+    pub fn data_failed(self, sense: Sense) {
+        let mut loan = self.into_loan();
+        loan.status = status::CHECK_CONDITION;
+        loan.sense = Some(sense);
+        answer(loan);
+    }
+}
+
+impl Cmd<Executing> {
+    /// Copies `bytes` to the start of the data-in buffer, as much of it as the
+    /// command asks for, and notes that as the length of the transfer.
+    pub fn put(&mut self, bytes: &[u8]) {
+        let length = self.length() as usize;
+        let bytes = bytes.get(..length).unwrap_or(bytes);
+        let moved = self.data().map_or(0, |sg| sg.copy_to(0, bytes));
+        self.0.moved = moved as u32;
+    }
+
+    /// Copies the start of the data-out buffer; returns how many bytes.
+    pub fn get(&self, buf: &mut [u8]) -> usize {
+        let length = (self.length() as usize).min(buf.len());
+        match (self.data(), buf.get_mut(..length)) {
+            (Some(sg), Some(buf)) => sg.copy_from(0, buf),
+            _ => 0,
+        }
+    }
+
+    /// GOOD; the transfer is as long as [`Cmd::put`] noted (0 without one).
+    #[inline]
+    pub fn good(self) {
+        answer(self.into_loan());
+    }
+
+    /// GOOD after a transfer of `bytes` bytes.
+    #[inline]
+    pub fn good_with(mut self, bytes: u32) {
+        self.0.moved = bytes;
+        answer(self.into_loan());
+    }
+
+    /// CHECK CONDITION with `sense`.
+    pub fn check_condition(self, sense: Sense) {
+        let mut loan = self.into_loan();
+        loan.status = status::CHECK_CONDITION;
+        loan.sense = Some(sense);
+        loan.moved = 0;
+        answer(loan);
+    }
+
+    /// Another status than GOOD and CHECK CONDITION.
+    pub fn status(self, status: u8) {
+        let mut loan = self.into_loan();
+        loan.status = status;
+        loan.moved = 0;
+        answer(loan);
+    }
+}
+
+impl Cmd<Answered> {
+    /// The status code.
+    #[inline]
+    pub fn status_code(&self) -> u8 {
+        self.0.status
+    }
+
+    /// Writes the sense data to `buf`; returns its length, 0 if there are none.
+    pub fn sense(&self, buf: &mut [u8]) -> usize {
+        match (&self.0.sense, self.0.status) {
+            (Some(sense), status::CHECK_CONDITION) => {
+                let descriptor = self.nexus().is_some_and(Nexus::descriptor_sense);
+                sense.encode(descriptor, buf)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Bytes of data-in (or data-out) that were moved.
+    #[inline]
+    pub fn moved(&self) -> u32 {
+        self.0.moved
+    }
+
+    /// Bytes that the initiator prepared and that were not moved, and whether
+    /// the CDB asked for more than it prepared, and how much.
+    #[inline]
+    pub fn residual(&self) -> Residual {
+        Residual {
+            under: self.0.prepared.saturating_sub(self.0.moved),
+            over: self.0.expected.saturating_sub(self.0.prepared),
+        }
+    }
+
+    /// Ends the command; its slot is the transport's again.
+    #[inline]
+    pub fn finish(self) {
+        end(self.into_loan());
+    }
+}
+
+/// The two residual counts of a response, in bytes (SAM-6 5.4.1, SRP 6.9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Residual {
+    /// The initiator prepared so many bytes more than were moved.
+    pub under: u32,
+    /// The command wanted to move so many bytes more than were prepared.
+    pub over: u32,
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a target driver (a transport: SRP, FC, the local loopback) is to the core.
+//!
+//! A driver registers once ([`crate::register_driver`]), adds its target ports
+//! ([`DriverRegistration::add_target`](crate::DriverRegistration::add_target))
+//! and, per initiator port that logs in, opens a session, the I_T nexus of
+//! SAM-6. Commands enter through
+//! [`SessionRegistration::receive`](crate::SessionRegistration::receive) and
+//! leave through [`Transport::send_response`]. All registrations are guards:
+//! dropping one takes the thing out of sight, ends its commands and waits for
+//! those that hardware still owns.
+
+use crate::cmd::{Answered, Cmd, DataOut, Outstanding};
+use kapi::sysfs::Group;
+use kernel::prelude::*;
+use scst_proto::command::DriverCommand;
+
+/// A target driver. Its methods run in process context, may sleep, and are
+/// called without locks of the core held.
+pub trait TargetDriver: Send + Sync + 'static {
+    /// Name of the directory below `targets/`.
+    fn name(&self) -> &'static CStr;
+
+    /// Parameters of `add_target`, as its help lists them.
+    fn target_params(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Lines that the help of `mgmt` has besides those of `add_target`.
+    fn extra_help(&self) -> &'static str {
+        ""
+    }
+
+    /// Whether targets come and go by `mgmt` (virtual) or with hardware; a
+    /// driver that says `false` has no `mgmt` file.
+    fn has_mgmt(&self) -> bool {
+        true
+    }
+
+    /// Carries out a line written to `mgmt`. Errors are the errno of the write,
+    /// after a log line that says what is wrong.
+    fn manage(&self, command: DriverCommand<'_>) -> Result;
+
+    /// The driver's own attributes, beside the core's, in its directory.
+    fn attrs(&self) -> Result<KVec<Group>> {
+        Ok(KVec::new())
+    }
+
+    /// `enabled` of a target, if its driver has it (hardware targets).
+    fn enable(&self, _target: &str, _on: bool) -> Result {
+        Err(ENOTSUPP)
+    }
+}
+
+/// What one session needs from its transport: the data path.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends status and sense (and data-in) to the initiator, ends with
+    /// [`Cmd::finish`]. A command that [`Cmd::is_aborted`] gets no response
+    /// (SAM-6 5.6); the driver only gives the slot back.
+    /// Any context, also IRQs off; must not sleep.
+    fn send_response(&self, cmd: Cmd<Answered>);
+
+    /// Fetches the data-out buffer, then [`Cmd::data_received`] or
+    /// [`Cmd::data_failed`]. A driver whose data is at hand when the command
+    /// arrives keeps the default. Any context; must not sleep.
+    fn transfer_data(&self, cmd: Cmd<DataOut>) {
+        cmd.data_received();
+    }
+
+    /// Shows every command of the session that the core has now, for task
+    /// management. No slot may be used for another command while `visit` looks
+    /// at it. Process context.
+    fn visit_commands(&self, visit: &mut dyn FnMut(Outstanding<'_>));
+
+    /// The LUNs that the session sees have changed: tell the initiator, where
+    /// the transport can (an AEN, SRP_AER, a rescan). Process context, may
+    /// sleep, no locks of the core held.
+    fn luns_changed(&self) {}
+
+    /// An administrator wants the session closed (`force_close`). The driver
+    /// starts that and drops its registration when it is done.
+    fn close(&self) -> Result {
+        Err(ENOTSUPP)
+    }
+
+    /// The initiator port's TransportID, SPC-6 7.6.4: 24 bytes for the
+    /// protocols with a fixed form. Returns how many bytes of `id` are valid.
+    fn transport_id(&self, id: &mut [u8; 64]) -> usize;
+}
+
+/// What a driver says of a new target port.
+#[derive(Default)]
+pub struct TargetParams {
+    /// Largest number of scatterlist segments a command may have.
+    pub sg_tablesize: u32,
+    /// The driver's own attributes of the target's directory.
+    pub attrs: KVec<Group>,
+    /// The target has an `enabled` attribute, and starts with this value.
+    pub enabled: Option<bool>,
+    /// Relative target port identifier (SPC-6 7.7.6.10) or 0 for none.
+    pub rel_tgt_id: u16,
+}

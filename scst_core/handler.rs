@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a device handler (a backing store) is to the core.
+
+use crate::cmd::{Cmd, Executing};
+use kapi::sysfs::Group;
+use kernel::{prelude::*, sync::Arc};
+use scst_proto::{cdb::Cdb, mgmt::Params};
+
+/// A kind of virtual device: one directory below `handlers/`. Methods run in
+/// process context and may sleep.
+pub trait DeviceHandler: Send + Sync + 'static {
+    /// Name of the directory below `handlers/`, such as `vdisk_nullio`.
+    fn name(&self) -> &'static CStr;
+
+    /// Peripheral device type, SPC-6 6.7.2.
+    fn device_type(&self) -> u8;
+
+    /// Parameters of `add_device`, as its help lists them.
+    fn params(&self) -> &'static [&'static str];
+
+    /// Makes the device `name` of `params`, which the core has not looked at.
+    /// `name` is valid and not taken. Errors are the errno of the write, after
+    /// a log line that says what is wrong.
+    fn attach(&self, name: &str, params: Params<'_>, ctx: AttachContext) -> Result<Attached>;
+}
+
+/// What the core tells a handler about the device to be.
+#[derive(Clone, Copy)]
+pub struct AttachContext {
+    /// `setup_id` of the installation, part of default identities.
+    pub setup_id: u32,
+}
+
+/// What a handler made.
+pub struct Attached {
+    /// The device.
+    pub device: Arc<dyn LogicalUnit>,
+    /// Its attributes, beside the core's own, in the device's directory.
+    pub attrs: KVec<Group>,
+    /// `numa_node_id` given by the administrator, or -1.
+    pub numa_node: i32,
+}
+
+/// Where a command may run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Context {
+    /// It does not sleep: right here, in whatever context it arrived.
+    Inline,
+    /// It may sleep: in a thread of the device's pool.
+    Thread,
+}
+
+/// A logical unit (SAM-6 4.6.14) as its handler sees it.
+pub trait LogicalUnit: Send + Sync + 'static {
+    /// Where `cdb` has to run. Any context.
+    fn context(&self, cdb: &Cdb) -> Context;
+
+    /// Executes the command and, now or later, in whatever context, completes
+    /// it. Data-out is in the command's buffer; data-in goes there.
+    /// May sleep only if [`LogicalUnit::context`] said [`Context::Thread`].
+    fn execute(&self, cmd: Cmd<Executing>);
+
+    /// log2 of the logical block length in bytes (512: 9). Any context.
+    fn block_shift(&self) -> u32;
+
+    /// Whether writes are refused (DATA PROTECT, WRITE PROTECTED). Any context.
+    fn read_only(&self) -> bool;
+
+    /// Whether any command is executed in a thread; a device that says `false`
+    /// gets no threads. Constant.
+    fn sleeps(&self) -> bool;
+
+    /// D_SENSE of the control mode page (SPC-6 7.5.10): sense data in
+    /// descriptor format. Any context.
+    fn descriptor_sense(&self) -> bool {
+        false
+    }
+
+    /// Number of pool threads a new device has (`threads_num`).
+    fn default_threads(&self) -> u32 {
+        1
+    }
+
+    /// Gives the core's handle of the device once it is published, for unit
+    /// attentions ([`crate::DeviceHandle::unit_attention`]).
+    fn published(&self, _device: crate::DeviceHandle) {}
+
+    /// The device is about to go: no command runs any more, none will come.
+    /// Process context, may sleep: flush caches, close files.
+    fn detach(&self) {}
+}
