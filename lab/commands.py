@@ -56,6 +56,8 @@ def bench(arguments: argparse.Namespace) -> int:
     stacks = [*(figures.OURS if figures.have_ours(built) else ()), *figures.PEERS]
     if not figures.have_ours(built):
         say("[bench] our modules are not in this clone's build: peers only")
+    if arguments.stack:
+        stacks = [stack for stack in stacks if stack.stack in arguments.stack]
     jobs = figures.loads(arguments.ios, max(arguments.ios // 40, 50))
     records = figures.measure(stacks, jobs, built)
     say("\n" + figures.table(records))
@@ -116,7 +118,7 @@ def prune(arguments: argparse.Namespace) -> int:
 def distclean(arguments: argparse.Namespace) -> int:
     """delete build/ and everything that the lab keeps in its cache"""
     shutil.rmtree(paths.BUILD, ignore_errors=True)
-    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", ".used-*", "debs", "debs.lock", "tools",
+    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugmods-*", ".used-*", "debs", "debs.lock", "tools",
                     "cargo", "tmp", "locks"):
         for path in paths.cache().glob(pattern):
             say(f"[clean] {path}")

@@ -57,7 +57,19 @@ def tree() -> kernel.Tree:
     return kernel.Tree("debug", made / "tree", (made / "release").read_text().strip(), _options())
 
 
+def _index_base(partial: Path) -> None:
+    """A module directory in which nothing is, and whose index says what is built in, for modprobe's sake."""
+    made = _entry()
+    where = partial / "usr/lib/modules" / (made / "release").read_text().strip()
+    (where / "updates").mkdir(parents=True)
+    for name in ("modules.builtin", "modules.builtin.modinfo"):
+        source = made / "tree" / name
+        (where / name).write_bytes(source.read_bytes() if source.exists() else b"")
+    (where / "modules.order").write_text("")
+
+
 def bootable() -> guest.Kernel:
     """The debug kernel, for `vm.Config`."""
     made = _entry()
-    return guest.Kernel((made / "release").read_text().strip(), made / "bzImage", made / "initramfs", None)
+    base = cache.entry("debugmods", cache.key(made.name, cache.source(_index_base)), _index_base)
+    return guest.Kernel((made / "release").read_text().strip(), made / "bzImage", made / "initramfs", base)

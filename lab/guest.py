@@ -34,13 +34,10 @@ class Kernel:
     release: str
     image: Path
     initramfs: Path
-    modules: Optional[Path]
-    """A directory with lib/modules/RELEASE, and beside it modules.squashfs; None where all is built in."""
-
-    @property
-    def modules_image(self) -> Optional[Path]:
-        """The modules as a file system."""
-        return self.modules.parent / "modules.squashfs" if self.modules else None
+    modules: Path
+    """A directory with usr/lib/modules/RELEASE."""
+    modules_image: Optional[Path] = None
+    """The same as a file system for the guest; None where all is built in."""
 
 
 def _make_userland(partial: Path) -> None:
@@ -125,4 +122,5 @@ def stock(series: str = "7.2") -> Kernel:
     digest = cache.key(kernel, _LEFT_OUT, _BOOT_MODULES, cache.source(_make_stock, write_initramfs, _closure),
                        (paths.LAB / "guest/initramfs-init").read_text(), sysroot.get().root.parent.name)
     path = cache.entry(f"kernel-{series}", digest, lambda partial: _make_stock(kernel, partial))
-    return Kernel(kernel.release, path / "vmlinuz", path / "initramfs", path / "modules")
+    return Kernel(kernel.release, path / "vmlinuz", path / "initramfs", path / "modules",
+                  path / "modules.squashfs")

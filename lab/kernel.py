@@ -108,8 +108,7 @@ def build_modules(tree: Tree, targets: Sequence[str] = ("modules",), options: Se
     return out
 
 
-def modules_in(directory: Path) -> list[Path]:
-    """The .ko files of a build, wherever kbuild put them."""
-    return sorted(directory.rglob("*.ko"))
-
-
+def modules_in(build: Path) -> list[Path]:
+    """The .ko files that the last build made, in their order."""
+    order = build / "modules.order"
+    return [build / Path(line).with_suffix(".ko") for line in order.read_text().split()] if order.exists() else []

@@ -128,17 +128,15 @@ class Machine:
             (lab / "modules").mkdir()
             for module in kernel.modules_in(self.config.modules):
                 shutil.copy2(module, lab / "modules" / module.name)
-            if self.kernel.modules:
-                self._index(lab)
+            self._index(lab)
 
     def _index(self, lab: Path) -> None:
         """Make the module index here, where it takes a second, and not in the guest."""
-        assert self.kernel.modules
         release = self.kernel.release
         where = f"/lib/modules/{release}"
         (lab / "index").mkdir()
-        script = f"mkdir -p /tmp/out{where} && depmod -b / -o /tmp/out {release} && cp /tmp/out{where}/modules.*.bin " \
-                 f"/tmp/out{where}/modules.softdep {lab}/index/"
+        script = f"mkdir -p /tmp/out{where} && depmod -b / -o /tmp/out {release} && " \
+                 f"cp /tmp/out{where}/modules.*.bin /tmp/out{where}/modules.softdep {lab}/index/"
         sysroot.get().run(["sh", "-c", script], self.place / "depmod.log", "depmod", [
             Bind(self.kernel.modules / "usr/lib/modules" / release, where, False),
             Bind(lab / "modules", f"{where}/updates", False), Bind.same(self.place)])
