@@ -2,11 +2,125 @@
 /*
  * Functions for what Rust cannot call: static inlines and macros of the kernel.
  * Each does exactly that and decides nothing. Names: scst_c_<kernel name>.
+ *
+ * The kernel is built by gcc, so nothing here is ever inlined into Rust code:
+ * where the data path would need several calls, one function does the lot.
  */
+#include <linux/cpumask.h>
+#include <linux/percpu.h>
+#include <linux/percpu-refcount.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <linux/utsname.h>
+#include <linux/wait.h>
 #include "scst_helpers.h"
 
 void scst_c_cond_resched(void)
 {
 	cond_resched();
+}
+
+/* linux/spinlock.h: the irqsave variants are macros. */
+
+unsigned long scst_c_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+void scst_c_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
+
+bool scst_c_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
+{
+	return spin_trylock_irqsave(lock, *flags);
+}
+
+/* linux/utsname.h */
+
+const char *scst_c_init_utsname_release(void)
+{
+	return init_utsname()->release;
+}
+
+/* linux/rcupdate.h */
+
+void *scst_c_xchg_ptr(void **slot, void *new)
+{
+	return xchg(slot, new);
+}
+
+void scst_c_synchronize_rcu_tasks(void)
+{
+	synchronize_rcu_tasks();
+}
+
+/* linux/percpu.h */
+
+void scst_c_percpu_add(u64 __percpu *counters, size_t n,
+		       const struct scst_c_percpu_delta *delta, size_t k)
+{
+	for (; k; k--, delta++)
+		if (delta->index < n)
+			this_cpu_add(counters[delta->index], delta->value);
+}
+
+u64 scst_c_percpu_sum(const u64 __percpu *counters, size_t index)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(counters + index, cpu));
+	return sum;
+}
+
+void scst_c_percpu_clear(u64 __percpu *counters, size_t index)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		WRITE_ONCE(*per_cpu_ptr(counters + index, cpu), 0);
+}
+
+/* linux/percpu-refcount.h */
+
+bool scst_c_percpu_ref_tryget_live(struct percpu_ref *ref)
+{
+	return percpu_ref_tryget_live(ref);
+}
+
+void scst_c_percpu_ref_get(struct percpu_ref *ref)
+{
+	percpu_ref_get(ref);
+}
+
+void scst_c_percpu_ref_put(struct percpu_ref *ref)
+{
+	percpu_ref_put(ref);
+}
+
+/* linux/wait.h: wq_has_sleeper() has the barrier that waitqueue_active() lacks. */
+
+void scst_c_wake_up(struct wait_queue_head *wq, int nr)
+{
+	if (wq_has_sleeper(wq))
+		__wake_up(wq, TASK_NORMAL, nr, NULL);
+}
+
+/* linux/cpumask.h */
+
+int scst_c_cpumask_parse(const char *buf, struct cpumask *mask)
+{
+	return cpumask_parse(buf, mask);
+}
+
+void scst_c_cpumask_setall(struct cpumask *mask)
+{
+	cpumask_setall(mask);
 }

@@ -2,6 +2,42 @@
 #ifndef SCST_HELPERS_H
 #define SCST_HELPERS_H
 
+#include <linux/types.h>
+#include <linux/spinlock_types.h>
+
+struct cpumask;
+struct percpu_ref;
+struct wait_queue_head;
+
+/* One "add @value to counter @index"; the Rust side is kapi::percpu. */
+struct scst_c_percpu_delta {
+	size_t index;
+	u64 value;
+};
+
 void scst_c_cond_resched(void);
+
+unsigned long scst_c_spin_lock_irqsave(spinlock_t *lock);
+void scst_c_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+bool scst_c_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
+
+const char *scst_c_init_utsname_release(void);
+
+void *scst_c_xchg_ptr(void **slot, void *new);
+void scst_c_synchronize_rcu_tasks(void);
+
+void scst_c_percpu_add(u64 __percpu *counters, size_t n,
+		       const struct scst_c_percpu_delta *delta, size_t k);
+u64 scst_c_percpu_sum(const u64 __percpu *counters, size_t index);
+void scst_c_percpu_clear(u64 __percpu *counters, size_t index);
+
+bool scst_c_percpu_ref_tryget_live(struct percpu_ref *ref);
+void scst_c_percpu_ref_get(struct percpu_ref *ref);
+void scst_c_percpu_ref_put(struct percpu_ref *ref);
+
+void scst_c_wake_up(struct wait_queue_head *wq, int nr);
+
+int scst_c_cpumask_parse(const char *buf, struct cpumask *mask);
+void scst_c_cpumask_setall(struct cpumask *mask);
 
 #endif

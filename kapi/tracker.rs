@@ -7,11 +7,11 @@
 //! that the token goes when everything else of the object has gone; whoever
 //! ends the kind waits in [`Tracker::wait_none`].
 
-use crate::wait::WaitQueue;
+use crate::wait::{new_wait_queue, WaitQueue};
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, Release},
+        atomic::{Acquire, Atomic, Relaxed, Release},
         Arc,
     },
 };
@@ -36,7 +36,7 @@ impl Tracker {
         Ok(Self(Arc::pin_init(
             pin_init!(Shared {
                 count: Atomic::new(0),
-                wait <- WaitQueue::new(),
+                wait <- new_wait_queue!(),
             }),
             GFP_KERNEL,
         )?))
@@ -44,7 +44,7 @@ impl Tracker {
 
     /// Counts one more object. Any context.
     pub fn track(&self) -> Tracked {
-        self.0.count.add(1, Release);
+        self.0.count.add(1, Relaxed);
         Tracked(self.0.clone())
     }
 
@@ -58,7 +58,7 @@ impl Tracker {
 
 impl Drop for Tracked {
     fn drop(&mut self) {
-        self.0.count.add(-1, Release);
+        let _ = self.0.count.fetch_add(-1, Release);
         self.0.wait.wake_all();
     }
 }

@@ -58,7 +58,7 @@ def bench(arguments: argparse.Namespace) -> int:
         say("[bench] our modules are not in this clone's build: peers only")
     if arguments.stack:
         stacks = [stack for stack in stacks if stack.stack in arguments.stack]
-    jobs = figures.loads(arguments.ios, max(arguments.ios // 40, 50))
+    jobs = figures.loads(arguments.ios, max(arguments.ios // 20, 100))
     records = figures.measure(stacks, jobs, built)
     say("\n" + figures.table(records))
     say(f"\nrecords: {figures.save(records, 'bench.json')}")
@@ -118,7 +118,7 @@ def prune(arguments: argparse.Namespace) -> int:
 def distclean(arguments: argparse.Namespace) -> int:
     """delete build/ and everything that the lab keeps in its cache"""
     shutil.rmtree(paths.BUILD, ignore_errors=True)
-    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugmods-*", ".used-*", "debs", "debs.lock", "tools",
+    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugmods-*", "dkms-*", ".used-*", "debs", "debs.lock", "tools",
                     "cargo", "tmp", "locks"):
         for path in paths.cache().glob(pattern):
             say(f"[clean] {path}")

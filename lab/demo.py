@@ -33,7 +33,7 @@ def run(modules: Optional[Path]) -> int:
         _attach_and_verify(modules)
     else:
         say("[run] our modules are not in this clone's build: the peers only")
-    jobs = figures.loads(4000)
+    jobs = figures.loads(10000)
     stacks = [*(figures.OURS_ALL if ours else ()), *figures.PEERS]
     records = figures.measure(stacks, jobs, modules, "run-figures")
     say("\n" + figures.table(records))

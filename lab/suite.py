@@ -8,6 +8,7 @@ import dataclasses
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,17 @@ def _skip(what: str, why: str) -> Counts:
 
 def _check(long: bool) -> Counts:
     return check.run()
+
+
+def _lab(long: bool) -> Counts:
+    done = subprocess.run([sys.executable, "-m", "unittest", "discover", "-s", "tests/lab"], cwd=paths.REPO, text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    found = re.search(r"^Ran (\d+) tests?", done.stderr, re.M)
+    ran = int(found[1]) if found else 0
+    if done.returncode == 0 and ran:
+        return Counts(passed=ran)
+    say(done.stderr)
+    return Counts(failed=1, failures=["the lab's own tests"])
 
 
 def _cargo(arguments: Sequence[str], log: Path) -> None:
@@ -128,7 +140,7 @@ def _limits(long: bool) -> Counts:
     modules = kernel.build_modules(kernel.stock("7.2"))
     parser = configparser.ConfigParser(delimiters=("=",))
     parser.read_string((paths.REPO / "bench" / "limits").read_text())
-    records = figures.measure(figures.OURS, figures.loads(5000), modules, "bench-short")
+    records = figures.measure(figures.OURS, figures.loads(10000), modules, "bench-short")
     counts = Counts()
     for record in records:
         name = f"{record['handler']} {record['rw']} {record['block_size']} {record['iodepth']}"
@@ -183,6 +195,7 @@ class Part:
 
 PARTS = (
     Part("check", "format, lints, unsafe rooms, licences, lengths", _check),
+    Part("lab", "the lab's own judgement", _lab),
     Part("proto", "the wire formats on the host: tests, properties, fuzzing", _proto, in_soak=True),
     Part("build", "the modules for both kernels", _build),
     Part("vm", "test scripts in the virtual machine", _vm, in_soak=True),

@@ -171,7 +171,7 @@ static ACCESS: &[Attr<Handle>] = &[
             None => show_keyed(p, &CpuMask::all()?, false),
         },
         |h, b| {
-            let mask = CpuMask::parse(text(b)?)?;
+            let mask = CpuMask::parse(text(b)?.as_bytes())?;
             let all = mask == CpuMask::all()?;
             let mask = (!all).then(|| Arc::new(mask, GFP_KERNEL)).transpose()?;
             h.group.set_cpu_mask(mask.clone());

@@ -34,7 +34,7 @@ use kernel::{
 use scst_proto::{
     cdb::Cdb,
     sense::{Sense, INTERNAL_TARGET_FAILURE},
-    task::State,
+    task::{effect, Cause, Effect, State},
 };
 
 /// Status codes, SAM-6 5.3.1.
@@ -60,6 +60,10 @@ pub const MAX_CDB: usize = 32;
 /// Marks a command whose effect and response are no longer wanted.
 const ABORTED: u32 = 0x100;
 const STATE_MASK: u32 = 0xff;
+
+fn state_of(word: u32) -> Option<State> {
+    State::ALL.get((word & STATE_MASK) as usize).copied()
+}
 
 /// The half of a command that task management may look at any time.
 pub struct Task {
@@ -97,10 +101,10 @@ impl Task {
     }
 
     fn state(&self) -> Option<State> {
-        State::from_u8((self.word.load(Acquire) & STATE_MASK) as u8)
+        state_of(self.word.load(Acquire))
     }
 
-    fn is_aborted(&self) -> bool {
+    pub(crate) fn is_aborted(&self) -> bool {
         self.word.load(Relaxed) & ABORTED != 0
     }
 
@@ -130,14 +134,18 @@ impl<'a> Outstanding<'a> {
         self.task.lun_number()
     }
 
-    /// Marks the command aborted. True if the mark stands: the command will end
+    /// Marks the command aborted, if it is in a state in which `cause` reaches
+    /// it ([`effect`]). True if the mark stands: the command will end
     /// without a response, and ends in [`Cmd::finish`]. False if its response
     /// was already on the way, or it was aborted before.
-    pub(crate) fn abort(&self) -> bool {
+    pub(crate) fn abort(&self, cause: Cause) -> bool {
         let mut old = self.task.word.load(Relaxed);
         loop {
-            let state = State::from_u8((old & STATE_MASK) as u8);
-            if old & ABORTED != 0 || !state.is_some_and(State::is_abortable) {
+            let reached = match state_of(old) {
+                None | Some(State::Responding | State::Done) => false,
+                Some(state) => effect(state, cause) != Effect::TooLate,
+            };
+            if old & ABORTED != 0 || !reached {
                 return false;
             }
             match self.task.word.cmpxchg(old, old | ABORTED, Full) {
@@ -249,7 +257,7 @@ impl Stage<Task, Command> for DataOut {
 
 impl Stage<Task, Command> for Executing {
     fn abandoned(loan: CommandLoan) {
-        pr_err_once!("A device handler dropped a command, answering INTERNAL TARGET FAILURE\n");
+        kernel::pr_err_once!("A device handler dropped a command, answering INTERNAL TARGET FAILURE\n");
         fail(loan);
     }
 }
@@ -268,6 +276,7 @@ fn end(mut loan: CommandLoan) {
     if let Some(nexus) = &nexus {
         nexus.account(&loan);
     }
+    kapi::trace::cmd_done(loan.tag, u32::from(aborted));
     loan.shared().end();
     drop(loan);
     if let (true, Some(nexus)) = (aborted, &nexus) {
@@ -279,7 +288,7 @@ fn end(mut loan: CommandLoan) {
 #[inline]
 fn answer(mut loan: CommandLoan) {
     loan.aborted = !loan.shared().advance_to(State::Responding);
-    kapi::trace::cmd_responded(loan.tag, loan.status);
+    kapi::trace::cmd_responded(loan.tag, u32::from(loan.status));
     // A use of its own: `send_response` may finish the command, and its use of
     // the nexus, while the transport still runs.
     match loan.nexus.clone() {

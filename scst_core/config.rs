@@ -17,6 +17,7 @@ use kapi::{
     counted::Counted,
     global::Global,
     pool::{PooledSg, SgPool},
+    sg::Gfp,
     sysfs::{Dir, Parent},
 };
 use kernel::{
@@ -65,7 +66,7 @@ pub(crate) fn core() -> Result<Arc<Core>> {
 
 /// A data buffer of the pool. Any context.
 pub(crate) fn buffer(length: u32) -> Result<PooledSg> {
-    core()?.buffers.get(length as usize, GFP_ATOMIC)
+    core()?.buffers.get(length as usize, Gfp::Atomic)
 }
 
 /// Queues a command for the global threads. Any context.
@@ -162,6 +163,14 @@ impl Core {
     /// The device `name`. Takes the configuration's lock.
     pub(crate) fn device(&self, name: &str) -> Option<Arc<Device>> {
         self.config.lock().device(name).cloned()
+    }
+
+    /// The handler's own reference. Takes the configuration's lock.
+    pub(crate) fn handler(&self, handler: &Handler) -> Result<Arc<Handler>> {
+        let config = self.config.lock();
+        let mut handlers = config.handlers.iter();
+        let it = |h: &&Arc<Handler>| ::core::ptr::eq(&***h, handler);
+        handlers.find(it).cloned().ok_or(ENODEV)
     }
 
     /// Every nexus of `device`. Takes the configuration's lock; sleeps.

@@ -4,14 +4,15 @@
 
 use crate::{
     cmd::CommandLoan,
-    config::core,
+    config::core as scst_core,
     handler::LogicalUnit,
     handlers::Handler,
     nexus::Nexus,
     threads::{ThreadPool, MAX_THREADS},
     util::Name,
 };
-use kapi::{cpumask::CpuMask, rcu::synchronize_rcu, sysfs::Dir};
+use core::ops::Deref;
+use kapi::{cpumask::CpuMask, sysfs::Dir, tracker::Tracked};
 use kernel::{
     prelude::*,
     sync::{
@@ -37,7 +38,7 @@ pub(crate) struct Device {
     pub(crate) id: u32,
     pub(crate) handler: Arc<Handler>,
     pub(crate) pdt: PeripheralDeviceType,
-    pub(crate) lu: Arc<dyn LogicalUnit>,
+    pub(crate) lu: Unit,
     pub(crate) numa_node: i32,
     pub(crate) max_commands: Atomic<u32>,
     /// A [`PoolKind`].
@@ -48,6 +49,8 @@ pub(crate) struct Device {
     threads: Mutex<ThreadConfig>,
     #[pin]
     dirs: Mutex<Dirs>,
+    /// The handler's module stays until this is gone: the last field.
+    _tracked: Tracked,
 }
 
 /// What an administrator set. Its lock is taken by writers of the attributes,
@@ -76,9 +79,11 @@ impl Device {
         handler: Arc<Handler>,
         lu: Arc<dyn LogicalUnit>,
         numa_node: i32,
+        tracked: Tracked,
     ) -> Result<Arc<Self>> {
         let pdt = PeripheralDeviceType(handler.ops().device_type());
         let count = lu.default_threads();
+        let lu = Unit(lu);
         let shared_pool = ThreadPool::new(name)?;
         let name = Name::new(name)?;
         Arc::pin_init(
@@ -95,6 +100,7 @@ impl Device {
                 exports: Atomic::new(0),
                 threads <- new_mutex!(ThreadConfig { count, shared: false }),
                 dirs <- new_mutex!(Dirs::default()),
+                _tracked: tracked,
             }),
             GFP_KERNEL,
         )
@@ -168,7 +174,7 @@ impl Device {
         self.pool_kind.store(kind as u32, Relaxed);
         *self.threads.lock() = wanted;
         // After this nobody queues to the old pool: see `enqueue`.
-        synchronize_rcu();
+        kapi::rcu::synchronize();
         if shared == 0 {
             self.shared_pool.resize(0, None)?;
         }
@@ -185,7 +191,7 @@ impl Device {
             (PoolKind::PerInitiator, Some(pool)) => pool.for_each_pid(f),
             (PoolKind::Shared, _) => self.shared_pool.for_each_pid(f),
             (PoolKind::Global, _) => {
-                if let Ok(core) = core() {
+                if let Ok(core) = scst_core() {
                     core.threads.for_each_pid(f);
                 }
             }
@@ -227,9 +233,21 @@ impl Device {
     }
 }
 
-impl Drop for Device {
+/// A device's logical unit, which is told when the device goes.
+pub(crate) struct Unit(Arc<dyn LogicalUnit>);
+
+impl Deref for Unit {
+    type Target = dyn LogicalUnit;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl Drop for Unit {
     fn drop(&mut self) {
-        self.lu.detach();
+        self.0.detach();
     }
 }
 
@@ -266,7 +284,7 @@ impl DeviceHandle {
     /// Establishes a unit attention on every nexus of the device. May sleep;
     /// takes the configuration's lock.
     pub fn unit_attention(&self, sense: Sense) {
-        let Ok(core) = core() else { return };
+        let Ok(core) = scst_core() else { return };
         let Some(device) = core.device(self.name.as_str()) else {
             return;
         };

@@ -49,7 +49,7 @@ pub trait TargetDriver: Send + Sync + 'static {
 
     /// `enabled` of a target, if its driver has it (hardware targets).
     fn enable(&self, _target: &str, _on: bool) -> Result {
-        Err(EOPNOTSUPP)
+        Err(ENOTSUPP)
     }
 }
 
@@ -81,7 +81,7 @@ pub trait Transport: Send + Sync + 'static {
     /// An administrator wants the session closed (`force_close`). The driver
     /// starts that and drops its registration when it is done.
     fn close(&self) -> Result {
-        Err(EOPNOTSUPP)
+        Err(ENOTSUPP)
     }
 
     /// The initiator port's TransportID, SPC-6 7.6.4: 24 bytes for the

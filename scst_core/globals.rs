@@ -40,7 +40,7 @@ pub(crate) struct Globals {
 
 impl Globals {
     pub(crate) fn new(
-        threads: u32,
+        count: u32,
         max_cmd_mem_mb: u32,
         forcibly_close: fn() -> bool,
     ) -> Result<Arc<Self>> {
@@ -55,8 +55,8 @@ impl Globals {
                 async_lun_replace: Atomic::new(0),
                 force_global_sgv_pool: Atomic::new(0),
                 trace_level: Atomic::new(scst_proto::trace::DEFAULT),
-                threads: Atomic::new(threads),
-                default_threads: threads,
+                threads: Atomic::new(count),
+                default_threads: count,
                 max_cmd_mem_mb,
                 forcibly_close,
                 cluster_name <- new_mutex!(None),

@@ -81,6 +81,14 @@ pub(crate) const GROUPING_AUTO: i32 = -1;
 pub(crate) const GROUPING_NEVER: i32 = -2;
 pub(crate) const GROUPING_TARGET: i32 = -3;
 
+/// The method that an atomic holds.
+pub(crate) fn address_method(number: u32) -> AddressMethod {
+    [AddressMethod::Flat, AddressMethod::Lun]
+        .into_iter()
+        .find(|method| *method as u32 == number)
+        .unwrap_or(AddressMethod::Peripheral)
+}
+
 impl Group {
     pub(crate) fn new(name: &str, is_default: bool) -> Result<Arc<Self>> {
         let name = Name::new(name)?;
@@ -102,11 +110,7 @@ impl Group {
     }
 
     pub(crate) fn addr_method(&self) -> AddressMethod {
-        let now = self.addr_method.load(Relaxed);
-        [AddressMethod::Flat, AddressMethod::Lun]
-            .into_iter()
-            .find(|method| *method as u32 == now)
-            .unwrap_or(AddressMethod::Peripheral)
+        address_method(self.addr_method.load(Relaxed))
     }
 
     pub(crate) fn set_addr_method(&self, method: AddressMethod) {

@@ -40,7 +40,7 @@ pub struct HandlerRegistration(Arc<Handler>);
 /// Registers `ops`. Process context.
 pub fn register_handler(
     ops: Arc<dyn DeviceHandler>,
-    module: &'static ThisModule,
+    _module: &'static ThisModule,
 ) -> Result<HandlerRegistration> {
     let core = core()?;
     let handler = Arc::pin_init(
@@ -53,7 +53,7 @@ pub fn register_handler(
         GFP_KERNEL,
     )?;
     let mut config = core.config.lock();
-    let dir = attrs_device::handler_dir(&core.top.handlers, &handler, module)?;
+    let dir = attrs_device::handler_dir(&core.top.handlers, &handler)?;
     *handler.dir.lock() = Some(dir);
     config.handlers.push(handler.clone(), GFP_KERNEL)?;
     drop(config);

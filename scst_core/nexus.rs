@@ -4,7 +4,7 @@
 //! the map from LUN to nexus that every command goes through.
 
 use crate::{
-    cmd::{status, Command},
+    cmd::{status, Cmd, Command, CommandLoan, Executing, Task},
     device::Device,
     session::Session,
     stats::Stats,
@@ -13,6 +13,7 @@ use crate::{
 };
 use kapi::{
     counted::{Counted, InUse},
+    loan::LoanQueue,
     lock::{new_spinlock_irq, SpinLockIrq},
     sysfs::{Attr, Page},
 };
@@ -24,7 +25,7 @@ use kernel::{
     },
 };
 use scst_proto::{
-    sense::{Sense, POWER_ON_RESET},
+    sense::{Sense, POWER_ON_OR_RESET},
     ua::UaQueue,
 };
 
@@ -35,6 +36,28 @@ pub(crate) mod gate {
     pub(crate) const UNIT_ATTENTION: u32 = 1;
     /// The LUN is mapped read-only.
     pub(crate) const READ_ONLY: u32 = 2;
+    /// A test wants commands to vanish: [`super::Hole`].
+    pub(crate) const BLACK_HOLE: u32 = 4;
+}
+
+/// What `black_hole` does to commands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hole {
+    /// Answers them with TASK ABORTED.
+    Abort,
+    /// Keeps them until task management asks for them, or the LUN goes.
+    Drop,
+}
+
+impl Hole {
+    /// The effect of mode `mode` on a command that moves data or not.
+    pub(crate) fn of(mode: u32, moves_data: bool) -> Option<Self> {
+        match (mode, moves_data) {
+            (1, _) | (3, true) => Some(Self::Abort),
+            (2, _) | (4, true) => Some(Self::Drop),
+            _ => None,
+        }
+    }
 }
 
 /// An I_T_L nexus.
@@ -44,6 +67,7 @@ pub struct Nexus {
     lun: u16,
     gate: Atomic<u32>,
     attentions: Pin<KBox<SpinLockIrq<UaQueue>>>,
+    hole: Pin<KBox<SpinLockIrq<LoanQueue<Task, Command>>>>,
     pub(crate) stats: Stats,
     /// Threads of this nexus alone (`threads_pool_type` per_initiator); none
     /// for a device that never sleeps.
@@ -59,15 +83,21 @@ impl Nexus {
         read_only: bool,
     ) -> Result<Arc<Counted<Self>>> {
         let attentions = KBox::pin_init(new_spinlock_irq!(UaQueue::new()), GFP_KERNEL)?;
-        attentions.lock().push(POWER_ON_RESET);
+        attentions.lock().push(POWER_ON_OR_RESET);
         let pool = device.new_nexus_pool(session.cpus())?;
+        let hole = KBox::pin_init(new_spinlock_irq!(LoanQueue::new()), GFP_KERNEL)?;
         let read_only = if read_only { gate::READ_ONLY } else { 0 };
+        let black_hole = match session.black_hole() {
+            0 => 0,
+            _ => gate::BLACK_HOLE,
+        };
         Counted::new(Self {
             session,
             device,
             lun,
-            gate: Atomic::new(gate::UNIT_ATTENTION | read_only),
+            gate: Atomic::new(gate::UNIT_ATTENTION | read_only | black_hole),
             attentions,
+            hole,
             stats: Stats::new()?,
             pool,
         })
@@ -114,11 +144,52 @@ impl Nexus {
         sense
     }
 
-    /// Under the lock of `attentions`, so plain read and write do.
+    /// Under the lock of `attentions`.
     fn set_attention(&self, pending: bool) {
-        let rest = self.gate.load(Relaxed) & !gate::UNIT_ATTENTION;
-        let bit = if pending { gate::UNIT_ATTENTION } else { 0 };
-        self.gate.store(rest | bit, Relaxed);
+        self.set_gate(gate::UNIT_ATTENTION, pending);
+    }
+
+    fn set_gate(&self, bit: u32, on: bool) {
+        let mut old = self.gate.load(Relaxed);
+        loop {
+            let new = if on { old | bit } else { old & !bit };
+            match self.gate.cmpxchg(old, new, Relaxed) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// `black_hole` of the session became `mode`.
+    pub(crate) fn set_hole(&self, mode: u32) {
+        self.set_gate(gate::BLACK_HOLE, mode != 0);
+    }
+
+    /// Keeps a command unanswered.
+    pub(crate) fn swallow(&self, loan: CommandLoan) {
+        self.hole.lock().push_back(loan);
+        // It may have been marked before it was in the queue.
+        self.release_aborted();
+    }
+
+    /// Ends the swallowed commands that are marked aborted.
+    pub(crate) fn release_aborted(&self) {
+        self.release(|loan| loan.shared().is_aborted());
+    }
+
+    /// Ends all swallowed commands.
+    pub(crate) fn release_all(&self) {
+        self.release(|_| true);
+    }
+
+    fn release(&self, which: impl Fn(&CommandLoan) -> bool) {
+        let mut queue = self.hole.lock().take();
+        while let Some(loan) = queue.pop_front() {
+            match which(&loan) {
+                true => Cmd::<Executing>::new(loan).status(status::TASK_ABORTED),
+                false => self.hole.lock().push_back(loan),
+            }
+        }
     }
 
     #[inline]

@@ -12,7 +12,7 @@ use crate::{
         status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant, MAX_CDB,
     },
     handler::Context,
-    nexus::{gate, Nexus},
+    nexus::{gate, Hole, Nexus},
     report_luns,
     session::Session,
 };
@@ -20,16 +20,18 @@ use kernel::{prelude::*, sync::rcu};
 use scst_proto::{
     cdb::{self, Cdb},
     opcode::{Direction, Flags, PeripheralDeviceType},
-    sense::{Sense, DATA_BUFFER_EXHAUSTED, INVALID_OPCODE, WRITE_PROTECTED},
+    sense::{Sense, INVALID_OPCODE, WRITE_PROTECTED},
     task::State,
 };
 
 /// Why a command is answered before a handler sees it.
-enum Refusal {
+pub(crate) enum Refusal {
     Sense(Sense),
     Status(u8),
     /// The core answers it itself, with data.
     Core,
+    /// Nobody answers it.
+    Swallow,
 }
 
 impl From<Sense> for Refusal {
@@ -95,7 +97,7 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     };
     let (cdb, refusal) = match decoded {
         Ok(cdb) => (cdb, None),
-        Err(sense) => (Cdb::UNKNOWN, Some(sense)),
+        Err(sense) => (Cdb::UNDECODED, Some(sense)),
     };
     let mut command = Command::new(incoming, cdb);
     command.nexus = nexus;
@@ -152,12 +154,12 @@ fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
 
 /// Sees to it that a command that moves data has a buffer for them.
 #[inline]
-pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Sense> {
+pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Refusal> {
     let length = loan.expected.min(loan.prepared);
     if loan.direction != Direction::None && length != 0 && matches!(loan.data, Data::None) {
         loan.data = crate::config::buffer(length)
             .map(Data::Pooled)
-            .map_err(|_| DATA_BUFFER_EXHAUSTED)?;
+            .map_err(|_| Refusal::Status(status::BUSY))?;
     }
     Ok(())
 }
@@ -171,6 +173,14 @@ fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb) -> Result<(), Refusal> {
             return Err(sense.into());
         }
     }
+    if gate & gate::BLACK_HOLE != 0 {
+        let moves_data = !matches!(cdb.direction(), Direction::None);
+        return match Hole::of(nexus.session().black_hole(), moves_data) {
+            None => Ok(()),
+            Some(Hole::Abort) => Err(Refusal::Status(status::TASK_ABORTED)),
+            Some(Hole::Drop) => Err(Refusal::Swallow),
+        };
+    }
     Ok(())
 }
 
@@ -179,11 +189,15 @@ fn refuse(loan: CommandLoan, refusal: Refusal) {
     if !loan.shared().advance_to(State::Executing) {
         return Cmd::<Executing>::new(loan).status(status::TASK_ABORTED);
     }
+    if let (Refusal::Swallow, Some(nexus)) = (&refusal, loan.nexus.clone()) {
+        return nexus.swallow(loan);
+    }
     let cmd = Cmd::<Executing>::new(loan);
     match refusal {
         Refusal::Sense(sense) => cmd.check_condition(sense),
         Refusal::Status(status) => cmd.status(status),
         Refusal::Core => report_luns::execute(cmd),
+        Refusal::Swallow => drop(cmd),
     }
 }
 
@@ -229,7 +243,7 @@ pub(crate) fn run(loan: CommandLoan) {
 #[inline]
 pub(crate) fn execute(loan: CommandLoan) {
     let go = loan.shared().advance_to(State::Executing);
-    kapi::trace::cmd_executing(loan.tag);
+    kapi::trace::cmd_executing(loan.tag, loan.shared().lun_number());
     let cmd = Cmd::<Executing>::new(loan);
     if !go {
         return cmd.status(status::TASK_ABORTED);

@@ -5,13 +5,15 @@
 
 use crate::{
     cmd::{status, Answered, Cmd, CommandLoan, Executing},
+    pipeline::{provide_buffer, Refusal},
     session::Session,
 };
 use kapi::sg::SgList;
 use kernel::prelude::*;
 use scst_proto::{
+    bytes::Writer,
     cdb::Cdb,
-    lun::{Lun, ReportLuns, SelectReport},
+    lun::{Lun, ReportLuns},
     opcode::Direction,
     sense::{self, Sense, INVALID_FIELD_IN_CDB, LUN_NOT_SUPPORTED},
     task::State,
@@ -20,9 +22,6 @@ use scst_proto::{
 const INQUIRY: u8 = 0x12;
 const REQUEST_SENSE: u8 = 0x03;
 const REPORT_LUNS: u8 = 0xa0;
-
-/// Shortest ALLOCATION LENGTH of REPORT LUNS (SPC-6 6.39).
-const REPORT_LUNS_MIN: u32 = 16;
 
 /// Whether the core answers the command even for a LUN that exists.
 pub(crate) fn is_ours(cdb: &Cdb) -> bool {
@@ -39,38 +38,27 @@ pub(crate) fn execute(mut cmd: Cmd<Executing>) {
             cmd.put(&data);
             cmd.good();
         }
-        Err(sense) => cmd.check_condition(sense),
+        Err(Refusal::Sense(sense)) => cmd.check_condition(sense),
+        Err(Refusal::Status(status)) => cmd.status(status),
+        Err(Refusal::Core | Refusal::Swallow) => drop(cmd),
     }
 }
 
 /// The parameter data of REPORT LUNS, as much of it as `length` bytes hold.
-fn luns_data(session: &Session, cdb: &[u8], length: u32) -> Result<KVec<u8>, Sense> {
-    let select = SelectReport::decode(cdb.get(2).copied().unwrap_or(0))?;
-    if allocation_length(cdb) < REPORT_LUNS_MIN {
-        return Err(INVALID_FIELD_IN_CDB.in_cdb(6));
-    }
-    let no_memory = |_| sense::DATA_BUFFER_EXHAUSTED;
-    let luns = match select.lists_logical_units() {
-        true => session.luns_atomic().map_err(no_memory)?,
-        false => KVec::new(),
-    };
-    let room = (luns.len().saturating_mul(8).saturating_add(16)).min(length as usize);
-    let mut data = KVec::from_elem(0u8, room, GFP_ATOMIC).map_err(|_| sense::DATA_BUFFER_EXHAUSTED)?;
-    let method = session.group_addr_method();
-    let mut report = ReportLuns::start(&mut data, select, luns.len(), method);
+fn luns_data(session: &Session, cdb: &[u8], length: u32) -> Result<KVec<u8>, Refusal> {
+    let select = cdb.get(2).copied().unwrap_or(0);
+    let luns = session.luns_atomic().map_err(|_| Refusal::Status(status::BUSY))?;
+    let room = luns.len().saturating_add(1).saturating_mul(8).min(length as usize);
+    let mut data = KVec::from_elem(0u8, room, GFP_ATOMIC)
+        .map_err(|_| Refusal::Status(status::BUSY))?;
+    let mut writer = Writer::new(&mut data);
+    let mut report = ReportLuns::start(&mut writer, select, session.group_addr_method())?;
     for lun in luns.iter().copied().filter_map(Lun::new) {
         report.lun(lun);
     }
     let used = report.finish().min(room);
     data.truncate(used);
     Ok(data)
-}
-
-fn allocation_length(cdb: &[u8]) -> u32 {
-    match cdb.get(6..10) {
-        Some(&[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]),
-        _ => 0,
-    }
 }
 
 /// Answers a command to a LUN that the session does not see (SPC-6 5.14 and
@@ -88,22 +76,19 @@ pub(crate) fn without_lun(session: &Session, mut loan: CommandLoan, refusal: Opt
             copied(data.get(..len).unwrap_or(&[]))
         }
         (REPORT_LUNS, None) => luns_data(session, &loan.raw, loan.prepared),
-        _ => Err(LUN_NOT_SUPPORTED),
+        _ => Err(LUN_NOT_SUPPORTED.into()),
     };
     match outcome {
         Ok(data) => give(&mut loan, &data),
-        Err(sense) => {
-            loan.status = status::CHECK_CONDITION;
-            loan.sense = Some(sense);
-        }
+        Err(refusal) => note(&mut loan, refusal),
     }
     session.transport().send_response(Cmd::<Answered>::new(loan));
 }
 
-fn inquiry(loan: &CommandLoan) -> Result<KVec<u8>, Sense> {
+fn inquiry(loan: &CommandLoan) -> Result<KVec<u8>, Refusal> {
     let evpd = loan.raw.get(1).is_some_and(|b| b & 1 != 0);
     if evpd {
-        return Err(INVALID_FIELD_IN_CDB.in_cdb(1));
+        return Err(INVALID_FIELD_IN_CDB.in_cdb(1).into());
     }
     // Peripheral qualifier 011b, device type 1Fh: nothing here, nothing can be.
     let mut data = [0u8; 36];
@@ -114,11 +99,22 @@ fn inquiry(loan: &CommandLoan) -> Result<KVec<u8>, Sense> {
     copied(&data)
 }
 
-fn copied(bytes: &[u8]) -> Result<KVec<u8>, Sense> {
+fn copied(bytes: &[u8]) -> Result<KVec<u8>, Refusal> {
     let mut data = KVec::new();
     match data.extend_from_slice(bytes, GFP_ATOMIC) {
         Ok(()) => Ok(data),
-        Err(_) => Err(sense::DATA_BUFFER_EXHAUSTED),
+        Err(_) => Err(Refusal::Status(status::BUSY)),
+    }
+}
+
+fn note(loan: &mut CommandLoan, refusal: Refusal) {
+    match refusal {
+        Refusal::Sense(sense) => {
+            loan.status = status::CHECK_CONDITION;
+            loan.sense = Some(sense);
+        }
+        Refusal::Status(status) => loan.status = status,
+        Refusal::Core | Refusal::Swallow => loan.status = status::BUSY,
     }
 }
 
@@ -130,10 +126,8 @@ fn give(loan: &mut CommandLoan, data: &[u8]) {
         None => loan.prepared,
     };
     let length = loan.expected.min(loan.prepared) as usize;
-    if crate::pipeline::provide_buffer(loan).is_err() {
-        loan.status = status::CHECK_CONDITION;
-        loan.sense = Some(sense::DATA_BUFFER_EXHAUSTED);
-        return;
+    if let Err(refusal) = provide_buffer(loan) {
+        return note(loan, refusal);
     }
     let bytes = data.get(..length).unwrap_or(data);
     let moved = crate::cmd::buffer(&loan.data).map_or(0, |sg: SgList<'_>| sg.copy_to(0, bytes));

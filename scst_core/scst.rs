@@ -95,12 +95,26 @@ kapi::param! {
         description: "Check the state of ALUA at run time (default: N)";
 }
 
-struct Scst;
+struct Scst {
+    _barrier: kapi::module::UnloadBarrier,
+}
 
 impl kernel::Module for Scst {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        config::start()?;
-        Ok(Self)
+        let barrier = kapi::module::UnloadBarrier::new();
+        let threads = match SCST_THREADS.get() {
+            0 => kapi::system::online_cpus(),
+            n => n,
+        };
+        let memory = match MAX_CMD_MEM.get() {
+            0 => u32::try_from(kapi::system::memory_mb() / 4).unwrap_or(u32::MAX),
+            mb => mb,
+        };
+        let globals = globals::Globals::new(threads, memory, || FORCIBLY_CLOSE.get())?;
+        config::start(globals)?;
+        pr_info!("SCST loaded successfully (max mem for commands {} MB)\n", memory);
+        pr_info!("SCST version: {}\n", attrs_root::SCST_VERSION);
+        Ok(Self { _barrier: barrier })
     }
 }
 

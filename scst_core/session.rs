@@ -17,7 +17,7 @@ use kapi::{
     cpumask::CpuMask,
     rcu::{RcuBox, Retired},
     sysfs::{Dir, Link},
-    wait::WaitQueue,
+    wait::{new_wait_queue, WaitQueue},
 };
 use kernel::{
     prelude::*,
@@ -43,6 +43,7 @@ pub struct Session {
     aborting: Atomic<i32>,
     /// The group's [`AddressMethod`], kept here for REPORT LUNS in any context.
     addr_method: Atomic<u32>,
+    black_hole: Atomic<u32>,
     #[pin]
     abort_wait: WaitQueue,
     #[pin]
@@ -111,6 +112,7 @@ impl Removed {
         drop(self.maps);
         for nexus in &self.nexuses {
             nexus.kill();
+            nexus.release_all();
         }
         for nexus in &self.nexuses {
             let mut seconds = 0u32;
@@ -133,13 +135,12 @@ impl Session {
     /// Makes a session without LUNs and without a directory.
     pub(crate) fn new(
         initiator: &str,
-        label: &str,
+        label: Name,
         target: Arc<Target>,
         group: Arc<Group>,
         transport: Arc<dyn Transport>,
     ) -> Result<Arc<Self>> {
         let initiator = Name::new(initiator)?;
-        let label = Name::new(label)?;
         Arc::pin_init(
             pin_init!(Self {
                 initiator,
@@ -149,7 +150,8 @@ impl Session {
                 map: RcuBox::null(),
                 aborting: Atomic::new(0),
                 addr_method: Atomic::new(group.addr_method() as u32),
-                abort_wait <- WaitQueue::new(),
+                black_hole: Atomic::new(group.black_hole.load(Relaxed)),
+                abort_wait <- new_wait_queue!(),
                 state <- new_mutex!(State {
                     group,
                     dir: None,
@@ -184,6 +186,7 @@ impl Session {
 
     pub(crate) fn set_group(&self, group: Arc<Group>) {
         self.set_addr_method(group.addr_method());
+        self.set_black_hole(group.black_hole.load(Relaxed));
         self.state.lock().group = group;
     }
 
@@ -379,11 +382,31 @@ impl Session {
 
     /// How LUNs are numbered towards this initiator. Any context.
     pub(crate) fn group_addr_method(&self) -> AddressMethod {
-        AddressMethod::from_number(self.addr_method.load(Relaxed))
+        crate::group::address_method(self.addr_method.load(Relaxed))
     }
 
     pub(crate) fn set_addr_method(&self, method: AddressMethod) {
         self.addr_method.store(method as u32, Relaxed);
+    }
+
+    /// `black_hole` of the session's group; see [`crate::nexus::Hole`].
+    pub(crate) fn set_black_hole(&self, mode: u32) {
+        self.black_hole.store(mode, Relaxed);
+        self.for_each_nexus(|nexus| nexus.set_hole(mode));
+    }
+
+    pub(crate) fn black_hole(&self) -> u32 {
+        self.black_hole.load(Relaxed)
+    }
+
+    /// Ends commands that a black hole holds and task management has marked.
+    pub(crate) fn release_aborted(&self) -> Result {
+        for lun in self.luns()? {
+            if let Some(nexus) = self.nexus(lun) {
+                nexus.release_aborted();
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn aborting(&self) -> &Atomic<i32> {

@@ -13,6 +13,7 @@ use crate::{
     util::{log_err, Name},
 };
 use kapi::{
+    cpumask::CpuMask,
     sysfs::{self, Dir},
     tracker::Tracked,
 };
@@ -26,8 +27,11 @@ use kernel::{
 };
 use scst_proto::{
     command::{GroupsCommand, InitiatorsCommand, LunEntry, LunsCommand},
-    sense::{Sense, INQUIRY_DATA_CHANGED, REPORTED_LUNS_DATA_CHANGED},
+    sense::{Sense, INQUIRY_DATA_HAS_CHANGED, REPORTED_LUNS_DATA_HAS_CHANGED},
 };
+
+/// `EBADSLT` of `include/uapi/asm-generic/errno.h`.
+const EBADSLT: i32 = 57;
 
 #[derive(Default)]
 struct State {
@@ -189,7 +193,7 @@ impl Target {
             session.set_group(group.clone());
             group.link_session(session)?;
             let wanted = group.wanted()?;
-            removed.append(session.sync_map(&wanted, Some(REPORTED_LUNS_DATA_CHANGED))?)?;
+            removed.append(session.sync_map(&wanted, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?)?;
         }
         Ok(removed)
     }
@@ -210,7 +214,7 @@ impl Target {
         let removed = match command {
             LunsCommand::Add(entry) => self.add_lun(&core, &guard, group, entry)?,
             LunsCommand::Replace(entry) => {
-                self.replace_lun(&core, &guard, group, entry, Some(INQUIRY_DATA_CHANGED))?
+                self.replace_lun(&core, &guard, group, entry, Some(INQUIRY_DATA_HAS_CHANGED))?
             }
             LunsCommand::ReplaceNoUa(entry) => {
                 self.replace_lun(&core, &guard, group, entry, None)?
@@ -220,11 +224,11 @@ impl Target {
                     log_err!("Virtual LUN {} not found in group {}", lun.get(), group.name());
                     return Err(EINVAL);
                 }
-                self.sync_group(group, Some(REPORTED_LUNS_DATA_CHANGED))?
+                self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?
             }
             LunsCommand::Clear => {
                 group.clear_luns(None);
-                self.sync_group(group, Some(REPORTED_LUNS_DATA_CHANGED))?
+                self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?
             }
         };
         drop(guard);
@@ -245,7 +249,7 @@ impl Target {
             return Err(group.lun_exists(lun));
         }
         group.add_lun(device, lun, entry.read_only)?;
-        let removed = self.sync_group(group, Some(REPORTED_LUNS_DATA_CHANGED));
+        let removed = self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED));
         if removed.is_err() {
             group.del_lun(lun);
         }
@@ -373,6 +377,50 @@ impl Target {
         Ok(())
     }
 
+    /// Binds the threads of the sessions of `group`.
+    pub(crate) fn apply_cpus(&self, group: &Arc<Group>, cpus: Option<Arc<CpuMask>>) -> Result {
+        let all = CpuMask::all()?;
+        let cpus = cpus.as_deref().unwrap_or(&all);
+        if cpus.is_empty() {
+            return Ok(());
+        }
+        for session in &self.sessions()? {
+            if !Arc::ptr_eq(&session.group(), group) {
+                continue;
+            }
+            for lun in session.luns()? {
+                let nexus = session.nexus(lun);
+                if let Some(pool) = nexus.as_ref().and_then(|n| n.pool.as_ref()) {
+                    pool.set_cpus(cpus)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the relative target port identifier, of which no other target may
+    /// have the same. `EINVAL` if it is too large, `EBADSLT` if it is 0 or taken.
+    pub(crate) fn set_rel_tgt_id(&self, id: u64) -> Result {
+        let core = core()?;
+        let id = u16::try_from(id).map_err(|_| {
+            log_err!("rel_tgt_id {} is too large: 1 to 65535 expected", id);
+            EINVAL
+        })?;
+        let config = core.config.lock();
+        let mut taken = id == 0;
+        for driver in &config.drivers {
+            for other in &driver.targets()? {
+                taken |= other.rel_tgt_id() == id && !::core::ptr::eq(&**other, self);
+            }
+        }
+        if taken {
+            log_err!("Relative port id {} is not free", id);
+            return Err(Error::from_errno(-EBADSLT));
+        }
+        self.rel_tgt_id.store(u32::from(id), Relaxed);
+        Ok(())
+    }
+
     /// Removes `device` from every group; under the configuration's lock.
     pub(crate) fn forget_device(&self, device: &Arc<crate::device::Device>) -> Result<Removed> {
         let mut removed = Removed::default();
@@ -380,7 +428,7 @@ impl Target {
         groups.push(self.default_group.clone(), GFP_KERNEL)?;
         for group in &groups {
             if group.clear_luns(Some(device)) {
-                removed.append(self.sync_group(group, Some(REPORTED_LUNS_DATA_CHANGED))?)?;
+                removed.append(self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?)?;
             }
         }
         Ok(removed)
@@ -398,7 +446,7 @@ impl Target {
         let guard = core.config.lock();
         let label = self.free_label(initiator)?;
         let group = self.group_of(initiator);
-        let session = Session::new(initiator, &label, self.clone(), group.clone(), transport)?;
+        let session = Session::new(initiator, label, self.clone(), group.clone(), transport)?;
         self.announce(&session, &group);
         let dir = self.with_dirs(|d| attrs_session::publish(&d.sessions, &session, attrs))?;
         session.set_dir(Some(dir));

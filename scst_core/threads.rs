@@ -12,10 +12,11 @@ use kapi::{
     lock::{new_spinlock_irq, SpinLockIrq},
     loan::LoanQueue,
     thread::{Thread, ThreadCtx},
-    wait::WaitQueue,
+    wait::{new_wait_queue, WaitQueue},
 };
 use kernel::{
     prelude::*,
+    str::CString,
     sync::{new_mutex, Arc, Mutex},
 };
 
@@ -61,7 +62,7 @@ impl ThreadPool {
         let work = Arc::pin_init(
             pin_init!(Work {
                 queue <- new_spinlock_irq!(LoanQueue::new()),
-                wait <- WaitQueue::new(),
+                wait <- new_wait_queue!(),
             }),
             GFP_KERNEL,
         )?;

@@ -19,8 +19,9 @@ use kernel::{
         atomic::{Acquire, Relaxed},
     },
 };
-use scst_proto::sense::{
-    Sense, BUS_DEVICE_RESET_OCCURRED, COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
+use scst_proto::{
+    sense::{Sense, COMMANDS_CLEARED, DEVICE_RESET_OCCURRED},
+    task::Cause,
 };
 
 /// How a task management function ended (SAM-6 7.1).
@@ -38,7 +39,7 @@ pub enum TmResult {
 
 impl Session {
     /// Marks those commands aborted that `affected` chooses; how many.
-    fn mark(&self, mut affected: impl FnMut(&Outstanding<'_>) -> bool) -> usize {
+    fn mark(&self, cause: Cause, mut affected: impl FnMut(&Outstanding<'_>) -> bool) -> usize {
         let mut marked = 0;
         self.transport().visit_commands(&mut |task| {
             if !affected(&task) {
@@ -46,13 +47,14 @@ impl Session {
             }
             // Counted before it is marked: the command may end at once.
             self.aborting().add(1, Relaxed);
-            if task.abort() {
+            if task.abort(cause) {
                 kapi::trace::cmd_aborted(task.tag, task.lun());
                 marked += 1;
             } else {
                 self.abort_ended();
             }
         });
+        let _ = self.release_aborted();
         marked
     }
 
@@ -62,9 +64,10 @@ impl Session {
             .wait_until_timeout(timeout_ms, || self.aborting().load(Acquire) == 0)
     }
 
-    fn finish_function(&self, name: &str, timeout_ms: u32) -> TmResult {
+    fn finish_function(&self, cause: Cause, timeout_ms: u32) -> TmResult {
         let done = self.wait_aborted(timeout_ms);
-        kapi::trace::tmf(name, done);
+        kapi::trace::tmf(cause as u32, u32::from(done));
+        let name = name(cause);
         match done {
             true => TmResult::Complete,
             false => {
@@ -83,12 +86,12 @@ impl Session {
     /// Sleeps, at most `timeout_ms`.
     pub fn abort_task(&self, tag: u64, timeout_ms: u32) -> TmResult {
         let mut found = false;
-        self.mark(|task| {
+        self.mark(Cause::AbortTask, |task| {
             found |= task.tag == tag;
             task.tag == tag
         });
         match found {
-            true => self.finish_function("ABORT TASK", timeout_ms),
+            true => self.finish_function(Cause::AbortTask, timeout_ms),
             false => TmResult::NoTask,
         }
     }
@@ -98,8 +101,8 @@ impl Session {
         if self.nexus(lun).is_none() {
             return TmResult::NoLun;
         }
-        self.mark(|task| task.lun() == u32::from(lun));
-        self.finish_function("ABORT TASK SET", timeout_ms)
+        self.mark(Cause::AbortTaskSet, |task| task.lun() == u32::from(lun));
+        self.finish_function(Cause::AbortTaskSet, timeout_ms)
     }
 
     /// CLEAR TASK SET (SAM-6 7.5): all commands of the logical unit, of every
@@ -107,8 +110,8 @@ impl Session {
     pub fn clear_task_set(&self, lun: u16, timeout_ms: u32) -> TmResult {
         self.clear_device(
             lun,
-            "CLEAR TASK SET",
-            COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
+            Cause::ClearTaskSet,
+            COMMANDS_CLEARED,
             timeout_ms,
         )
     }
@@ -117,8 +120,8 @@ impl Session {
     pub fn lun_reset(&self, lun: u16, timeout_ms: u32) -> TmResult {
         self.clear_device(
             lun,
-            "LOGICAL UNIT RESET",
-            BUS_DEVICE_RESET_OCCURRED,
+            Cause::LunReset,
+            DEVICE_RESET_OCCURRED,
             timeout_ms,
         )
     }
@@ -138,11 +141,17 @@ impl Session {
     /// Loss of the I_T nexus (SAM-6 6.3.4): ends all commands of the session.
     /// Sleeps.
     pub fn nexus_loss(&self, timeout_ms: u32) -> TmResult {
-        self.mark(|_| true);
-        self.finish_function("I_T NEXUS LOSS", timeout_ms)
+        self.mark(Cause::NexusLoss, |_| true);
+        self.finish_function(Cause::NexusLoss, timeout_ms)
     }
 
-    fn clear_device(&self, lun: u16, name: &str, attention: Sense, timeout_ms: u32) -> TmResult {
+    fn clear_device(
+        &self,
+        lun: u16,
+        cause: Cause,
+        attention: Sense,
+        timeout_ms: u32,
+    ) -> TmResult {
         let Some(nexus) = self.nexus(lun) else {
             return TmResult::NoLun;
         };
@@ -151,15 +160,15 @@ impl Session {
         };
         for other in &affected {
             let theirs = u32::from(other.lun());
-            other.session().mark(|task| task.lun() == theirs);
-            let own = core::ptr::eq(other.session(), self);
-            if !own || attention.is(&BUS_DEVICE_RESET_OCCURRED) {
+            other.session().mark(cause, |task| task.lun() == theirs);
+            let own = ::core::ptr::eq(other.session(), self);
+            if !own || attention.is(&DEVICE_RESET_OCCURRED) {
                 other.unit_attention(attention);
             }
         }
         let mut result = TmResult::Complete;
         for other in &affected {
-            if other.session().finish_function(name, timeout_ms) == TmResult::TimedOut {
+            if other.session().finish_function(cause, timeout_ms) == TmResult::TimedOut {
                 result = TmResult::TimedOut;
             }
         }
@@ -184,5 +193,16 @@ impl Session {
             let _ = luns.push_within_capacity(nexus.lun());
         });
         Ok(luns)
+    }
+}
+
+fn name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::AbortTask => "ABORT TASK",
+        Cause::AbortTaskSet => "ABORT TASK SET",
+        Cause::ClearTaskSet => "CLEAR TASK SET",
+        Cause::LunReset => "LOGICAL UNIT RESET",
+        Cause::TargetReset => "TARGET RESET",
+        Cause::NexusLoss => "I_T NEXUS LOSS",
     }
 }

@@ -59,6 +59,18 @@ const FUA: u8 = 0x08;
 const NACA: u8 = 0x04;
 
 impl Cdb {
+    /// Stands for a CDB that [`decode`] refused, where there has to be one.
+    pub const UNDECODED: Self = Self {
+        op: &crate::opcode_table::ROWS[0],
+        lba: 0,
+        blocks: 0,
+        length: TransferLength::None,
+        service_action: 0,
+        group: 0,
+        control: 0,
+        option: 0,
+    };
+
     /// Where the data goes; `None` also when the CDB asks for zero bytes.
     #[inline]
     pub fn direction(&self) -> Direction {

@@ -134,7 +134,7 @@ impl UaQueue {
     ///
     /// It becomes the next one again, except for an ASC 29h that came in between.
     pub fn unpop(&mut self, sense: Sense) -> bool {
-        if !sense.is_unit_attention() || self.contains(&sense) {
+        if !sense.is_unit_attention() || self.contains(&sense) || self.len() >= CAPACITY {
             return false;
         }
         let codes = Codes::from(&sense);

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Declarations of the C helpers.
+//!
+//! C header: `include/scst_helpers.h`, which this file must equal.
+
+use kernel::{bindings, prelude::*};
+
+/// `struct scst_c_percpu_delta`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct PercpuDelta {
+    pub(crate) index: usize,
+    pub(crate) value: u64,
+}
+
+extern "C" {
+    pub(crate) fn scst_c_cond_resched();
+
+    pub(crate) fn scst_c_spin_lock_irqsave(lock: *mut bindings::spinlock_t) -> c_ulong;
+    pub(crate) fn scst_c_spin_unlock_irqrestore(lock: *mut bindings::spinlock_t, flags: c_ulong);
+    pub(crate) fn scst_c_spin_trylock_irqsave(
+        lock: *mut bindings::spinlock_t,
+        flags: *mut c_ulong,
+    ) -> bool;
+
+    pub(crate) fn scst_c_init_utsname_release() -> *const c_char;
+
+    pub(crate) fn scst_c_xchg_ptr(slot: *mut *mut c_void, new: *mut c_void) -> *mut c_void;
+    pub(crate) fn scst_c_synchronize_rcu_tasks();
+
+    pub(crate) fn scst_c_percpu_add(
+        counters: *mut u64,
+        n: usize,
+        delta: *const PercpuDelta,
+        k: usize,
+    );
+    pub(crate) fn scst_c_percpu_sum(counters: *const u64, index: usize) -> u64;
+    pub(crate) fn scst_c_percpu_clear(counters: *mut u64, index: usize);
+
+    pub(crate) fn scst_c_percpu_ref_tryget_live(r: *mut bindings::percpu_ref) -> bool;
+    pub(crate) fn scst_c_percpu_ref_get(r: *mut bindings::percpu_ref);
+    pub(crate) fn scst_c_percpu_ref_put(r: *mut bindings::percpu_ref);
+
+    pub(crate) fn scst_c_wake_up(wq: *mut bindings::wait_queue_head, nr: c_int);
+
+    pub(crate) fn scst_c_cpumask_parse(buf: *const c_char, mask: *mut bindings::cpumask) -> c_int;
+    pub(crate) fn scst_c_cpumask_setall(mask: *mut bindings::cpumask);
+}

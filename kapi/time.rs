@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Time stamps.
+//!
+//! C headers: [`include/linux/timekeeping.h`](srctree/include/linux/timekeeping.h),
+//! [`include/linux/delay.h`](srctree/include/linux/delay.h)
+
+use kernel::{bindings, prelude::*};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`: never goes back, comparable between CPUs.
+///
+/// Any context but NMI.
+#[inline]
+pub fn now_ns() -> u64 {
+    // SAFETY: `ktime_get()` has no requirements.
+    let t = unsafe { bindings::ktime_get() };
+    // Negative only for a machine that is up for 292 years.
+    t as u64
+}
+
+/// Sleeps for at least `ms` milliseconds, uninterruptible. Process context only.
+pub fn sleep_ms(ms: u32) {
+    // SAFETY: `msleep()` has no requirements beyond a context that may sleep.
+    unsafe { bindings::msleep(ms) }
+}
+
+/// `ms` in jiffies, rounded up, and at most what the scheduler takes for a finite time.
+pub(crate) fn jiffies(ms: u32) -> c_ulong {
+    // SAFETY: `__msecs_to_jiffies()` only computes.
+    unsafe { bindings::__msecs_to_jiffies(ms) }
+}
