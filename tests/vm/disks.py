@@ -12,7 +12,7 @@ from pathlib import Path
 
 import recording
 import scst
-from lib import Failure, Fio, Suite, check, equal, fio, no_differences, scaled, sh, wait_until
+from lib import LONG, Failure, Fio, Suite, check, equal, fio, no_differences, scaled, sh, wait_until
 
 _BLK = "/dev/disk/lab/blk"
 
@@ -101,14 +101,12 @@ def identity() -> None:
 
 def _verify(node: str, block_sizes: tuple[str, ...], depths: tuple[int, ...], mib: int) -> None:
     """Write all of a part in each size and at each depth, read it back and compare."""
-    for size in block_sizes:
-        for depth in depths:
-            fio(node, rw="randwrite", bs=size, iodepth=depth, size=f"{mib}m", verify="crc32c", verify_fatal=1,
-                do_verify=1, end_fsync=1)
+    fio(node, [{"bs": size, "iodepth": depth} for size in block_sizes for depth in depths],
+        rw="randwrite", size=f"{mib}m", verify="crc32c", verify_fatal=1, do_verify=1, end_fsync=1)
 
 
-_SIZES = scaled(1, 0) and ("4k", "64k", "1m") or ("4k", "16k", "64k", "256k", "1m")
-_DEPTHS = scaled(1, 0) and (1, 32) or (1, 4, 16, 32)
+_SIZES = ("4k", "16k", "64k", "256k", "1m") if LONG else ("4k", "64k", "1m")
+_DEPTHS = (1, 4, 16, 32) if LONG else (1, 32)
 
 
 @suite.test("fileio keeps what fio writes: 4k to 1M, QD 1 to 32")

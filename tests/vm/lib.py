@@ -215,21 +215,30 @@ def blocked_tasks() -> str:
 
 
 class Fio:
-    """A fio job that runs in the background."""
+    """A fio job that runs in the background; it does I/O when the constructor returns."""
 
     _count = 0
 
-    def __init__(self, filename: str, **options: object) -> None:
+    def __init__(self, filename: str, sections: Sequence[dict[str, object]] = (), **options: object) -> None:
+        """One job with OPTIONS, or SECTIONS one after the other, each with OPTIONS and its own."""
         Fio._count += 1
         self._out = Path(f"/tmp/fio-{os.getpid()}-{Fio._count}.json")
+        job = self._out.with_suffix(".job")
         chosen: dict[str, object] = {
-            "name": "load", "filename": filename, "ioengine": "libaio", "direct": 1, "bs": "4k", "rw": "randread",
-            "iodepth": 8, "thread": 1, "output-format": "json", "output": str(self._out), "randseed": 1}
-        chosen.update({key.replace("_", "-") if key.startswith("time") else key: value
-                       for key, value in options.items()})
-        command = ["fio", *(f"--{key}" if value is None else f"--{key}={value}" for key, value in chosen.items())]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            "filename": filename, "ioengine": "libaio", "direct": 1, "bs": "4k", "rw": "randread", "iodepth": 8,
+            "thread": 1, "randseed": 1, "stonewall": None, **options}
+        lines = ["[global]", *map(_option, chosen.items())]
+        for number, section in enumerate(sections or [{}]):
+            lines += [f"[load{number}]", *map(_option, section.items())]
+        job.write_text("\n".join(lines) + "\n")
+        before = _ios(filename)
+        self._stopped = False
+        self._process = subprocess.Popen(["fio", "--output-format=json", f"--output={self._out}", str(job)],
+                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                          start_new_session=True)
+        # It takes seconds to start here, and a signal before that kills it.
+        with contextlib.suppress(Failure):
+            wait_until(lambda: not self.running or _ios(filename) > before + 4, 30, "")
 
     @property
     def running(self) -> bool:
@@ -239,6 +248,7 @@ class Fio:
     def stop(self) -> None:
         """Ask it to end; `result` then says what it did."""
         if self.running:
+            self._stopped = True
             self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
@@ -249,7 +259,7 @@ class Fio:
                 self._process.wait(10)
 
     def result(self, timeout: float = 120, errors: bool = False) -> dict[str, Any]:
-        """Wait for the end and give the job's record; I/O errors fail unless ERRORS are expected."""
+        """Wait for the end and give the first job's record; I/O errors fail unless ERRORS are expected."""
         try:
             output, _ = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -260,16 +270,32 @@ class Fio:
         start = text.find("{")
         if start < 0:
             raise Failure(f"fio left no result (status {self._process.returncode}): {output.strip()}\n{text}")
-        record: dict[str, Any] = json.loads(text[start:])["jobs"][0]
+        records: list[dict[str, Any]] = json.loads(text[start:])["jobs"]
         self._out.unlink()
-        if not errors and (record["error"] or self._process.returncode):
-            raise Failure(f"fio: error {record['error']} ({errno_name(record['error'])})\n{text[:start]}{output}")
-        return record
+        wrong = [record["error"] for record in records if record["error"]]
+        if not errors and (wrong or self._process.returncode not in (0, 128 if self._stopped else 0)):
+            raise Failure(f"fio: error {[errno_name(error) for error in wrong]} status {self._process.returncode}\n"
+                          f"{text[:start]}{output}")
+        return records[0]
 
 
-def fio(filename: str, timeout: float = 120, **options: object) -> dict[str, Any]:
+def _option(item: tuple[str, object]) -> str:
+    return item[0] if item[1] is None else f"{item[0]}={item[1]}"
+
+
+def _ios(node: str) -> int:
+    """Reads and writes that a block device has completed."""
+    try:
+        words = Path("/sys/class/block", os.path.basename(os.path.realpath(node)), "stat").read_text().split()
+    except OSError:
+        return 0
+    return int(words[0]) + int(words[4])
+
+
+def fio(filename: str, sections: Sequence[dict[str, object]] = (), timeout: float = 120,
+        **options: object) -> dict[str, Any]:
     """Run fio to its end."""
-    return Fio(filename, **options).result(timeout)
+    return Fio(filename, sections, **options).result(timeout)
 
 
 def p99_us(record: dict[str, Any], direction: str = "read") -> float:
