@@ -21,7 +21,6 @@ pub mod global;
 pub mod loan;
 pub mod lock;
 pub mod module;
-#[macro_use]
 pub mod param;
 pub mod percpu;
 pub mod percpu_ref;
@@ -35,6 +34,7 @@ pub mod time;
 pub mod trace;
 pub mod tracker;
 pub mod wait;
+pub mod work;
 
 /// What `pr_info!()` and its kin print before a message of this crate.
 const __LOG_PREFIX: &[u8] = b"scst\0";

@@ -5,7 +5,7 @@
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 
 use crate::{c, rcu, sysfs};
-use kernel::{bindings, prelude::*, types::Opaque};
+use kernel::{bindings, prelude::*};
 
 /// A reference to a loaded module: while it lives, the module does not unload.
 ///
@@ -58,12 +58,8 @@ impl Drop for ModuleRef {
 /// names that module.
 #[inline(always)]
 pub(crate) fn this_module_raw() -> *mut bindings::module {
-    extern "C" {
-        // A `struct module`; as bytes, so that its layout is no matter of this declaration.
-        static __this_module: Opaque<u8>;
-    }
-    // SAFETY: Every loadable module has this object, and only its address is taken.
-    unsafe { __this_module.get().cast() }
+    // Every loadable module has this object; only its address is taken.
+    &raw mut bindings::__this_module
 }
 
 /// Waits, when dropped, until nothing of the kernel is going to call or return into the module.

@@ -60,11 +60,22 @@ impl Hole {
     }
 }
 
+/// A LUN as a session sees it, and whether it still is what it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeenLun {
+    /// The LUN.
+    pub lun: u16,
+    /// Differs from any earlier value if the LUN was unmapped in between.
+    pub since: u64,
+    /// Differs from any earlier value if another device was put there.
+    pub mapping: u64,
+}
+
 /// An I_T_L nexus.
 pub struct Nexus {
     session: Arc<Session>,
     pub(crate) device: Arc<Device>,
-    lun: u16,
+    seen: SeenLun,
     gate: Atomic<u32>,
     attentions: Pin<KBox<SpinLockIrq<UaQueue>>>,
     hole: Pin<KBox<SpinLockIrq<LoanQueue<Task, Command>>>>,
@@ -79,7 +90,7 @@ impl Nexus {
     pub(crate) fn new(
         session: Arc<Session>,
         device: Arc<Device>,
-        lun: u16,
+        seen: SeenLun,
         read_only: bool,
     ) -> Result<Arc<Counted<Self>>> {
         let attentions = KBox::pin_init(new_spinlock_irq!(UaQueue::new()), GFP_KERNEL)?;
@@ -94,7 +105,7 @@ impl Nexus {
         Counted::new(Self {
             session,
             device,
-            lun,
+            seen,
             gate: Atomic::new(gate::UNIT_ATTENTION | read_only | black_hole),
             attentions,
             hole,
@@ -105,7 +116,11 @@ impl Nexus {
 
     /// The logical unit number.
     pub fn lun(&self) -> u16 {
-        self.lun
+        self.seen.lun
+    }
+
+    pub(crate) fn seen(&self) -> SeenLun {
+        self.seen
     }
 
     /// The session that the nexus is of.
@@ -201,7 +216,7 @@ impl Nexus {
 /// Attributes of `sessions/<name>/lun<N>`.
 pub(crate) static ATTRS: &[Attr<Counted<Nexus>>] = &[
     Attr::ro(c"active_commands", |n, p| {
-        emit!(p, "{}\n", n.session().count_active(Some(n.lun)));
+        emit!(p, "{}\n", n.session().count_active(Some(n.lun())));
         Ok(())
     }, "Commands that this LUN has now."),
     Attr::ro(c"latency", |n, p| n.stats.show_latency(p), "Command latencies: a histogram for each direction, and how many commands took how long."),

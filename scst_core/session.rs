@@ -7,7 +7,7 @@ use crate::{
     device::Device,
     driver::Transport,
     group::Group,
-    nexus::{LunMap, Mapping, Nexus},
+    nexus::{LunMap, Mapping, Nexus, SeenLun},
     stats::{Count, Kind, Totals},
     target::Target,
     util::{log_err, Name},
@@ -30,6 +30,9 @@ use scst_proto::{
     lun::{AddressMethod, Lun},
     sense::Sense,
 };
+
+/// Numbers for [`SeenLun::mapping`].
+static NEXT_MAPPING: Atomic<u64> = Atomic::new(1);
 
 /// A session, the I_T nexus of SAM-6 4.6.13.
 #[pin_data]
@@ -265,7 +268,11 @@ impl Session {
                 }
                 None => {
                     let (session, device) = (self.clone(), want.device.clone());
-                    let nexus = Nexus::new(session, device, want.lun, want.read_only)?;
+                    let mapping = NEXT_MAPPING.fetch_add(1, Relaxed);
+                    let since = find(&old, want.lun).map_or(mapping, |n| n.seen().since);
+                    let lun = want.lun;
+                    let seen = SeenLun { lun, since, mapping };
+                    let nexus = Nexus::new(session, device, seen, want.read_only)?;
                     added.push(nexus.clone(), GFP_KERNEL)?;
                     nexus
                 }
@@ -402,7 +409,7 @@ impl Session {
     /// Ends commands that a black hole holds and task management has marked.
     pub(crate) fn release_aborted(&self) -> Result {
         for lun in self.luns()? {
-            if let Some(nexus) = self.nexus(lun) {
+            if let Some(nexus) = self.nexus(lun.lun) {
                 nexus.release_aborted();
             }
         }

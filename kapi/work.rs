@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work queues of our own.
+//!
+//! The kernel crate has queues and work items, but only the system's queues; those cannot be
+//! drained by a module that unloads.
+//!
+//! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+
+use core::{ops::Deref, ptr::NonNull};
+use kernel::{bindings, prelude::*, workqueue::Queue};
+
+/// An unbound work queue with a rescuer: work makes progress when memory is short, and concurrent
+/// items run concurrently.
+///
+/// For work items that are reused (no allocation in the data path), embed a
+/// [`kernel::workqueue::Work`] and enqueue that on the [`Queue`] that this derefs to.
+///
+/// # Invariants
+///
+/// `0` is a work queue, and is ours.
+pub struct WorkQueue(NonNull<bindings::workqueue_struct>);
+
+/// The same, as some spell it.
+pub type Workqueue = WorkQueue;
+
+// SAFETY: Work queues are used from any context.
+unsafe impl Send for WorkQueue {}
+// SAFETY: As above.
+unsafe impl Sync for WorkQueue {}
+
+impl WorkQueue {
+    /// A queue of this name. May sleep. `ENOMEM`.
+    pub fn new(name: &CStr) -> Result<Self> {
+        // SAFETY: The format has one string, and the name is one; it is copied.
+        let wq = unsafe {
+            bindings::alloc_workqueue_noprof(
+                c"%s".as_char_ptr(),
+                bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM,
+                0,
+                name.as_char_ptr(),
+            )
+        };
+        // INVARIANT: Just allocated.
+        Ok(WorkQueue(NonNull::new(wq).ok_or(ENOMEM)?))
+    }
+
+    /// Runs `f` on the queue, once, soon. May sleep, as it allocates. `ENOMEM`.
+    pub fn queue(&self, f: impl FnOnce() + Send + 'static) -> Result {
+        Ok(self.try_spawn(GFP_KERNEL, f)?)
+    }
+
+    /// As [`WorkQueue::queue`], in atomic context; `ENOMEM` is more likely.
+    pub fn queue_atomic(&self, f: impl FnOnce() + Send + 'static) -> Result {
+        Ok(self.try_spawn(GFP_ATOMIC, f)?)
+    }
+
+    /// Waits until all that is queued now has run. Process context, not on this queue.
+    pub fn flush(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) }
+    }
+}
+
+impl Deref for WorkQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        // SAFETY: By the type invariant, it is valid as long as the reference is.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for WorkQueue {
+    /// Waits until all work has run, also what that work queues here. Process context.
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, it is ours, and nobody else refers to it.
+        unsafe { bindings::destroy_workqueue(self.0.as_ptr()) }
+    }
+}
