@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -62,10 +63,12 @@ def _without_groups(text: str) -> str:
 
 
 def _answers(name: str, lun: int) -> None:
+    """Compare the answers of a disk with the recorded ones."""
     node = scst.wait_disk(lun, kind="scsi_generic")
     listed = recording.Differences("sg")
     # A unit attention that setting up left is not the subject.
-    sh("sg_turs", node, status=None), sh("sg_turs", node, status=None)
+    for _ in range(2):
+        sh("sg_turs", node, status=None)
     problems = []
     for command, output, status in recording.commands(name):
         argv = shlex.split(command.replace("DEV", node))
@@ -83,7 +86,7 @@ def _answers(name: str, lun: int) -> None:
 
 for _name, _lun in (("null0", 0), ("file0", 1), ("thin0", 2), ("blk0", 3), ("bs4k0", 5), ("cd0", 7)):
     suite.test(f"{_name} answers sg_inq, sg_vpd, sg_readcap, sg_modes, sg_luns as recorded")(
-        lambda name=_name, lun=_lun: _answers(name, lun))
+        functools.partial(_answers, _name, _lun))
 
 
 @suite.test("identities are made as IDENTITY.md says, with a setup_id too")

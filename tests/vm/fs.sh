@@ -59,6 +59,10 @@ try_fs() { # NAME
 	umount /mnt
 }
 
+remove() { # NAME HANDLER
+	echo "del 0" > $luns/mgmt && echo "del_device $1" > "$tgt/handlers/$2/mgmt"
+}
+
 trap 'sed "s/^/# /" /tmp/fs.log' EXIT
 : > /tmp/fs.log
 echo "KTAP version 1"
@@ -69,14 +73,14 @@ truncate -s 48M /tmp/fs.img
 echo "add_device fs_file filename=/tmp/fs.img" > $tgt/handlers/vdisk_fileio/mgmt
 echo "add fs_file 0" > $luns/mgmt
 try_fs fileio
-echo "del 0" > $luns/mgmt && echo "del_device fs_file" > $tgt/handlers/vdisk_fileio/mgmt
+remove fs_file vdisk_fileio
 result $? "fileio: the device is removed"
 e2fsck -f -n /tmp/fs.img > /tmp/fs.log 2>&1 || echo "# e2fsck of the file below finds something"
 
 echo "add_device fs_blk filename=$(realpath /dev/disk/lab/blk)" > $tgt/handlers/vdisk_blockio/mgmt
 echo "add fs_blk 0" > $luns/mgmt
 try_fs blockio
-echo "del 0" > $luns/mgmt && echo "del_device fs_blk" > $tgt/handlers/vdisk_blockio/mgmt
+remove fs_blk vdisk_blockio
 result $? "blockio: the device is removed"
 
 rm -f /tmp/fs.img

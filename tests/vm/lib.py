@@ -103,7 +103,7 @@ class Kmsg:
 
     def lines(self) -> list[str]:
         """The lines that came since the last call."""
-        found = []
+        found: list[str] = []
         while True:
             try:
                 record = os.read(self._fd, 8192).decode(errors="replace")

@@ -35,7 +35,14 @@ _PARAMETERS = {
     "scst_local/add_default_tgt": (0o444, "Y"),
 }
 
-suite = Suite(setup=scst.unload, teardown=lambda: (scst.clear(), scst.unload())[1])
+
+def teardown() -> None:
+    """Leave nothing."""
+    scst.clear()
+    scst.unload()
+
+
+suite = Suite(scst.unload, teardown)
 
 
 def _log_of_load() -> list[str]:
@@ -63,7 +70,8 @@ def tree() -> None:
 @suite.test("devices and LUNs have the recorded attributes")
 def devices() -> None:
     sh("modprobe", "brd", "rd_nr=2", "rd_size=65536")
-    scst.image("/tmp/a", 64), scst.image("/tmp/b", 64)
+    for name in "ab":
+        scst.image(f"/tmp/{name}", 64)
     scst.add_device("vdisk_nullio", "n_size", "size=10485760")
     scst.add_device("vdisk_fileio", "f_async", "filename=/tmp/b; async=1; o_direct=1; numa_node_id=0")
     scst.add_device("vdisk_fileio", "f_wt", "filename=/tmp/a; write_through=1")
