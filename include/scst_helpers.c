@@ -14,6 +14,7 @@
 #include <linux/spinlock.h>
 #include <linux/utsname.h>
 #include <linux/wait.h>
+#include <linux/fs.h>
 #include "scst_helpers.h"
 
 void scst_c_cond_resched(void)
@@ -123,4 +124,9 @@ int scst_c_cpumask_parse(const char *buf, struct cpumask *mask)
 void scst_c_cpumask_setall(struct cpumask *mask)
 {
 	cpumask_setall(mask);
+}
+
+void scst_c_kiocb_end_write(struct kiocb *iocb)
+{
+	kiocb_end_write(iocb);
 }

@@ -16,7 +16,7 @@ use kapi::{
     counted::Counted,
     cpumask::CpuMask,
     rcu::{RcuBox, Retired},
-    sysfs::{Dir, Link},
+    sysfs::{Dir, Link, Parent},
     wait::{new_wait_queue, WaitQueue},
 };
 use kernel::{
@@ -360,6 +360,13 @@ impl Session {
         let link = self.with_dir(|dir| dir.symlink(b"luns", luns))?;
         self.state.lock().luns_link = link;
         Ok(())
+    }
+
+    /// Makes a link `name` in the session's directory, for its driver, which
+    /// drops it before the session. `ENOENT` if the session is closing.
+    pub fn symlink(&self, name: &[u8], target: &Parent<'_>) -> Result<Link> {
+        self.with_dir(|dir| dir.symlink_to(name, target))?
+            .ok_or(ENOENT)
     }
 
     /// Calls `f` with the session's directory, if it has one. The directory
