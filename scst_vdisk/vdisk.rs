@@ -46,7 +46,7 @@ use crate::{
     nullio::Null,
     unit::Unit,
 };
-use kapi::sysfs::Group;
+use kapi::{module::UnloadBarrier, sysfs::Group};
 use kernel::{prelude::*, str::CString, sync::Arc};
 use scst::{AttachContext, Attached, DeviceHandler, HandlerRegistration};
 use scst_proto::{
@@ -77,6 +77,8 @@ fn num_threads() -> u32 {
 /// The module: its registrations, in the order of registering.
 struct Vdisk {
     _handlers: KVec<HandlerRegistration>,
+    /// Last, as it waits for what the others left under way.
+    _barrier: UnloadBarrier,
 }
 
 impl kernel::Module for Vdisk {
@@ -94,6 +96,7 @@ impl kernel::Module for Vdisk {
         }
         Ok(Self {
             _handlers: handlers,
+            _barrier: UnloadBarrier::new(),
         })
     }
 }
@@ -213,8 +216,8 @@ impl DeviceHandler for VirtualDisks {
         }
     }
 
-    fn attach(&self, name: &str, params: &str, ctx: AttachContext) -> Result<Attached> {
-        let options = VdiskOptions::parse(self.0, Params::new(params)).map_err(|e| {
+    fn attach(&self, name: &str, params: Params<'_>, ctx: AttachContext) -> Result<Attached> {
+        let options = VdiskOptions::parse(self.0, params).map_err(|e| {
             log::error!("{} (device {})", e, name);
             Error::from_errno(-e.errno().number())
         })?;
@@ -222,7 +225,8 @@ impl DeviceHandler for VirtualDisks {
         let conf = Conf::new(self.0, &options);
         self.announce(name, &conf, &options);
         let disk = Disk::new(name, conf, &options, ctx.setup_id)?;
-        if self.0 == Handler::FileIo && !params.contains("bind_alua_state") {
+        let given = |name| params.flatten().any(|param| param.name == name);
+        if self.0 == Handler::FileIo && !given("bind_alua_state") {
             // Its default differs from that of the others.
             disk.bind_alua_state.set(false);
         }
