@@ -96,9 +96,12 @@ def _interface(path: str, text: str) -> str:
 
 def compare(recorded: dict[str, Entry], live: dict[str, Entry], listed: Differences) -> Iterator[str]:
     """The differences that are not listed."""
+    gone = ""
     for path, (kind, mode, text) in sorted(recorded.items()):
         if path not in live:
-            if not listed.allow("absent", path):
+            # Of a directory that is not there, not every file is news.
+            if not listed.allow("absent", path) and not (gone and path.startswith(gone)):
+                gone = f"{path}/"
                 yield f"absent {path}"
             continue
         kind_now, mode_now, text_now = live[path]
