@@ -209,7 +209,7 @@ impl Nexus {
 
     #[inline]
     pub(crate) fn account(&self, cmd: &Command) {
-        self.stats.account(cmd, cmd.status == status::GOOD);
+        self.stats.account(cmd, self.device.lu.block_shift());
     }
 }
 

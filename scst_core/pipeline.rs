@@ -67,13 +67,6 @@ impl Command {
             raw,
         }
     }
-
-    /// Length in bytes of a logical block of the command's device.
-    #[inline]
-    pub(crate) fn block_length(&self) -> u32 {
-        let shift = self.nexus.as_ref().map_or(0, |n| n.device.lu.block_shift());
-        1u32.checked_shl(shift).unwrap_or(0)
-    }
 }
 
 /// Takes a command of `session` from its transport.
