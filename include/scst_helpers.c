@@ -101,6 +101,11 @@ void scst_c_percpu_ref_get(struct percpu_ref *ref)
 	percpu_ref_get(ref);
 }
 
+bool scst_c_percpu_ref_tryget_live_rcu(struct percpu_ref *ref)
+{
+	return percpu_ref_tryget_live_rcu(ref);
+}
+
 void scst_c_percpu_ref_put(struct percpu_ref *ref)
 {
 	percpu_ref_put(ref);

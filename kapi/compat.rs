@@ -38,7 +38,7 @@ use kernel::prelude::Init;
 #[inline(always)]
 pub(crate) unsafe fn init_at<T>(at: *mut T, init: impl Init<T, Infallible>) {
     // SAFETY: By the function's contract; the error type has no value.
-    let Ok(()) = (unsafe { init.__init(at) });
+    let Ok(()) = unsafe { init.__init(at) };
 }
 
 /// Runs an initialiser that cannot fail.
@@ -50,5 +50,5 @@ pub(crate) unsafe fn init_at<T>(at: *mut T, init: impl Init<T, Infallible>) {
 #[inline(always)]
 pub(crate) unsafe fn init_at<T>(at: *mut T, init: impl Init<T, Infallible>) {
     // SAFETY: By the function's contract; the error type has no value.
-    let Ok(()) = (unsafe { pin_init::raw_try_init(at, init) });
+    let Ok(()) = unsafe { pin_init::raw_try_init(at, init) };
 }

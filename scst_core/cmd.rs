@@ -80,11 +80,12 @@ impl Task {
         }
     }
 
-    /// Starts the life of a command for `lun`.
+    /// Starts the life of a command for `lun`. It counts as executing from here:
+    /// where it does not wait for data or a thread, nothing comes in between.
     #[inline]
     pub(crate) fn begin(&self, lun: u32) {
         self.lun.store(lun, Relaxed);
-        self.word.store(State::Received as u32, Release);
+        self.word.store(State::Executing as u32, Release);
     }
 
     /// Goes on to `to`; false if the command was aborted. Only the holder of

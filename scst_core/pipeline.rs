@@ -74,13 +74,14 @@ impl Command {
 #[inline]
 pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     let lun = session.decode_lun(incoming.lun);
-    let nexus = {
-        let rcu = rcu::read_lock();
-        session
-            .map(&rcu)
-            .zip(lun)
-            .and_then(|(map, lun)| map.get(lun, &rcu))
+    // Held to the end: what `found` refers to stays that long, also when the
+    // handler has completed the command before it returns.
+    let rcu = rcu::read_lock();
+    let found = match (session.map(&rcu), lun) {
+        (Some(map), Some(lun)) => map.find(lun),
+        _ => None,
     };
+    let nexus = found.and_then(|mapping| mapping.nexus.get_rcu(&rcu));
     let pdt = match &nexus {
         Some(nexus) => nexus.device.pdt,
         None => PeripheralDeviceType::NONE,
@@ -96,16 +97,27 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     let mut loan = slot.lend(Command::new(incoming, nexus, cdb));
     loan.shared().begin(lun.map_or(u32::MAX, u32::from));
     kapi::trace::cmd_received(loan.tag, loan.shared().lun_number(), &loan.raw, loan.prepared);
-    if loan.nexus.is_none() {
+    let Some(mapping) = found.filter(|_| loan.nexus.is_some()) else {
         return report_luns::without_lun(session, loan, refusal);
-    }
+    };
     let checked = match refusal {
         Some(sense) => Err(sense.into()),
         None => check(&mut loan),
     };
     match checked {
-        Ok(()) if loan.direction == Direction::Out => fetch(loan),
-        Ok(()) => run(loan),
+        Ok(()) if loan.direction == Direction::Out && !matches!(loan.data, Data::Lent(_)) => {
+            fetch(loan);
+        }
+        Ok(()) => {
+            let lu = &mapping.nexus.device.lu;
+            match lu.context(&loan.cdb) {
+                Context::Inline => {
+                    kapi::trace::cmd_executing(loan.tag, loan.shared().lun_number());
+                    lu.execute(Cmd::new(loan));
+                }
+                Context::Thread => queue(loan),
+            }
+        }
         Err(refusal) => refuse(loan, refusal),
     }
 }
@@ -178,9 +190,6 @@ fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb) -> Result<(), Refusal> {
 
 #[cold]
 fn refuse(loan: CommandLoan, refusal: Refusal) {
-    if !loan.shared().advance_to(State::Executing) {
-        return Cmd::<Executing>::new(loan).status(status::TASK_ABORTED);
-    }
     if let (Refusal::Swallow, Some(nexus)) = (&refusal, loan.nexus.clone()) {
         return nexus.swallow(loan);
     }
@@ -196,9 +205,6 @@ fn refuse(loan: CommandLoan, refusal: Refusal) {
 /// Lets the transport fetch the data-out.
 #[inline]
 fn fetch(loan: CommandLoan) {
-    if matches!(loan.data, Data::Lent(_)) {
-        return run(loan);
-    }
     if !loan.shared().advance_to(State::DataOut) {
         return execute(loan);
     }
@@ -221,12 +227,15 @@ pub(crate) fn run(loan: CommandLoan) {
     };
     match nexus.device.lu.context(&loan.cdb) {
         Context::Inline => execute(loan),
-        Context::Thread => {
-            if !loan.shared().advance_to(State::Queued) {
-                return execute(loan);
-            }
-            crate::device::enqueue(loan);
-        }
+        Context::Thread => queue(loan),
+    }
+}
+
+/// Hands the command to a thread.
+fn queue(loan: CommandLoan) {
+    match loan.shared().advance_to(State::Queued) {
+        true => crate::device::enqueue(loan),
+        false => execute(loan),
     }
 }
 
