@@ -16,7 +16,8 @@ use scst_proto::sense::{CAPACITY_DATA_HAS_CHANGED, MEDIUM_CHANGED};
 #[pin_data]
 pub(crate) struct Backing<T> {
     /// Its path; none for an empty drive. The lock serialises everything that
-    /// administrators do with the medium, and is taken before the gate's.
+    /// administrators do with the medium. It is taken under the core's lock when
+    /// a device is added, and before the gate's.
     #[pin]
     path: Mutex<Option<CString>>,
     #[pin]
@@ -134,36 +135,39 @@ impl<S: Medium> Unit<S> {
 
     /// Reads the medium's size again and tells the initiators if it is new.
     pub(crate) fn resync_size(&self) -> Result {
-        let _path = self.store.backing().path.lock();
-        let open = self.store.backing().gate.enter().ok_or(EINVAL)?;
-        let size = S::size_of(&open)?;
-        self.change_size(size);
-        Ok(())
-    }
-
-    /// Puts another size into force.
-    fn change_size(&self, bytes: u64) {
-        if self.disk.set_size(bytes) {
-            self.disk.log_new_size();
-            self.disk.unit_attention(CAPACITY_DATA_HAS_CHANGED);
-        }
+        self.change_size(Ok)
     }
 
     /// Makes the disk `bytes` long, which its medium has to have.
     pub(crate) fn shrink(&self, bytes: u64) -> Result {
-        let _path = self.store.backing().path.lock();
+        self.change_size(|most| {
+            if bytes == 0 || bytes > most {
+                log::error!(
+                    "{}: size {} is not possible, the medium has {} bytes",
+                    self.disk.name(),
+                    bytes,
+                    most
+                );
+                return Err(EINVAL);
+            }
+            Ok(bytes)
+        })
+    }
+
+    /// Puts the size into force that `choose` finds good for a medium of so many
+    /// bytes.
+    fn change_size(&self, choose: impl FnOnce(u64) -> Result<u64>) -> Result {
+        let path = self.store.backing().path.lock();
         let open = self.store.backing().gate.enter().ok_or(EINVAL)?;
-        let most = S::size_of(&open)?;
-        if bytes == 0 || bytes > most {
-            log::error!(
-                "{}: size {} is not possible, the medium has {} bytes",
-                self.disk.name(),
-                bytes,
-                most
-            );
-            return Err(EINVAL);
+        let news = self.disk.set_size(choose(S::size_of(&open)?)?);
+        drop(open);
+        // Telling takes a lock of the core's, which it holds when it adds a
+        // device; so not under the lock of the path.
+        drop(path);
+        if news {
+            self.disk.log_new_size();
+            self.disk.unit_attention(CAPACITY_DATA_HAS_CHANGED);
         }
-        self.change_size(bytes);
         Ok(())
     }
 

@@ -9,7 +9,12 @@
 use crate::pieces::pieces;
 use core::{mem::MaybeUninit, ops::Deref, ptr::NonNull};
 use kapi::sg::SgList;
-use kernel::{bindings, error::from_err_ptr, prelude::*};
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    prelude::*,
+    sync::atomic::{Atomic, Full},
+};
 
 /// `RWF_DSYNC` of `include/uapi/linux/fs.h`, which is also `IOCB_DSYNC`: the
 /// data are on stable storage when the write completes.
@@ -266,14 +271,34 @@ pub(crate) trait Completion: Send + 'static {
 
 /// An asynchronous transfer under way. `kiocb` is first, as its address is what
 /// the file system gives back.
+///
+/// File systems use the `kiocb` and its file after they have queued the
+/// transfer, which may have ended by then. So it has two holders, the call that
+/// starts it and its end; the last one frees it.
 #[repr(C)]
 struct Transfer<H, C> {
     kiocb: bindings::kiocb,
+    holders: Atomic<u32>,
     write: bool,
     vecs: KVec<MaybeUninit<bindings::bio_vec>>,
-    /// Keeps the file open. Dropped after `done` has been told.
+    /// Keeps the file open.
     file: H,
-    done: C,
+    /// Taken by the end.
+    done: Option<C>,
+}
+
+/// Ends one hold of `transfer`.
+///
+/// # Safety
+///
+/// The caller is a holder and does not use `transfer` after this.
+unsafe fn put<H, C>(transfer: *mut Transfer<H, C>) {
+    // SAFETY: Valid, as the caller is a holder.
+    let holders = unsafe { &(*transfer).holders };
+    if holders.fetch_sub(1, Full) == 1 {
+        // SAFETY: From `KBox::into_raw` in `start`, and nobody else holds it.
+        drop(unsafe { KBox::from_raw(transfer) });
+    }
 }
 
 /// Starts a transfer of `len` bytes at `pos`; `done` is told of its end, before
@@ -317,44 +342,47 @@ where
         uninit,
         Transfer {
             kiocb,
+            holders: Atomic::new(2),
             write: way.is_write(),
             vecs,
             file,
-            done,
+            done: Some(done),
         },
     );
     let transfer = KBox::into_raw(transfer);
-    // SAFETY: `transfer` is valid until `completed` has run, which happens after
-    // the last use here: everything is read out before the call. The file lives
-    // as long as `transfer.file`, and if the transfer ends early `completed` may
-    // drop that, so the call's own use is covered by the file system's reference
-    // rules: it does not touch the file after calling `ki_complete`.
+    // SAFETY: `transfer` is valid until both holders have put it, and this one
+    // does so below. The fields used here are not written by the end.
     let result = unsafe {
-        let file: *const File = &*(*transfer).file;
+        let file: &File = &(*transfer).file;
         let vecs = (*transfer).vecs.as_ptr().cast();
         let count = (*transfer).vecs.len();
-        let iocb = &raw mut (*transfer).kiocb;
-        (*file).call(iocb, way, vecs, count, bytes)
+        file.call(&raw mut (*transfer).kiocb, way, vecs, count, bytes)
     };
     match result {
         Err(e) if e == EIOCBQUEUED => {}
-        result => {
-            // The file system is done and will not call `completed`; it has also
-            // ended its write section itself.
-            // SAFETY: As nothing was queued, the transfer is ours again.
-            finish(unsafe { KBox::from_raw(transfer) }, result);
-        }
+        // The file system is done and will not call `completed`; it has also
+        // ended its write section itself.
+        // SAFETY: So this is the end, and the hold that goes with it is ours.
+        result => unsafe { end(transfer, result) },
     }
+    // SAFETY: Not used any more.
+    unsafe { put(transfer) };
     Ok(())
 }
 
-fn finish<H, C: Completion>(transfer: KBox<Transfer<H, C>>, result: Result<usize>) {
-    let Transfer {
-        file, done, vecs, ..
-    } = KBox::into_inner(transfer);
-    drop(vecs);
-    done.complete(result);
-    drop(file);
+/// The end of a transfer.
+///
+/// # Safety
+///
+/// `transfer` is valid, this is called once, and its hold is given away.
+unsafe fn end<H, C: Completion>(transfer: *mut Transfer<H, C>, result: Result<usize>) {
+    // SAFETY: Nobody but the end touches the field.
+    let done = unsafe { &mut (*transfer).done }.take();
+    if let Some(done) = done {
+        done.complete(result);
+    }
+    // SAFETY: Not used any more.
+    unsafe { put(transfer) };
 }
 
 /// `ki_complete` of a [`Transfer`].
@@ -364,16 +392,17 @@ fn finish<H, C: Completion>(transfer: KBox<Transfer<H, C>>, result: Result<usize
 /// `iocb` is the control block of a transfer that [`start`] gave away, and this
 /// is called once.
 unsafe extern "C" fn completed<H, C: Completion>(iocb: *mut bindings::kiocb, ret: c_long) {
-    // SAFETY: `kiocb` is the first field of the `repr(C)` `Transfer`, which was
-    // leaked by `start` and is taken back here once.
-    let mut transfer = unsafe { KBox::from_raw(iocb.cast::<Transfer<H, C>>()) };
-    if transfer.write {
+    // `kiocb` is the first field of the `repr(C)` `Transfer`.
+    let transfer = iocb.cast::<Transfer<H, C>>();
+    // SAFETY: Valid, as this is one of its holders; written before it began.
+    if unsafe { (*transfer).write } {
         // SAFETY: `vfs_iocb_iter_write` began a write section for this block and
         // leaves it to us to end it when it has queued the write.
-        unsafe { scst_c_kiocb_end_write(&raw mut transfer.kiocb) };
+        unsafe { scst_c_kiocb_end_write(iocb) };
     }
     let result = usize::try_from(ret).map_err(|_| Error::from_errno(ret as c_int));
-    finish(transfer, result);
+    // SAFETY: The end, once, with the hold that goes with it.
+    unsafe { end(transfer, result) };
 }
 
 // `struct kiocb` leads to a lock class key that is empty without lockdep.
