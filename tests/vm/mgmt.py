@@ -60,7 +60,7 @@ class Watch:
         before = self._around(path)
         got = scst.write(path, data)
         lines = [line for line in self.log.lines() if line.startswith(("scst", "dev_vdisk", "[", "***"))]
-        shown = data if isinstance(data, str) else data[:40].decode("latin-1") + "..."
+        shown = data if isinstance(data, str) else repr(data[:20])
         name = f"'{shown[:80]}' > {path.relative_to(scst.ROOT)}"
         problems = []
         if got != want:
