@@ -25,3 +25,30 @@ macro_rules! this_module {
         ::kernel::module::this_module::<crate::LocalModule>()
     };
 }
+
+use core::convert::Infallible;
+use kernel::prelude::Init;
+
+/// Runs an initialiser that cannot fail.
+///
+/// # Safety
+///
+/// `at` is valid for writes of a `T`, and holds nothing that has to be dropped.
+#[cfg(not(KERNEL_7_3))]
+#[inline(always)]
+pub(crate) unsafe fn init_at<T>(at: *mut T, init: impl Init<T, Infallible>) {
+    // SAFETY: By the function's contract; the error type has no value.
+    let Ok(()) = (unsafe { init.__init(at) });
+}
+
+/// Runs an initialiser that cannot fail.
+///
+/// # Safety
+///
+/// `at` is valid for writes of a `T`, and holds nothing that has to be dropped.
+#[cfg(KERNEL_7_3)]
+#[inline(always)]
+pub(crate) unsafe fn init_at<T>(at: *mut T, init: impl Init<T, Infallible>) {
+    // SAFETY: By the function's contract; the error type has no value.
+    let Ok(()) = (unsafe { pin_init::raw_try_init(at, init) });
+}

@@ -45,7 +45,7 @@ def _make(partial: Path) -> None:
 
 def _entry() -> Path:
     digest = cache.key(pins.load().kernel(_SERIES).sha256["source"], _FRAGMENT.read_text(), kernel.MAKE,
-                       cache.source(_make, kernel.unpack_source), sysroot.get().root.parent.name)
+                       cache.source(_make, kernel.unpack_source), sysroot.toolchain())
     return cache.entry("debug", digest, _make)
 
 

@@ -125,7 +125,7 @@ def stock(series: str = "7.2") -> Kernel:
     """The unmodified Debian kernel of a series."""
     kernel = pins.load().kernel(series)
     digest = cache.key(kernel, _LEFT_OUT, _BOOT_MODULES, cache.source(_make_stock, _closure), recipe(),
-                       sysroot.get().root.parent.name)
+                       sysroot.toolchain())
     path = cache.entry(f"kernel-{series}", digest, lambda partial: _make_stock(kernel, partial))
     return Kernel(kernel.release, path / "vmlinuz", path / "initramfs", path / "modules",
                   path / "modules.squashfs")

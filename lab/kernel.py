@@ -70,7 +70,7 @@ def _prepare(kernel: pins.Kernel, partial: Path) -> None:
 def stock(series: str) -> Tree:
     """The prepared tree of a pinned kernel."""
     kernel = pins.load().kernel(series)
-    digest = cache.key(kernel, MAKE, cache.source(_prepare), _PREPARE.read_text(), sysroot.get().root.parent.name)
+    digest = cache.key(kernel, MAKE, cache.source(_prepare), _PREPARE.read_text(), sysroot.toolchain())
     path = cache.entry(f"ktree-{series}", digest, lambda partial: _prepare(kernel, partial)) / "tree"
     return Tree(series, path, kernel.release, _stock_options(kernel))
 

@@ -50,7 +50,7 @@ def try_dkms() -> Counts:
     conf = (paths.REPO / "dkms.conf").read_text()
     name, version = (re.search(rf'^{key}="(.*)"$', conf, re.M)[1]  # type: ignore[index]
                      for key in ("PACKAGE_NAME", "PACKAGE_VERSION"))
-    root = cache.entry("dkms", cache.key(pin, TOOLCHAIN, cache.source(_make), sysroot.get().root.parent.name),
+    root = cache.entry("dkms", cache.key(pin, TOOLCHAIN, cache.source(_make), sysroot.toolchain()),
                        lambda partial: _make(pin, partial)) / "root"
     place = paths.BUILD / "dkms"
     _copy_sources(place / "source")

@@ -192,8 +192,10 @@ pub(crate) fn buffer(data: &Data) -> Option<SgList<'_>> {
 
 /// What a transport says of a command that has arrived.
 pub struct Incoming<'a> {
-    /// The command descriptor block. Longer ones than [`MAX_CDB`] are refused.
-    pub cdb: &'a [u8],
+    /// The command descriptor block, and what follows it in memory.
+    pub cdb: &'a [u8; MAX_CDB],
+    /// Its length in bytes. A longer one than [`MAX_CDB`] is refused.
+    pub cdb_len: u8,
     /// Logical unit number field of the transport, SAM-6 4.7.
     pub lun: u64,
     /// What the transport calls the command in task management.

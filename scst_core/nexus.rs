@@ -144,6 +144,31 @@ impl Nexus {
         self.gate.load(Relaxed)
     }
 
+    /// RELATIVE TARGET PORT IDENTIFIER (SPC-6 7.7.6.10) of the port that the
+    /// nexus goes through; 0 while it has none.
+    pub fn relative_target_port(&self) -> u16 {
+        self.session.target.rel_tgt_id()
+    }
+
+    /// What INQUIRY says of the transport, see
+    /// [`Transport::version_descriptors`](crate::Transport::version_descriptors).
+    pub fn version_descriptors(&self) -> [u16; 2] {
+        self.session.transport().version_descriptors()
+    }
+
+    /// Establishes a unit attention on every other nexus of the device, as
+    /// MODE SELECT has to (SPC-6 6.12). May sleep; takes the configuration's
+    /// lock.
+    pub fn unit_attention_others(&self, sense: Sense) {
+        let nexuses = crate::config::core().and_then(|c| c.nexuses_of(&self.device));
+        for nexus in nexuses.iter().flatten() {
+            let other: &Nexus = nexus;
+            if !::core::ptr::eq(other, self) {
+                other.unit_attention(sense);
+            }
+        }
+    }
+
     /// Establishes a unit attention condition (SAM-6 5.14). Any context.
     pub(crate) fn unit_attention(&self, sense: Sense) {
         let mut queue = self.attentions.lock();

@@ -9,13 +9,15 @@
 
 use crate::{
     cmd::{
-        status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant, MAX_CDB,
+        status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant,
     },
     handler::Context,
     nexus::{gate, Hole, Nexus},
     report_luns,
     session::Session,
 };
+use core::convert::Infallible;
+use kapi::counted::InUse;
 use kernel::{prelude::*, sync::rcu};
 use scst_proto::{
     cdb::{self, Cdb},
@@ -41,21 +43,20 @@ impl From<Sense> for Refusal {
 }
 
 impl Command {
-    /// A command of `incoming`, not yet looked at.
-    fn new(incoming: Incoming<'_>, cdb: Cdb) -> Self {
-        let mut raw = [0; MAX_CDB];
-        let mut raw_len = 0;
-        for (to, from) in raw.iter_mut().zip(incoming.cdb) {
-            *to = *from;
-            raw_len += 1;
-        }
-        Self {
-            nexus: None,
+    /// A command of `incoming`, not yet looked at, to be made in its slot.
+    #[inline(always)]
+    fn new(
+        incoming: Incoming<'_>,
+        nexus: Option<InUse<Nexus>>,
+        cdb: Cdb,
+    ) -> impl Init<Self, Infallible> + use<'_> {
+        init!(Self {
+            nexus,
             cdb,
             data: incoming.data,
             sense: None,
             tag: incoming.tag,
-            started_ns: kapi::time::now_ns(),
+            started_ns: kapi::time::clock_ns(),
             expected: 0,
             prepared: incoming.length,
             moved: 0,
@@ -63,9 +64,9 @@ impl Command {
             direction: Direction::None,
             status: status::GOOD,
             aborted: false,
-            raw_len,
-            raw,
-        }
+            raw_len: incoming.cdb_len,
+            raw: *incoming.cdb,
+        })
     }
 }
 
@@ -84,17 +85,15 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
         Some(nexus) => nexus.device.pdt,
         None => PeripheralDeviceType::NONE,
     };
-    let decoded = match incoming.cdb.len() {
-        0..=MAX_CDB => cdb::decode(incoming.cdb, pdt),
-        _ => Err(INVALID_OPCODE),
+    let decoded = match incoming.cdb.get(..usize::from(incoming.cdb_len)) {
+        Some(cdb) => cdb::decode(cdb, pdt),
+        None => Err(INVALID_OPCODE),
     };
     let (cdb, refusal) = match decoded {
         Ok(cdb) => (cdb, None),
         Err(sense) => (Cdb::UNDECODED, Some(sense)),
     };
-    let mut command = Command::new(incoming, cdb);
-    command.nexus = nexus;
-    let mut loan = slot.lend(command);
+    let mut loan = slot.lend(Command::new(incoming, nexus, cdb));
     loan.shared().begin(lun.map_or(u32::MAX, u32::from));
     kapi::trace::cmd_received(loan.tag, loan.shared().lun_number(), &loan.raw, loan.prepared);
     if loan.nexus.is_none() {

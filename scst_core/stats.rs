@@ -77,7 +77,7 @@ impl Stats {
     #[inline]
     pub(crate) fn account(&self, cmd: &Command, block_shift: u32) {
         let kind = Kind::of(cmd);
-        let us = (kapi::time::now_ns().wrapping_sub(cmd.started_ns)) >> 10;
+        let us = kapi::time::clock_ns().saturating_sub(cmd.started_ns) >> 10;
         let class = ((u64::BITS - us.leading_zeros()) as usize).min(CLASSES - 1);
         let offset = cmd.cdb.lba.checked_shl(block_shift).unwrap_or(0);
         let unaligned = (offset | u64::from(cmd.moved)) & 4095 != 0 && cmd.moved != 0;

@@ -40,7 +40,7 @@ use kernel::{
 };
 use scst::{
     status, Answered, Cmd, Data, Direction, Incoming, Outstanding, SessionRegistration, Slot, Task,
-    TaskAttribute, Vacant,
+    TaskAttribute, Vacant, MAX_CDB,
 };
 
 /// Commands that a disk may have outstanding, unless the administrator changes
@@ -430,8 +430,9 @@ unsafe extern "C" fn scst_local_queue(
     // SAFETY: Commands come only while the host is added, and the host's data
     // have a reference to the session for longer; the request is on the stack.
     let (session, req) = unsafe { (&*session, &*req) };
-    // SAFETY: The CDB is part of the command and does not change.
-    let cdb = unsafe { slice::from_raw_parts(req.cdb, req.cdb_len.into()) };
+    // SAFETY: The CDB is part of the command, which has `MAX_COMMAND_SIZE` bytes
+    // for it, and does not change.
+    let cdb = unsafe { &*req.cdb.cast::<[u8; MAX_CDB]>() };
     let direction = match req.direction {
         TO_DEVICE => Direction::Out,
         FROM_DEVICE => Direction::In,
@@ -444,6 +445,7 @@ unsafe extern "C" fn scst_local_queue(
     };
     let incoming = Incoming {
         cdb,
+        cdb_len: u8::try_from(req.cdb_len).unwrap_or(u8::MAX),
         lun: req.lun,
         tag: req.tag,
         attribute: TaskAttribute::Simple,

@@ -319,13 +319,12 @@ where
     C: Completion,
 {
     let bdev: &BlockDevice = &device;
-    let sg = match done.memory() {
+    let sg = done.memory().map(|sg| {
         // SAFETY: `done` is given away below, but its memory does not move with
         // it and stays until it is told of the end, which cannot happen before
         // `first` is submitted; the list is not used after that.
-        Some(sg) => Some(unsafe { core::mem::transmute::<SgList<'_>, SgList<'static>>(sg) }),
-        None => None,
-    };
+        unsafe { core::mem::transmute::<SgList<'_>, SgList<'static>>(sg) }
+    });
     let segments = |from: usize| match &sg {
         Some(sg) => pieces(sg, from, len - from.min(len)).count(),
         None => 0,
@@ -389,32 +388,34 @@ unsafe fn add(
     len: usize,
     bdev: &BlockDevice,
 ) -> usize {
-    let mut bytes = 0;
+    let mut bytes = 0usize;
     for part in pieces(sg, from, len) {
         // SAFETY: The page is the command's, whose memory outlives the bio.
         let added = unsafe { bindings::bio_add_page(bio, part.page, part.len, part.offset) };
         if added == 0 {
             break;
         }
-        bytes += part.len as usize;
+        bytes = bytes.saturating_add(part.len as usize);
     }
     if bytes == len {
         return bytes;
     }
     // A bio that is full in the middle of a block gives the piece back.
     let mut rest = bytes % (bdev.limits().logical_block.max(512) as usize);
-    bytes -= rest;
+    bytes = bytes.saturating_sub(rest);
     while rest != 0 {
         // SAFETY: `rest` is less than what was added, so there is a last vector.
         unsafe {
-            let last = (*bio).bi_io_vec.add(usize::from((*bio).bi_vcnt) - 1);
+            let last = (*bio)
+                .bi_io_vec
+                .add(usize::from((*bio).bi_vcnt).saturating_sub(1));
             let cut = ((*last).bv_len as usize).min(rest);
-            (*last).bv_len -= cut as u32;
-            (*bio).bi_iter.bi_size -= cut as u32;
+            (*last).bv_len = (*last).bv_len.saturating_sub(cut as u32);
+            (*bio).bi_iter.bi_size = (*bio).bi_iter.bi_size.saturating_sub(cut as u32);
             if (*last).bv_len == 0 {
-                (*bio).bi_vcnt -= 1;
+                (*bio).bi_vcnt = (*bio).bi_vcnt.saturating_sub(1);
             }
-            rest -= cut;
+            rest = rest.saturating_sub(cut);
         }
     }
     bytes

@@ -14,7 +14,10 @@ use scst_proto::{
     mode_select::{mode_select, ModeSelect},
     options::Handler,
     rsoc::{report_task_management, Commands, ReportOpcodes},
-    sense::{Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED, NO_SENSE},
+    sense::{
+        Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED,
+        MODE_PARAMETERS_CHANGED, NO_SENSE,
+    },
 };
 
 /// Operation codes, SPC-6, SBC-4 and MMC-6.
@@ -193,7 +196,12 @@ fn answer_inquiry(disk: &Disk, cmd: &Cmd<Executing>, w: &mut Writer<'_>) -> Resu
             provisioning: disk.provisioning(),
         }),
     };
-    let port = port(cmd);
+    let versions = cmd.nexus().map_or([0, 0], |n| n.version_descriptors());
+    let port = Port {
+        relative_target_port: cmd.nexus().map_or(0, |n| n.relative_target_port()),
+        transport_versions: &versions,
+        ..Port::default()
+    };
     disk.with_identity(|id| {
         inquiry::inquiry(w, flags & 1 != 0, byte(cmd, 2), id, &port, block.as_ref())
     })?;
@@ -201,16 +209,6 @@ fn answer_inquiry(disk: &Disk, cmd: &Cmd<Executing>, w: &mut Writer<'_>) -> Resu
         w.patch_u8(0, NOT_CONNECTED);
     }
     Ok(())
-}
-
-/// The port that the command came through.
-fn port(_cmd: &Cmd<Executing>) -> Port<'static> {
-    // SAS, what a local target says it is.
-    const LOCAL: &[u16] = &[0x0be0];
-    Port {
-        transport_versions: LOCAL,
-        ..Port::default()
-    }
 }
 
 /// REPORT SUPPORTED OPERATION CODES: a long table, so it has its own memory.
@@ -244,6 +242,9 @@ fn select_mode<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
     let change = ModeSelect::decode(cmd.raw_cdb()).and_then(|r| mode_select(list, r, &device));
     match change {
         Ok(change) => {
+            if let (true, Some(nexus)) = (change.changes(&device), cmd.nexus()) {
+                nexus.unit_attention_others(MODE_PARAMETERS_CHANGED);
+            }
             let cache_off = device.current.wce && !change.values.wce;
             disk.set_mode(&change.values);
             // What is in the cache was written with the promise of a later

@@ -239,16 +239,16 @@ fn fill(
     from: usize,
     len: usize,
 ) -> (usize, usize) {
-    let mut count = 0;
-    let mut bytes = 0;
+    let mut count = 0usize;
+    let mut bytes = 0usize;
     for (vec, part) in vecs.iter_mut().zip(pieces(sg, from, len)) {
         vec.write(bindings::bio_vec {
             bv_page: part.page,
             bv_len: part.len,
             bv_offset: part.offset,
         });
-        count += 1;
-        bytes += part.len as usize;
+        count = count.saturating_add(1);
+        bytes = bytes.saturating_add(part.len as usize);
     }
     (count, bytes)
 }

@@ -99,7 +99,7 @@ fn try_unmap<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Failu
     let starts = || {
         (HEADER..end)
             .step_by(DESCRIPTOR)
-            .filter(move |at| at + DESCRIPTOR <= end)
+            .filter(move |at| at.saturating_add(DESCRIPTOR) <= end)
     };
     // Nothing is unmapped if any descriptor is wrong.
     for at in starts() {
