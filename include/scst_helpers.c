@@ -128,7 +128,7 @@ int scst_c_cpumask_parse(const char *buf, struct cpumask *mask)
 
 void scst_c_cpumask_setall(struct cpumask *mask)
 {
-	cpumask_setall(mask);
+	cpumask_copy(mask, cpu_possible_mask);
 }
 
 void scst_c_kiocb_end_write(struct kiocb *iocb)

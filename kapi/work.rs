@@ -36,7 +36,8 @@ impl WorkQueue {
         let wq = unsafe {
             bindings::alloc_workqueue_noprof(
                 c"%s".as_char_ptr(),
-                bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM,
+                // Not for memory reclaim: work may wait for other queues that are not either.
+                bindings::wq_flags_WQ_UNBOUND,
                 0,
                 name.as_char_ptr(),
             )

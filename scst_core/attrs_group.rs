@@ -171,7 +171,9 @@ static ACCESS: &[Attr<Handle>] = &[
             None => show_keyed(p, &CpuMask::all()?, false),
         },
         |h, b| {
-            let mask = CpuMask::parse(text(b)?.as_bytes())?;
+            let mask = CpuMask::parse(text(b)?.as_bytes()).inspect_err(|_| {
+                log_err!("cpu_mask: a hexadecimal mask of CPUs of this machine expected");
+            })?;
             let all = mask == CpuMask::all()?;
             let mask = (!all).then(|| Arc::new(mask, GFP_KERNEL)).transpose()?;
             h.group.set_cpu_mask(mask.clone());

@@ -162,12 +162,15 @@ static THREAD_ATTRS: &[Attr<GlobalThreads>] = &[Attr::rw(
 
 fn store_suspend(globals: &Globals, bytes: &[u8]) -> Result {
     let depth = parsed(scst_proto::number::parse_i64(text(bytes)?))?;
-    // -1 takes one level back; other numbers set the depth.
+    // -1 takes one level back; any other number (seconds to wait for commands) adds one.
     let now = globals.suspend.load(Relaxed);
     let next = match depth {
         -1 => now.saturating_sub(1).max(0),
-        0.. => i32::try_from(depth).map_err(|_| EINVAL)?,
-        _ => return Err(EINVAL),
+        0.. => now.saturating_add(1),
+        _ => {
+            log_err!("suspend {}: -1 to resume, 0 or more to suspend expected", depth);
+            return Err(EINVAL);
+        }
     };
     globals.suspend.store(next, Relaxed);
     Ok(())

@@ -9,7 +9,7 @@ use crate::{
     group::GroupDirs,
     stats::{Count, Kind},
     target::{Target, TargetDirs},
-    util::{emit, flag, log_err, number, parsed, show_keyed, text},
+    util::{emit, flag, number, parsed, show_keyed, text},
 };
 use kapi::sysfs::{Attr, Dir, Group, Page, Parent};
 use kernel::{
@@ -181,7 +181,7 @@ static ENABLED: &[Attr<Target>] = &[Attr::rw(
     },
     |t, b| {
         managed(|| {
-            let on = flag(b).inspect_err(|_| log_err!("enabled: 0 or 1 expected"))?;
+            let on = flag(b)?;
             t.driver.ops().enable(t.name(), on)?;
             if let Some(at) = &t.enabled {
                 at.store(u32::from(on), Relaxed);

@@ -120,13 +120,8 @@ impl Handler {
         let ctx = AttachContext {
             setup_id: core.globals.setup_id.load(Relaxed),
         };
-        let attached = self.ops.attach(name, params, ctx).inspect_err(|e| {
-            log_err!(
-                "New device handler's {} attach() failed: {}",
-                self.name(),
-                e.to_errno()
-            );
-        })?;
+        // The handler has said in the log what is wrong.
+        let attached = self.ops.attach(name, params, ctx)?;
         let id = config.next_id();
         let device = Device::new(
             name,

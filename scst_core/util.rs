@@ -55,7 +55,10 @@ pub(crate) fn show_keyed(page: &mut Page<'_>, value: impl fmt::Display, key: boo
 
 /// The text that was written to an attribute, without the line's end.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str> {
-    let text = core::str::from_utf8(bytes).map_err(|_| EINVAL)?;
+    let text = core::str::from_utf8(bytes).map_err(|_| {
+        log_err!("What was written is no UTF-8 text");
+        EINVAL
+    })?;
     Ok(text.trim_end_matches(['\n', '\0']).trim())
 }
 
@@ -69,7 +72,10 @@ pub(crate) fn flag(bytes: &[u8]) -> Result<bool> {
     match number(bytes)? {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(EINVAL),
+        n => {
+            log_err!("{} is no switch: 0 or 1 expected", n);
+            Err(EINVAL)
+        }
     }
 }
 

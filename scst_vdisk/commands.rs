@@ -95,7 +95,9 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         (INQUIRY, _) => data(cmd, |cmd, w| answer_inquiry(disk, cmd, w)),
         (MODE_SENSE_6 | MODE_SENSE_10, _) => data(cmd, |cmd, w| {
             let request = ModeSense::decode(cmd.raw_cdb()).ok_or(INVALID_FIELD_IN_CDB)?;
-            disk.mode().mode_sense(w, &request)
+            let mut mode = disk.mode();
+            mode.write_protected |= cmd.nexus().is_some_and(|nexus| nexus.read_only());
+            mode.mode_sense(w, &request)
         }),
         (MODE_SELECT_6 | MODE_SELECT_10, _) => select_mode(unit, cmd),
         (READ_CAPACITY_10, _) => data(cmd, |_, w| {

@@ -78,7 +78,9 @@ def devices() -> None:
     scst.add_device("vdisk_blockio", "b_inact", "filename=/dev/ram0; active=0; bind_alua_state=0")
     listed = recording.Differences("devices")
     live = {str(scst.DEVICES): ("d", 0o755, ""), **scst.snapshot(scst.DEVICES)}
-    recorded = {str(scst.DEVICES): ("d", 0o755, ""), **recording.tree("sysfs-devices.txt")}
+    recorded = recording.tree("sysfs-devices.txt")
+    for place in ("", "/n_size", "/f_async", "/f_wt", "/b_inact"):
+        recorded[f"{scst.DEVICES}{place}"] = ("d", 0o755, "")
     found = [*recording.compare(recorded, live, listed), *listed.unused()]
     scst.add_lun("n_size", 3, params="read_only=1")
     lun = scst.TARGET / "luns/3"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import stat
@@ -36,7 +37,14 @@ def unload() -> None:
     """Take the modules out, the last first."""
     for module in reversed(MODULES):
         if loaded(module):
-            sh("rmmod", module, timeout=90)
+            # The initiator lets go of its last disks a little after the LUNs went.
+            wait_until(functools.partial(_rmmod, module), 60, f"rmmod {module}: in use")
+
+
+def _rmmod(module: str) -> bool:
+    text = sh("rmmod", module, timeout=90, status=None)
+    check(not text or "in use" in text, text)
+    return not text
 
 
 def write(path: Union[str, Path], data: Union[str, bytes]) -> int:
