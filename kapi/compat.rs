@@ -8,6 +8,7 @@
 /// `THIS_MODULE` there, later kernels a type named `LocalModule`.
 #[cfg(not(KERNEL_7_3))]
 #[macro_export]
+#[allow(clippy::crate_in_macro_def)] // The using crate's, not this one's.
 macro_rules! this_module {
     () => {
         &crate::THIS_MODULE
@@ -20,6 +21,7 @@ macro_rules! this_module {
 /// `THIS_MODULE` there, later kernels a type named `LocalModule`.
 #[cfg(KERNEL_7_3)]
 #[macro_export]
+#[allow(clippy::crate_in_macro_def)] // The using crate's, not this one's.
 macro_rules! this_module {
     () => {
         ::kernel::module::this_module::<crate::LocalModule>()

@@ -8,6 +8,8 @@
 
 use kernel::{bindings, jump_label::static_branch_unlikely};
 
+// `struct tracepoint` contains types that are empty in some configurations.
+#[allow(improper_ctypes)]
 extern "C" {
     static __tracepoint_scst_cmd_received: bindings::tracepoint;
     static __tracepoint_scst_cmd_executing: bindings::tracepoint;

@@ -234,7 +234,8 @@ const _: () = assert!(size_of::<Entry>() <= 64 || cfg!(CONFIG_DEBUG_LOCK_ALLOC))
 impl Entry {
     /// An entry whose name is valid as long as the entry is.
     pub(super) fn new(name: *const c_char, mode: u16, source: Source) -> Entry {
-        #[allow(unused_mut)]
+        // There are more fields where lockdep is.
+        #[allow(unused_mut, clippy::needless_update)]
         let mut attr = bindings::attribute {
             name,
             mode,
