@@ -15,15 +15,24 @@
 
 mod c;
 mod compat;
+pub mod counted;
 pub mod cpumask;
+pub mod global;
+pub mod loan;
 pub mod lock;
 pub mod module;
 pub mod param;
 pub mod percpu;
 pub mod percpu_ref;
+pub mod pool;
 pub mod rcu;
+pub mod sg;
 pub mod sysfs;
+pub mod system;
+pub mod thread;
 pub mod time;
+pub mod trace;
+pub mod tracker;
 pub mod wait;
 pub mod work;
 

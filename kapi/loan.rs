@@ -8,7 +8,7 @@
 //!
 //! - the *shared* half `S`, which anybody who can see the slot may read through
 //!   `&S` at any time (task management looks at it), and
-//! - the *exclusive* half `T`, which exists only between [`Loan::new`] and the
+//! - the *exclusive* half `T`, which exists only between [`Vacant::lend`] and the
 //!   drop of that [`Loan`], and which only the holder of the loan can touch.
 //!
 //! So a `Loan` is to a slot what a `Box` is to the heap, without an allocation:
@@ -62,6 +62,41 @@ impl<S, T> Slot<S, T> {
     }
 }
 
+/// An idle slot, and the right to use it for one value.
+///
+/// # Invariants
+///
+/// `slot` was set up by [`Slot::init`], has no loan, and stays valid until the
+/// loan that [`Vacant::lend`] makes has ended.
+pub struct Vacant<S, T>(NonNull<Slot<S, T>>);
+
+impl<S, T> Vacant<S, T> {
+    /// Vouches for `slot`.
+    ///
+    /// # Safety
+    ///
+    /// `slot` was set up by [`Slot::init`], has no loan and no other `Vacant`
+    /// now, and its memory stays valid until the loan ends (it is dropped).
+    #[inline]
+    pub unsafe fn new(slot: NonNull<Slot<S, T>>) -> Self {
+        // INVARIANT: The caller's contract.
+        Self(slot)
+    }
+
+    /// Puts `value` into the slot. Any context.
+    #[inline]
+    pub fn lend(self, value: T) -> Loan<S, T> {
+        // SAFETY: The slot is valid and nobody else reaches its exclusive half.
+        unsafe { (*self.0.as_ref().value.get()).write(value) };
+        // INVARIANT: The value was just written, and `self`, the only right to
+        // a loan of the slot, is gone.
+        Loan {
+            slot: self.0,
+            _owns: PhantomData,
+        }
+    }
+}
+
 /// The right to a slot and to the value in it.
 ///
 /// # Invariants
@@ -76,23 +111,6 @@ pub struct Loan<S, T> {
 unsafe impl<S: Sync, T: Send> Send for Loan<S, T> {}
 
 impl<S, T> Loan<S, T> {
-    /// Borrows `slot` for `value`. Any context.
-    ///
-    /// # Safety
-    ///
-    /// `slot` was set up by [`Slot::init`], has no loan now, and its memory
-    /// stays valid until the loan ends (it is dropped).
-    #[inline]
-    pub unsafe fn new(slot: NonNull<Slot<S, T>>, value: T) -> Self {
-        // SAFETY: The slot is valid and nobody else reaches its exclusive half.
-        unsafe { (*slot.as_ref().value.get()).write(value) };
-        // INVARIANT: The value was just written; the caller says it is the only loan.
-        Self {
-            slot,
-            _owns: PhantomData,
-        }
-    }
-
     /// The shared half of the slot.
     #[inline]
     pub fn shared(&self) -> &S {

@@ -34,7 +34,7 @@ use kernel::{
 use scst_proto::{
     cdb::Cdb,
     sense::{Sense, INTERNAL_TARGET_FAILURE},
-    task::State,
+    task::{effect, Cause, Effect, State},
 };
 
 /// Status codes, SAM-6 5.3.1.
@@ -50,6 +50,8 @@ pub mod status {
 
 /// Memory for one command, to be embedded in the transport's request.
 pub type Slot = loan::Slot<Task, Command>;
+/// An idle [`Slot`], which a driver vouches for in its binding file.
+pub type Vacant = loan::Vacant<Task, Command>;
 pub(crate) type CommandLoan = Loan<Task, Command>;
 
 /// Longest CDB that the core takes: READ(32) and its like.
@@ -58,6 +60,10 @@ pub const MAX_CDB: usize = 32;
 /// Marks a command whose effect and response are no longer wanted.
 const ABORTED: u32 = 0x100;
 const STATE_MASK: u32 = 0xff;
+
+fn state_of(word: u32) -> Option<State> {
+    State::ALL.get((word & STATE_MASK) as usize).copied()
+}
 
 /// The half of a command that task management may look at any time.
 pub struct Task {
@@ -81,17 +87,24 @@ impl Task {
         self.word.store(State::Received as u32, Release);
     }
 
-    /// Goes from `from` to `to`; false if the command was aborted meanwhile.
+    /// Goes on to `to`; false if the command was aborted. Only the holder of
+    /// the command's loan calls it, so an abort is all that can come between.
     #[inline]
-    fn advance(&self, from: State, to: State) -> bool {
-        self.word.cmpxchg(from as u32, to as u32, Full).is_ok()
+    pub(crate) fn advance_to(&self, to: State) -> bool {
+        let now = self.word.load(Relaxed);
+        now & ABORTED == 0 && self.word.cmpxchg(now, to as u32, Full).is_ok()
+    }
+
+    /// The LUN that the command was sent to; `u32::MAX` if that is none.
+    pub(crate) fn lun_number(&self) -> u32 {
+        self.lun.load(Relaxed)
     }
 
     fn state(&self) -> Option<State> {
-        State::from_u8((self.word.load(Acquire) & STATE_MASK) as u8)
+        state_of(self.word.load(Acquire))
     }
 
-    fn is_aborted(&self) -> bool {
+    pub(crate) fn is_aborted(&self) -> bool {
         self.word.load(Relaxed) & ABORTED != 0
     }
 
@@ -118,17 +131,21 @@ impl<'a> Outstanding<'a> {
 
     /// The LUN that it was sent to.
     pub fn lun(&self) -> u32 {
-        self.task.lun.load(Relaxed)
+        self.task.lun_number()
     }
 
-    /// Marks the command aborted. True if the mark stands: the command will end
+    /// Marks the command aborted, if it is in a state in which `cause` reaches
+    /// it ([`effect`]). True if the mark stands: the command will end
     /// without a response, and ends in [`Cmd::finish`]. False if its response
     /// was already on the way, or it was aborted before.
-    pub(crate) fn abort(&self) -> bool {
+    pub(crate) fn abort(&self, cause: Cause) -> bool {
         let mut old = self.task.word.load(Relaxed);
         loop {
-            let state = State::from_u8((old & STATE_MASK) as u8);
-            if old & ABORTED != 0 || !state.is_some_and(State::is_abortable) {
+            let reached = match state_of(old) {
+                None | Some(State::Responding | State::Done) => false,
+                Some(state) => effect(state, cause) != Effect::TooLate,
+            };
+            if old & ABORTED != 0 || !reached {
                 return false;
             }
             match self.task.word.cmpxchg(old, old | ABORTED, Full) {
@@ -140,7 +157,7 @@ impl<'a> Outstanding<'a> {
 }
 
 /// Direction of the data, as seen by the initiator.
-pub use scst_proto::cdb::Direction;
+pub use scst_proto::opcode::Direction;
 
 /// Task attribute, SAM-6 8.9.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -161,6 +178,16 @@ pub enum Data {
     Lent(SgList<'static>),
     /// In a buffer of the core's pool.
     Pooled(PooledSg),
+}
+
+/// The memory of `data`.
+#[inline]
+pub(crate) fn buffer(data: &Data) -> Option<SgList<'_>> {
+    match data {
+        Data::None => None,
+        Data::Lent(sg) => Some(sg.reborrow()),
+        Data::Pooled(sg) => Some(sg.list()),
+    }
 }
 
 /// What a transport says of a command that has arrived.
@@ -230,7 +257,7 @@ impl Stage<Task, Command> for DataOut {
 
 impl Stage<Task, Command> for Executing {
     fn abandoned(loan: CommandLoan) {
-        pr_err_once!("A device handler dropped a command, answering INTERNAL TARGET FAILURE\n");
+        kernel::pr_err_once!("A device handler dropped a command, answering INTERNAL TARGET FAILURE\n");
         fail(loan);
     }
 }
@@ -249,6 +276,7 @@ fn end(mut loan: CommandLoan) {
     if let Some(nexus) = &nexus {
         nexus.account(&loan);
     }
+    kapi::trace::cmd_done(loan.tag, u32::from(aborted));
     loan.shared().end();
     drop(loan);
     if let (true, Some(nexus)) = (aborted, &nexus) {
@@ -258,25 +286,25 @@ fn end(mut loan: CommandLoan) {
 
 /// Hands the command to its transport, or ends it if it was aborted.
 #[inline]
-fn answer(mut loan: CommandLoan, from: State) {
-    loan.aborted = !loan.shared().advance(from, State::Responding);
-    kapi::trace::cmd_responded(loan.tag, loan.status);
-    let Some(nexus) = &loan.nexus else {
-        end(loan);
-        return;
-    };
-    // The transport outlives the command: the session holds it, the nexus holds
-    // the session, and the command holds the nexus until `end`.
-    let transport = nexus.session().transport();
-    transport.send_response(Cmd(Staged::new(loan)));
+fn answer(mut loan: CommandLoan) {
+    loan.aborted = !loan.shared().advance_to(State::Responding);
+    kapi::trace::cmd_responded(loan.tag, u32::from(loan.status));
+    // A use of its own: `send_response` may finish the command, and its use of
+    // the nexus, while the transport still runs.
+    match loan.nexus.clone() {
+        Some(nexus) => nexus
+            .session()
+            .transport()
+            .send_response(Cmd(Staged::new(loan))),
+        None => end(loan),
+    }
 }
 
 fn fail(mut loan: CommandLoan) {
     loan.status = status::CHECK_CONDITION;
     loan.sense = Some(INTERNAL_TARGET_FAILURE);
     loan.moved = 0;
-    let from = loan.shared().state().unwrap_or(State::Executing);
-    answer(loan, from);
+    answer(loan);
 }
 
 impl<P: Stage<Task, Command>> Cmd<P> {
@@ -319,11 +347,7 @@ impl<P: Stage<Task, Command>> Cmd<P> {
     /// The data buffer; `None` if the command moves no data.
     #[inline]
     pub fn data(&self) -> Option<SgList<'_>> {
-        match &self.0.data {
-            Data::None => None,
-            Data::Lent(sg) => Some(sg.reborrow()),
-            Data::Pooled(sg) => Some(sg.list()),
-        }
+        buffer(&self.0.data)
     }
 
     /// Whether task management has aborted the command, as far as is known now.
@@ -335,6 +359,12 @@ impl<P: Stage<Task, Command>> Cmd<P> {
     #[inline]
     pub fn nexus(&self) -> Option<&Nexus> {
         self.0.nexus.as_deref()
+    }
+
+    /// Another use of the command's nexus.
+    #[inline]
+    pub(crate) fn nexus_in_use(&self) -> Option<InUse<Nexus>> {
+        self.0.nexus.clone()
     }
 
     /// Address of the command's slot, from which the driver finds its request.
@@ -355,8 +385,7 @@ impl Cmd<DataOut> {
         let mut loan = self.into_loan();
         loan.status = status::CHECK_CONDITION;
         loan.sense = Some(sense);
-        let from = loan.shared().state().unwrap_or(State::DataOut);
-        answer(loan, from);
+        answer(loan);
     }
 }
 
@@ -382,14 +411,14 @@ impl Cmd<Executing> {
     /// GOOD; the transfer is as long as [`Cmd::put`] noted (0 without one).
     #[inline]
     pub fn good(self) {
-        answer(self.into_loan(), State::Executing);
+        answer(self.into_loan());
     }
 
     /// GOOD after a transfer of `bytes` bytes.
     #[inline]
     pub fn good_with(mut self, bytes: u32) {
         self.0.moved = bytes;
-        answer(self.into_loan(), State::Executing);
+        answer(self.into_loan());
     }
 
     /// CHECK CONDITION with `sense`.
@@ -398,7 +427,7 @@ impl Cmd<Executing> {
         loan.status = status::CHECK_CONDITION;
         loan.sense = Some(sense);
         loan.moved = 0;
-        answer(loan, State::Executing);
+        answer(loan);
     }
 
     /// Another status than GOOD and CHECK CONDITION.
@@ -406,7 +435,7 @@ impl Cmd<Executing> {
         let mut loan = self.into_loan();
         loan.status = status;
         loan.moved = 0;
-        answer(loan, State::Executing);
+        answer(loan);
     }
 }
 

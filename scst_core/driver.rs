@@ -14,6 +14,7 @@
 use crate::cmd::{Answered, Cmd, DataOut, Outstanding};
 use kapi::sysfs::Group;
 use kernel::prelude::*;
+use scst_proto::command::DriverCommand;
 
 /// A target driver. Its methods run in process context, may sleep, and are
 /// called without locks of the core held.
@@ -37,21 +38,18 @@ pub trait TargetDriver: Send + Sync + 'static {
         true
     }
 
-    /// `add_target NAME params`. Errors are the errno of the write.
-    fn add_target(&self, name: &str, params: &str) -> Result;
+    /// Carries out a line written to `mgmt`. Errors are the errno of the write,
+    /// after a log line that says what is wrong.
+    fn manage(&self, command: DriverCommand<'_>) -> Result;
 
-    /// `del_target NAME`.
-    fn del_target(&self, name: &str) -> Result;
-
-    /// Any other line written to `mgmt`.
-    fn mgmt(&self, line: &str) -> Result {
-        pr_err!("Unknown action \"{}\"\n", line);
-        Err(EINVAL)
+    /// The driver's own attributes, beside the core's, in its directory.
+    fn attrs(&self) -> Result<KVec<Group>> {
+        Ok(KVec::new())
     }
 
     /// `enabled` of a target, if its driver has it (hardware targets).
     fn enable(&self, _target: &str, _on: bool) -> Result {
-        Err(EOPNOTSUPP)
+        Err(ENOTSUPP)
     }
 }
 
@@ -83,7 +81,7 @@ pub trait Transport: Send + Sync + 'static {
     /// An administrator wants the session closed (`force_close`). The driver
     /// starts that and drops its registration when it is done.
     fn close(&self) -> Result {
-        Err(EOPNOTSUPP)
+        Err(ENOTSUPP)
     }
 
     /// The initiator port's TransportID, SPC-6 7.6.4: 24 bytes for the

@@ -5,7 +5,7 @@
 use crate::cmd::{Cmd, Executing};
 use kapi::sysfs::Group;
 use kernel::{prelude::*, sync::Arc};
-use scst_proto::cdb::Cdb;
+use scst_proto::{cdb::Cdb, mgmt::Params};
 
 /// A kind of virtual device: one directory below `handlers/`. Methods run in
 /// process context and may sleep.
@@ -19,10 +19,10 @@ pub trait DeviceHandler: Send + Sync + 'static {
     /// Parameters of `add_device`, as its help lists them.
     fn params(&self) -> &'static [&'static str];
 
-    /// Makes the device `name` of `params` (`name=value; name=value`), which
-    /// the core has not looked at. `name` is valid and not taken. Errors are
-    /// the errno of the write, after a log line that says what is wrong.
-    fn attach(&self, name: &str, params: &str, ctx: AttachContext) -> Result<Attached>;
+    /// Makes the device `name` of `params`, which the core has not looked at.
+    /// `name` is valid and not taken. Errors are the errno of the write, after
+    /// a log line that says what is wrong.
+    fn attach(&self, name: &str, params: Params<'_>, ctx: AttachContext) -> Result<Attached>;
 }
 
 /// What the core tells a handler about the device to be.
@@ -66,6 +66,16 @@ pub trait LogicalUnit: Send + Sync + 'static {
 
     /// Whether writes are refused (DATA PROTECT, WRITE PROTECTED). Any context.
     fn read_only(&self) -> bool;
+
+    /// Whether any command is executed in a thread; a device that says `false`
+    /// gets no threads. Constant.
+    fn sleeps(&self) -> bool;
+
+    /// D_SENSE of the control mode page (SPC-6 7.5.10): sense data in
+    /// descriptor format. Any context.
+    fn descriptor_sense(&self) -> bool {
+        false
+    }
 
     /// Number of pool threads a new device has (`threads_num`).
     fn default_threads(&self) -> u32 {

@@ -1,8 +1,125 @@
 // SPDX-License-Identifier: GPL-2.0
-//! placeholder
+
+//! `scst.ko`: the SCSI target core.
+//!
+//! The core knows no transport and no backing store. It has target ports,
+//! sessions, access-control groups, LUN maps, the command pipeline, task
+//! management, and the sysfs tree at `/sys/kernel/scst_tgt`. Transports are
+//! [`TargetDriver`]s, backing stores are [`DeviceHandler`]s.
+//!
+//! # Locks
+//!
+//! In the order in which they may be taken:
+//!
+//! 1. `Core::config`, a mutex: what is registered, and who may change the tree.
+//!    Nothing is waited for under it but memory and sysfs `show` functions:
+//!    what has to drain is taken out ([`session::Removed`]) and drained after.
+//! 2. `State` of a [`target::Target`], a [`group::Group`], a
+//!    [`session::Session`], a [`drivers::Driver`]; `Dirs` and `ThreadConfig` of
+//!    a [`device::Device`]: mutexes, for one access each.
+//! 3. The queue of a [`threads::ThreadPool`], the unit attentions of a
+//!    [`nexus::Nexus`]: spinlocks with interrupts off, for a few instructions.
+//!
+//! The data path takes none of them for a handler that does not sleep. It finds
+//! the nexus in an RCU snapshot and counts its use per CPU.
+//!
+//! `show` functions of attributes take only locks of 2 and 3, so directories
+//! may be removed (which waits for them) under 1; `store` functions may take
+//! all, as removing a directory does not wait for them.
+
+#![deny(unsafe_code)]
+
+mod attrs_device;
+mod attrs_group;
+mod attrs_root;
+mod attrs_session;
+mod attrs_target;
+mod cmd;
+mod config;
+mod device;
+mod driver;
+mod drivers;
+mod globals;
+mod group;
+mod handler;
+mod handlers;
+mod nexus;
+mod pipeline;
+mod report_luns;
+mod session;
+mod stats;
+mod target;
+mod threads;
+mod tmf;
+mod util;
+
+pub use cmd::{
+    status, Answered, Cmd, Command, Data, DataOut, Direction, Executing, Incoming, Outstanding,
+    Received, Residual, Slot, Task, TaskAttribute, Vacant, MAX_CDB,
+};
+pub use device::DeviceHandle;
+pub use driver::{TargetDriver, TargetParams, Transport};
+pub use drivers::{register_driver, DriverRegistration, SessionRegistration, TargetRegistration};
+pub use handler::{AttachContext, Attached, Context, DeviceHandler, LogicalUnit};
+pub use handlers::{register_handler, HandlerRegistration};
+pub use nexus::Nexus;
+pub use session::Session;
+pub use target::Target;
+pub use tmf::TmResult;
+
 use kernel::prelude::*;
-module! { type: M, name: "scst", authors: ["SCST-rs"], description: "SCSI target core", license: "GPL", }
-struct M;
-impl kernel::Module for M { fn init(_m: &'static ThisModule) -> Result<Self> { pr_info!("hi {}\n", scst_proto::seven() + kapi::resched()); Ok(M) } }
-/// x
-pub fn nine() -> u32 { pr_info!("nine"); 9 }
+
+module! {
+    type: Scst,
+    name: "scst",
+    authors: ["The SCST-rs developers"],
+    description: "SCSI target core",
+    license: "GPL",
+}
+
+kapi::param! {
+    /// 0 gives one thread a CPU.
+    static SCST_THREADS: u32 = 0, name: "scst_threads", perm: 0o444, range: 0..=256,
+        description: "Number of global SCSI target threads (0, the default: one for each CPU)";
+    static MAX_CMD_MEM: u32 = 0, name: "scst_max_cmd_mem", perm: 0o444, range: 0..=1048576,
+        description: "Most memory in MB that the commands of all devices may hold (0, the default: a quarter of RAM)";
+    static MAX_DEV_CMD_MEM: u32 = 0, name: "scst_max_dev_cmd_mem", perm: 0o444, range: 0..=1048576,
+        description: "Most memory in MB that the commands of one device may hold (0, the default: 2/5 of scst_max_cmd_mem)";
+    static FORCIBLY_CLOSE: bool = false, name: "forcibly_close_sessions", perm: 0o644,
+        description: "Deleting a group that has sessions moves them to another instead of failing with EBUSY (default: N)";
+    static AUTO_CM: bool = true, name: "auto_cm_assignment", perm: 0o644,
+        description: "Make devices known to the copy manager as they are added (default: Y)";
+    static ASYNC_LUN_REPLACE: bool = false, name: "async_lun_replace", perm: 0o644,
+        description: "Replacing a LUN does not wait for the commands of the old device (default: N)";
+    static ALUA_INVARIANT_CHECK: bool = false, name: "alua_invariant_check", perm: 0o644,
+        description: "Check the state of ALUA at run time (default: N)";
+}
+
+struct Scst {
+    _barrier: kapi::module::UnloadBarrier,
+}
+
+impl kernel::Module for Scst {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let barrier = kapi::module::UnloadBarrier::new();
+        let threads = match SCST_THREADS.get() {
+            0 => kapi::system::online_cpus(),
+            n => n,
+        };
+        let memory = match MAX_CMD_MEM.get() {
+            0 => u32::try_from(kapi::system::memory_mb() / 4).unwrap_or(u32::MAX),
+            mb => mb,
+        };
+        let globals = globals::Globals::new(threads, memory, || FORCIBLY_CLOSE.get())?;
+        config::start(globals)?;
+        pr_info!("SCST loaded successfully (max mem for commands {} MB)\n", memory);
+        pr_info!("SCST version: {}\n", attrs_root::SCST_VERSION);
+        Ok(Self { _barrier: barrier })
+    }
+}
+
+impl Drop for Scst {
+    fn drop(&mut self) {
+        config::stop();
+    }
+}

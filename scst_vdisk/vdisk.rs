@@ -3,4 +3,4 @@
 use kernel::prelude::*;
 module! { type: M, name: "scst_vdisk", authors: ["SCST-rs"], description: "x", license: "GPL", }
 struct M;
-impl kernel::Module for M { fn init(_m: &'static ThisModule) -> Result<Self> { pr_info!("hi {}\n", scst::nine() + scst_proto::seven() + kapi::resched()); Ok(M) } }
+impl kernel::Module for M { fn init(_m: &'static ThisModule) -> Result<Self> {  Ok(M) } }

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What can be said of the sources without running them."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from . import kernel, paths, proc, sysroot
+from .errors import LabError
+from .ktap import Counts
+from .progress import say
+from .sandbox import Bind
+
+_MAX_LINES = 600
+_SOURCES = (".rs", ".c", ".h", ".py", ".sh")
+_NEED_LICENCE = (*_SOURCES, ".toml", ".mk", ".config")
+
+
+def tracked() -> list[Path]:
+    """The files of this tree, also those that git does not know yet but would not ignore."""
+    text = proc.capture(["git", "-C", str(paths.REPO), "ls-files", "--cached", "--others", "--exclude-standard"])
+    return [Path(name) for name in text.splitlines() if (paths.REPO / name).is_file()]
+
+
+def _read(path: Path) -> str:
+    return (paths.REPO / path).read_text(errors="replace")
+
+
+def _is_script(path: Path) -> bool:
+    return path.suffix == "" and _read(path).startswith("#!")
+
+
+def licences() -> list[str]:
+    """Each source file names its licence in its first lines."""
+    return [f"{path}: no SPDX line" for path in tracked()
+            if (path.suffix in _NEED_LICENCE or path.name in ("Makefile", "Kbuild") or _is_script(path))
+            and "SPDX-License-Identifier: " not in "".join(_read(path).splitlines(keepends=True)[:3])]
+
+
+def lengths() -> list[str]:
+    """A file has one idea in it."""
+    counts = {path: _read(path).count("\n") for path in tracked() if path.suffix in _SOURCES}
+    return [f"{path}: {count} lines, more than {_MAX_LINES}" for path, count in counts.items() if count > _MAX_LINES]
+
+
+def _rooms() -> list[str]:
+    lines = (paths.LAB / "unsafe-rooms").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _unsafe_count(text: str) -> int:
+    code = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.S)
+    code = re.sub(r'"(?:\\.|[^"\\])*"', '""', code)
+    return len(re.findall(r"\bunsafe\b", code))
+
+
+def unsafe_rooms() -> list[str]:
+    """`unsafe` stands only in its rooms; the number in each is printed."""
+    problems, rooms = [], _rooms()
+    per_room: dict[str, int] = {}
+    for path in tracked():
+        if path.suffix != ".rs" or path.parts[0] == "tests":
+            continue
+        count = _unsafe_count(_read(path))
+        room = next((room for room in rooms if fnmatch.fnmatch(str(path), room)), None)
+        if room:
+            per_room[room] = per_room.get(room, 0) + count
+        elif count:
+            problems.append(f"{path}: {count} unsafe outside the rooms of lab/unsafe-rooms")
+    if per_room:
+        say("    unsafe: " + ", ".join(f"{room} {count}" for room, count in sorted(per_room.items())))
+    return problems
+
+
+def scripts() -> list[str]:
+    """Shell and Python scripts parse."""
+    problems = []
+    for path in tracked():
+        if path.suffix == ".py":
+            try:
+                compile(_read(path), str(path), "exec", dont_inherit=True)
+            except SyntaxError as error:
+                problems.append(f"{path}: {error}")
+        elif path.suffix == ".sh" or (_is_script(path) and "sh" in _read(path).splitlines()[0]):
+            done = subprocess.run(["bash", "-n", str(paths.REPO / path)], capture_output=True, text=True, check=False)
+            if done.returncode:
+                problems.append(done.stderr.strip())
+    return problems
+
+
+def rustfmt() -> list[str]:
+    """The kernel's own format."""
+    sources = [str(paths.REPO / path) for path in tracked() if path.suffix == ".rs"]
+    if not sources:
+        return []
+    tree = kernel.stock("7.2")
+    log = paths.fresh_log("rustfmt")
+    try:
+        sysroot.get().run(["rustfmt", "--check", "--edition", "2021", "--config-path", f"{tree.inside}/.rustfmt.toml",
+                           *sources], log, "rustfmt", [tree.bind(), Bind.same(paths.REPO, False)], str(paths.REPO))
+    except LabError as error:
+        return [str(error)]
+    return []
+
+
+def clippy() -> list[str]:
+    """The kernel's own lints, as errors, over all modules."""
+    if not kernel.have_modules():
+        return []
+    tree = kernel.stock("7.2")
+    lint = kernel.Tree("clippy", tree.path, tree.release, tree.options)
+    try:
+        kernel.build_modules(lint, options=("CLIPPY=1", "KRUSTFLAGS=-Dwarnings"))
+    except LabError as error:
+        return [str(error)]
+    return []
+
+
+def no_panic() -> list[str]:
+    """The parser's object cannot panic: it names no panicking symbol."""
+    if not kernel.have_modules():
+        return []
+    out = kernel.build_modules(kernel.stock("7.2"))
+    objects = [path for path in out.rglob("scst_proto.o")]
+    problems = []
+    for path in objects:
+        text = sysroot.get().capture(["nm", "-u", str(path)], [Bind.same(paths.BUILD, False)])
+        problems += [f"{path.name}: {line.split()[-1]}" for line in text.splitlines() if "panicking" in line]
+    if not objects:
+        problems.append("no object scst_proto.o in the build")
+    return problems
+
+
+ALL: tuple[Callable[[], list[str]], ...] = (licences, lengths, unsafe_rooms, scripts, rustfmt, clippy, no_panic)
+
+
+def run() -> Counts:
+    """Every check; a failure lists what it found."""
+    counts = Counts()
+    for check in ALL:
+        name = check.__name__.replace("_", " ")
+        needs_modules = check in (clippy, no_panic)
+        if needs_modules and not kernel.have_modules():
+            counts.skipped += 1
+            counts.skips.append(f"{name} (no Kbuild in this clone)")
+            continue
+        problems = check()
+        if not problems:
+            counts.passed += 1
+            say(f"    ok   {name}")
+            continue
+        counts.fail(f"check: {name}")
+        say(f"    FAIL {name}")
+        for problem in problems[:40]:
+            say(f"         {problem}")
+    return counts

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The debug kernel: built once from the pinned source, with lockdep, KUnit and friends."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from . import cache, guest, kernel, paths, pins, sysroot
+from .errors import LabError
+from .progress import step
+
+_SERIES = "7.2"
+_SUFFIX = "-scst-debug"
+_FRAGMENT = paths.LAB / "debug.config"
+
+
+def _options() -> list[str]:
+    return [*kernel.MAKE, f"LOCALVERSION={_SUFFIX}"]
+
+
+def _missing(fragment: str, config: str) -> list[str]:
+    """Lines of the fragment that kconfig did not take over."""
+    have = set(config.splitlines())
+    return [line for line in fragment.splitlines() if re.match(r"CONFIG_\w+=", line) and line not in have]
+
+
+def _make(partial: Path) -> None:
+    log = paths.fresh_log("debug-kernel")
+    root = sysroot.get()
+    tree = kernel.Tree("debug", partial / "tree", "", _options())
+    tree.path.mkdir()
+    make = ["nice", "make", kernel.jobs(), *tree.options]
+    with step("setup", "building the debug kernel, once", 420):
+        kernel.unpack_source(pins.load().kernel(_SERIES), tree.path, log)
+        (tree.path / "lab.config").write_text(_FRAGMENT.read_text())
+        for target in (("KCONFIG_ALLCONFIG=lab.config", "allnoconfig"), ("bzImage", "modules")):
+            root.run([*make, *target], log, "make " + " ".join(target), [tree.bind(writable=True)], tree.inside)
+            missing = _missing(_FRAGMENT.read_text(), (tree.path / ".config").read_text())
+            if missing:
+                raise LabError("the debug kernel's configuration lacks: " + " ".join(missing))
+    (tree.path / "arch/x86/boot/bzImage").rename(partial / "bzImage")
+    (partial / "release").write_text((tree.path / "include/config/kernel.release").read_text())
+    guest.write_initramfs(partial / "initramfs", guest.busybox())
+
+
+def _entry() -> Path:
+    digest = cache.key(pins.load().kernel(_SERIES).sha256["source"], _FRAGMENT.read_text(), kernel.MAKE,
+                       cache.source(_make, kernel.unpack_source, guest.write_initramfs),
+                       (paths.LAB / "guest/initramfs-init").read_text(), sysroot.get().root.parent.name)
+    return cache.entry("debug", digest, _make)
+
+
+def tree() -> kernel.Tree:
+    """The tree that modules for the debug kernel are built against."""
+    made = _entry()
+    return kernel.Tree("debug", made / "tree", (made / "release").read_text().strip(), _options())
+
+
+def _index_base(partial: Path) -> None:
+    """A module directory in which nothing is, and whose index says what is built in, for modprobe's sake."""
+    made = _entry()
+    where = partial / "usr/lib/modules" / (made / "release").read_text().strip()
+    (where / "updates").mkdir(parents=True)
+    for name in ("modules.builtin", "modules.builtin.modinfo"):
+        source = made / "tree" / name
+        (where / name).write_bytes(source.read_bytes() if source.exists() else b"")
+    (where / "modules.order").write_text("")
+
+
+def bootable() -> guest.Kernel:
+    """The debug kernel, for `vm.Config`."""
+    made = _entry()
+    base = cache.entry("debugmods", cache.key(made.name, cache.source(_index_base)), _index_base)
+    return guest.Kernel((made / "release").read_text().strip(), made / "bzImage", made / "initramfs", base)

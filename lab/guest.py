@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the virtual machine boots: a Debian image, the stock kernel and its modules, a first file system."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Optional
+
+from . import cache, cpio, debs, paths, pins, proc, sysroot
+from .errors import LabError
+from .mmdebstrap import Mmdebstrap
+from .progress import step
+from .sandbox import Bind
+
+PACKAGES = ("bash", "coreutils", "util-linux", "mount", "kmod", "fio", "sg3-utils", "lsscsi", "e2fsprogs", "xfsprogs",
+            "python3", "dmsetup", "procps", "psmisc", "strace", "iproute2", "gawk", "grep", "sed", "findutils",
+            "busybox-static", "hostname", "file", "xxd")
+
+# Modules that no test here can reach, left out to keep the image small.
+_LEFT_OUT = ("sound", "net/bluetooth", "net/wireless", "net/mac80211", "net/can", "drivers/gpu", "drivers/media",
+             "drivers/iio", "drivers/usb", "drivers/hid", "drivers/platform", "drivers/hwmon", "drivers/input",
+             "drivers/comedi", "drivers/video", "drivers/mtd", "drivers/bluetooth", "drivers/staging", "drivers/accel",
+             "drivers/mmc", "drivers/leds", "drivers/edac", "drivers/thermal", "drivers/soundwire", "drivers/gpio",
+             "drivers/net/wireless", "drivers/net/ethernet", "drivers/net/can", "drivers/net/phy", "drivers/net/usb")
+_BOOT_MODULES = ("virtio_blk", "squashfs", "overlay", "9pnet_virtio", "9p")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A kernel that boots in the virtual machine."""
+
+    release: str
+    image: Path
+    initramfs: Path
+    modules: Path
+    """A directory with usr/lib/modules/RELEASE."""
+    modules_image: Optional[Path] = None
+    """The same as a file system for the guest; None where all is built in."""
+
+
+def _make_userland(partial: Path) -> None:
+    log = paths.fresh_log("guest")
+    tool = Mmdebstrap(paths.cache() / "tools")
+    with step("setup", "making the guest's Debian image", 45):
+        pack = sysroot.get().argv(["sqfstar", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3",
+                                   "/srv/root.squashfs"], [Bind(partial, "/srv")])
+        sysroot.unpack_tar(tool.command(PACKAGES, "essential", "-"), log, "making the guest image", pack)
+
+
+def userland() -> Path:
+    """The guest's Debian as a squashfs image."""
+    digest = cache.key(PACKAGES, cache.source(_make_userland, Mmdebstrap.command), pins.load().release)
+    return cache.entry("guest", digest, _make_userland) / "root.squashfs"
+
+
+def _closure(index: str, names: tuple[str, ...]) -> list[str]:
+    """Paths of the modules NAMES and all that they need, in loading order, from the text of modules.dep."""
+    needs = {}
+    for line in index.splitlines():
+        path, _, rest = line.partition(":")
+        needs[re.sub(r"\.ko$", "", path.rsplit("/", 1)[-1]).replace("-", "_")] = [path, rest.split()]
+    order: list[str] = []
+    for name in names:
+        if name not in needs:
+            raise LabError(f"the kernel package has no module {name}")
+        path, dependencies = needs[name]
+        for item in [*reversed(dependencies), path]:
+            if item not in order:
+                order.append(item)
+    return order
+
+
+def write_initramfs(target: Path, busybox: Path, modules: Optional[Path] = None, order: tuple[str, ...] = ()) -> None:
+    """The first file system: busybox, our init, and the modules that it takes to mount the rest."""
+    with target.open("wb") as out:
+        writer = cpio.Writer(out)
+        for name in ("proc", "sys", "dev", "tmp"):
+            writer.directory(name)
+        writer.file("bin/busybox", busybox.read_bytes(), executable=True)
+        writer.file("init", (paths.LAB / "guest/initramfs-init").read_bytes(), executable=True)
+        names = []
+        for number, path in enumerate(order):
+            assert modules is not None
+            names.append(f"{number:02d}-{path.rsplit('/', 1)[-1]}")
+            writer.file(f"modules/{names[-1]}", (modules / path).read_bytes())
+        writer.file("modules/order", ("\n".join(names) + "\n").encode())
+        writer.close()
+
+
+def busybox() -> Path:
+    """The static busybox of the root."""
+    return sysroot.get().root / "bin/busybox"
+
+
+def _make_stock(kernel: pins.Kernel, partial: Path) -> None:
+    log = paths.fresh_log(f"kernel-{kernel.series}")
+    root = sysroot.get()
+    packages = debs.fetch(kernel, ["binary", "modules"])
+    top = partial / "modules/usr/lib/modules" / kernel.release
+    with step("setup", f"unpacking the stock kernel {kernel.release} for the guest", 30):
+        proc.run(["dpkg-deb", "-x", str(packages["binary"]), str(partial / "binary")], log, "unpacking the kernel")
+        (partial / "binary/usr/lib/modules" / kernel.release / "vmlinuz").rename(partial / "vmlinuz")
+        cache.remove(partial / "binary")
+        drop = [f"--exclude=./usr/lib/modules/{kernel.release}/kernel/{name}" for name in _LEFT_OUT]
+        script = ("set -e; mkdir -p modules/usr/lib; dpkg-deb --fsys-tarfile /mnt/modules.deb | "
+                  'tar -x -C modules "$@"; rm -rf modules/usr/share; ln -s usr/lib modules/lib; '
+                  "find modules -name '*.ko.xz' -print0 | xargs -0 -P2 -n16 xz -d; "
+                  f"mkdir modules/usr/lib/modules/{kernel.release}/updates; depmod -b modules {kernel.release}; "
+                  "rm modules/lib; "
+                  "mksquashfs modules modules.squashfs -quiet -no-progress -all-root -comp zstd -Xcompression-level 3")
+        root.run(["sh", "-c", script, "sh", *drop], log, "unpacking the modules",
+                 [Bind(partial, "/srv"), Bind(packages["modules"], "/mnt/modules.deb", False)], "/srv")
+        order = _closure((top / "modules.dep").read_text(), _BOOT_MODULES)
+        write_initramfs(partial / "initramfs", busybox(), top, tuple(order))
+
+
+def stock(series: str = "7.2") -> Kernel:
+    """The unmodified Debian kernel of a series."""
+    kernel = pins.load().kernel(series)
+    digest = cache.key(kernel, _LEFT_OUT, _BOOT_MODULES, cache.source(_make_stock, write_initramfs, _closure),
+                       (paths.LAB / "guest/initramfs-init").read_text(), sysroot.get().root.parent.name)
+    path = cache.entry(f"kernel-{series}", digest, lambda partial: _make_stock(kernel, partial))
+    return Kernel(kernel.release, path / "vmlinuz", path / "initramfs", path / "modules",
+                  path / "modules.squashfs")

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Boot the virtual machine, run one job in it, collect what it left."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import selectors
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Optional, Union
+
+from . import cache, console, guest, kernel, paths, proc, sysroot
+from .errors import LabError
+from .sandbox import Bind
+
+Job = Union[Path, str]
+_PLAIN = ("-accel", "tcg,thread=multi", "-cpu", "max")
+# One instruction is one nanosecond. The model is one that reproduces shared/baseline (QEMU's "max" has grown since);
+# without erms, as TCG counts "rep stosb" by the byte.
+_ICOUNT = ("-accel", "tcg,thread=single", "-cpu", "Skylake-Server,-erms", "-icount", "shift=0,sleep=off")
+
+
+@dataclasses.dataclass(frozen=True)
+class Drive:
+    """A raw disk of the guest, found there as /dev/disk/lab/NAME.
+
+    The host's page cache is the disk: what the guest has flushed survives the killing of QEMU, as a disk's platter
+    survives a power cut, and so may more.
+    """
+
+    name: str
+    image: Path
+    size_mb: int = 64
+
+    def option(self) -> str:
+        """QEMU's -drive argument; the image is made if it is not there."""
+        if not self.image.exists():
+            self.image.parent.mkdir(parents=True, exist_ok=True)
+            with self.image.open("wb") as handle:
+                handle.truncate(self.size_mb << 20)
+        return f"file={self.image},format=raw,if=none,cache=writeback,id={self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How a machine is made."""
+
+    cpus: int = 2
+    mem: str = "1G"
+    drives: Sequence[Drive] = ()
+    icount: bool = False
+    kernel: Optional[guest.Kernel] = None
+    """None: the stock kernel."""
+    modules: Optional[Path] = None
+    """A build directory whose .ko files modprobe will find in the guest."""
+    extra: Sequence[Path] = ()
+    """Files and directories that the job finds in /lab."""
+    append: str = ""
+    qemu: Sequence[str] = ()
+    timeout: float = 300
+    allow: Sequence[str] = ()
+    """Patterns of kernel log lines that look bad and are not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run left."""
+
+    status: Optional[int]
+    """The job's exit status; None if the machine ended before the job did."""
+    output: str
+    console: str
+    complaints: Sequence[str]
+    share: Path
+    seconds: float
+    timed_out: bool = False
+    killed: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """The job ended well and the kernel had nothing to complain of."""
+        return self.status == 0 and not self.complaints and not self.timed_out
+
+    def problem(self) -> str:
+        """What went wrong, for a person."""
+        if self.timed_out:
+            what = f"no end after {self.seconds:.0f} s"
+        elif self.status is None:
+            what = "the machine stopped before its job ended"
+        elif self.status != 0:
+            what = f"the job ended with status {self.status}"
+        else:
+            what = "the kernel complained"
+        lines = [what, *(f"    kernel: {line}" for line in self.complaints[:20])]
+        if self.status is None or self.timed_out:
+            lines += ["  end of the console:", *(f"    | {line}" for line in self.console.splitlines()[-25:])]
+        return "\n".join(lines)
+
+
+class Machine:
+    """One boot. The directory build/vm/NAME holds all that belongs to it."""
+
+    def __init__(self, name: str, job: Job, config: Config) -> None:
+        self.config = config
+        self.kernel = config.kernel or guest.stock()
+        self.place = paths.BUILD / "vm" / name
+        cache.remove(self.place)
+        self.share = self.place / "lab/share"
+        self.share.mkdir(parents=True)
+        self._lay_out(job)
+
+    def _lay_out(self, job: Job) -> None:
+        lab = self.place / "lab"
+        shutil.copy2(paths.LAB / "guest/init", lab / "init")
+        target = lab / "job"
+        target.write_text(job if isinstance(job, str) else job.read_text())
+        target.chmod(0o755)
+        for path in self.config.extra:
+            if path.is_dir():
+                shutil.copytree(path, lab / path.name, symlinks=True)
+            else:
+                shutil.copy2(path, lab / path.name)
+        if self.config.modules:
+            (lab / "modules").mkdir()
+            for module in kernel.modules_in(self.config.modules):
+                shutil.copy2(module, lab / "modules" / module.name)
+            self._index(lab)
+
+    def _index(self, lab: Path) -> None:
+        """Make the module index here, where it takes a second, and not in the guest."""
+        release = self.kernel.release
+        where = f"/lib/modules/{release}"
+        (lab / "index").mkdir()
+        script = f"mkdir -p /tmp/out{where} && depmod -b / -o /tmp/out {release} && " \
+                 f"cp /tmp/out{where}/modules.*.bin /tmp/out{where}/modules.softdep {lab}/index/"
+        sysroot.get().run(["sh", "-c", script], self.place / "depmod.log", "depmod", [
+            Bind(self.kernel.modules / "usr/lib/modules" / release, where, False),
+            Bind(lab / "modules", f"{where}/updates", False), Bind.same(self.place)])
+
+    def command(self, interactive: bool = False) -> list[str]:
+        """QEMU's command line."""
+        config = self.config
+        append = f"console=ttyS0 panic=-1 loglevel=5 printk.devkmsg=on rcupdate.rcu_cpu_stall_timeout=120 {config.append}"
+        if interactive:
+            append += " lab.shell"
+        command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                   "-machine", "q35", "-m", config.mem, "-smp", "1" if config.icount else str(config.cpus),
+                   *(_ICOUNT if config.icount else _PLAIN),
+                   "-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initramfs), "-append", append]
+        if interactive:
+            command += ["-serial", "mon:stdio", "-serial", "null"]
+        else:
+            command += ["-serial", f"file:{self.place}/console", "-chardev", "stdio,id=job,signal=off",
+                        "-serial", "chardev:job"]
+        command += ["-virtfs", f"local,path={self.place}/lab,mount_tag=lab,security_model=none,multidevs=remap"]
+        for name, image in (("root", guest.userland()), ("modules", self.kernel.modules_image)):
+            if image:
+                command += ["-drive", f"file={image},format=raw,if=none,readonly=on,id=lab-{name}",
+                            "-device", f"virtio-blk-pci,drive=lab-{name},serial=lab-{name}"]
+        for drive in config.drives:
+            command += ["-drive", drive.option(),
+                        "-device", f"virtio-blk-pci,drive={drive.name},serial={drive.name},write-cache=on"]
+        return [*command, *config.qemu]
+
+    def binds(self) -> list[Bind]:
+        """What QEMU needs to see of the host."""
+        return [Bind.same(paths.cache(), False), Bind.same(paths.BUILD),
+                *(Bind.same(drive.image.parent) for drive in self.config.drives)]
+
+    def shell(self) -> int:
+        """Give the terminal to the guest."""
+        argv = sysroot.get().argv(self.command(interactive=True), self.binds(), "/")
+        with proc.spawn(argv) as child:
+            return child.wait()
+
+    def run(self, on_line: Optional[Callable[[str], bool]] = None) -> Result:
+        """Boot and wait for the end.
+
+        ON_LINE gets each line that the job prints; where it returns true the machine is killed on the spot, as by a
+        power cut.
+        """
+        command = self.command()
+        (self.place / "command").write_text(" \\\n  ".join(command) + "\n")
+        start = time.monotonic()
+        with (self.place / "qemu.log").open("wb") as errors, sysroot.get().spawn(
+                command, self.binds(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as child:
+            output, ending = _read_lines(child, self.config.timeout, on_line)
+        seconds = time.monotonic() - start
+        (self.place / "output").write_text(output)
+        log = _text(self.place / "console")
+        status = _text(self.share / "status").strip()
+        if not log and not output and ending == "end":
+            raise LabError(f"QEMU did not start: {_text(self.place / 'qemu.log').strip()}")
+        complaints = console.complaints(log + "\n" + _text(self.share / "dmesg"), self.config.allow)
+        return Result(int(status) if status else None, output, log, complaints, self.share, seconds,
+                      ending == "timeout", ending == "killed")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").replace("\r", "")
+    except OSError:
+        return ""
+
+
+def _read_lines(child: "subprocess.Popen[bytes]", timeout: float,
+                on_line: Optional[Callable[[str], bool]]) -> tuple[str, str]:
+    """Collect what the child prints until it ends, TIMEOUT passes or ON_LINE says stop."""
+    assert child.stdout is not None
+    descriptor = child.stdout.fileno()
+    end = time.monotonic() + timeout
+    text, rest = [], b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            left = end - time.monotonic()
+            if left <= 0:
+                return "".join(text), "timeout"
+            if not selector.select(min(left, 5)):
+                continue
+            data = os.read(descriptor, 65536)
+            if not data:
+                return "".join(text) + rest.decode(errors="replace"), "end"
+            *lines, rest = (rest + data.replace(b"\r", b"")).split(b"\n")
+            for raw in lines:
+                line = raw.decode(errors="replace")
+                text.append(line + "\n")
+                if on_line and on_line(line):
+                    return "".join(text), "killed"
+
+
+def run(name: str, job: Job, config: Config = Config(),
+        on_line: Optional[Callable[[str], bool]] = None) -> Result:
+    """Boot a machine called NAME for one job."""
+    return Machine(name, job, config).run(on_line)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The test scripts that run inside the virtual machine (`tests/vm`).
+
+A test is an executable that speaks KTAP. A comment line in it, `# lab: key=value ...`, says what it needs:
+    group=NAME     tests of one group share a boot, in the order of their names    (default: default)
+    kernel=debug   the debug kernel instead of the stock one
+    cpus=N mem=SIZE timeout=SECONDS drives=NAME:MB,...
+    soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
+    allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+from typing import Optional
+
+from . import debug_kernel, kernel, ktap, paths, vm
+from .ktap import Counts
+from .progress import say
+
+_PLACE = paths.REPO / "tests" / "vm"
+_KNOWN = ("group", "kernel", "cpus", "mem", "timeout", "drives", "soak", "allow")
+_LONG_FACTOR = 20
+
+_JOB = """#!/bin/bash
+export LAB_LENGTH=%(length)s
+cd /lab/vm
+for test in %(tests)s; do
+	echo "##lab begin $test"
+	echo "lab: begin $test" > /dev/kmsg
+	"./$test"
+	echo "##lab end $test $?"
+done
+if [ -e /sys/kernel/debug/kmemleak ]; then
+	sleep 6
+	echo scan > /sys/kernel/debug/kmemleak
+	sleep 6
+	echo scan > /sys/kernel/debug/kmemleak
+	cat /sys/kernel/debug/kmemleak > /lab/share/kmemleak
+fi
+exit 0
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Test:
+    """One script and what it needs."""
+
+    path: Path
+    needs: dict[str, str]
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """Which boot it belongs to."""
+        return self.needs.get("kernel", "stock"), self.needs.get("group", "default")
+
+
+def find() -> list[Test]:
+    """All test scripts."""
+    tests = []
+    for path in sorted(_PLACE.glob("*")):
+        if path.suffix not in (".sh", ".py") or not os.access(path, os.X_OK):
+            continue
+        found = re.search(r"^# lab:(.*)$", path.read_text(), re.M)
+        needs = dict(item.partition("=")[::2] for item in found[1].split()) if found else {}
+        for key in needs:
+            if key not in _KNOWN:
+                raise ValueError(f"{path}: '# lab:' knows no '{key}' (only {', '.join(_KNOWN)})")
+        tests.append(Test(path, needs))
+    return tests
+
+
+def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config:
+    def largest(key: str, default: int) -> int:
+        return max(int(test.needs.get(key, default)) for test in tests)
+
+    debug = tests[0].group[0] == "debug"
+    drives: dict[str, vm.Drive] = {}
+    for test in tests:
+        for item in filter(None, test.needs.get("drives", "").split(",")):
+            name, _, size = item.partition(":")
+            drives[name] = vm.Drive(name, paths.BUILD / "disks" / f"{tests[0].group[1]}-{name}.img", int(size or 64))
+    for drive in drives.values():
+        drive.image.unlink(missing_ok=True)
+    timeout = sum(int(test.needs.get("timeout", 120)) for test in tests) * (_LONG_FACTOR if long else 1) + 60
+    mem = f"{max(int(test.needs.get('mem', '1024').rstrip('M')) for test in tests)}M"
+    return vm.Config(cpus=largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
+                     kernel=debug_kernel.bootable() if debug else None,
+                     extra=[_PLACE, paths.REPO / "bench" / "guest"],
+                     allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
+
+
+def _sections(output: str) -> dict[str, tuple[list[str], Optional[int]]]:
+    """The lines that each test printed, and its exit status; None if it did not end."""
+    found: dict[str, tuple[list[str], Optional[int]]] = {}
+    name = None
+    for line in output.splitlines():
+        if line.startswith("##lab begin "):
+            name = line.split()[2]
+            found[name] = ([], None)
+        elif line.startswith("##lab end ") and name:
+            found[name] = (found[name][0], int(line.split()[3]))
+            name = None
+        elif name:
+            found[name][0].append(line)
+    return found
+
+
+def _judge(test: Test, section: Optional[tuple[list[str], Optional[int]]]) -> Counts:
+    name = test.path.name
+    counts = Counts()
+    if section is None:
+        counts.fail(f"{name}: not run, the machine had stopped")
+        return counts
+    lines, status = section
+    counts = ktap.parse(lines, name)
+    if status is None:
+        counts.fail(f"{name}: did not end")
+    elif status != 0 and not counts.failed:
+        counts.fail(f"{name}: exit status {status}")
+    elif counts.total == 0:
+        counts.fail(f"{name}: reported no result")
+    if counts.failed:
+        for line in lines[-60:]:
+            say(f"      | {line}")
+    return counts
+
+
+def run_group(tests: list[Test], long: bool) -> Counts:
+    """Boot once for the tests of a group and judge each."""
+    flavour, group = tests[0].group
+    modules = None
+    if kernel.have_modules():
+        modules = kernel.build_modules(debug_kernel.tree() if flavour == "debug" else kernel.stock("7.2"))
+    job = _JOB % {"length": "long" if long else "short", "tests": " ".join(test.path.name for test in tests)}
+    result = vm.run(f"test-{flavour}-{group}", job, _config(tests, long, modules))
+    sections = _sections(result.output)
+    total = Counts()
+    for test in tests:
+        counts = _judge(test, sections.get(test.path.name))
+        say(f"    {'FAIL' if counts.failed else 'ok  '} {test.path.name}: {counts}")
+        total.add(counts)
+    if result.timed_out or result.status is None or result.complaints:
+        total.fail(f"group {group}: {result.problem()}")
+        say("    " + result.problem().replace("\n", "\n    "))
+    leaks = result.share / "kmemleak"
+    if leaks.exists() and leaks.read_text(errors="replace").strip():
+        total.fail(f"group {group}: kmemleak")
+        say(leaks.read_text(errors="replace")[:4000])
+    say(f"    group {group} ({flavour} kernel): {result.seconds:.0f} s")
+    return total
+
+
+def run(names: list[str], long: bool) -> Counts:
+    """Run the tests NAMES (all if empty), or in a long run those that are soaks."""
+    groups: dict[tuple[str, str], list[Test]] = {}
+    for test in find():
+        if names and test.path.stem not in names and test.path.name not in names:
+            continue
+        if long and not names and test.needs.get("soak") != "yes":
+            continue
+        groups.setdefault(test.group, []).append(test)
+    total = Counts()
+    for tests in groups.values():
+        total.add(run_group(tests, long))
+    return total

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The core's one object: what is registered, and the top of the sysfs tree.
+
+use crate::{
+    attrs_root,
+    cmd::CommandLoan,
+    device::Device,
+    drivers::Driver,
+    globals::Globals,
+    handlers::Handler,
+    nexus::Nexus,
+    threads::ThreadPool,
+    util::log_err,
+};
+use kapi::{
+    counted::Counted,
+    global::Global,
+    pool::{PooledSg, SgPool},
+    sg::Gfp,
+    sysfs::{Dir, Parent},
+};
+use kernel::{
+    prelude::*,
+    sync::{new_mutex, Arc, Mutex},
+};
+
+static CORE: Global<Core> = Global::new();
+
+/// What is registered. Whoever holds its lock may change the tree; see the lock
+/// order at the top of the crate.
+#[derive(Default)]
+pub(crate) struct Config {
+    pub(crate) handlers: KVec<Arc<Handler>>,
+    pub(crate) drivers: KVec<Arc<Driver>>,
+    /// In the order of their names.
+    devices: KVec<Arc<Device>>,
+    last_id: u32,
+}
+
+/// The directories that everything hangs below.
+pub(crate) struct Top {
+    pub(crate) targets: Dir,
+    pub(crate) handlers: Dir,
+    pub(crate) devices: Dir,
+    _device_groups: Dir,
+    _sgv: Dir,
+    _root: Dir,
+}
+
+/// The SCSI target core of this kernel.
+#[pin_data]
+pub(crate) struct Core {
+    #[pin]
+    pub(crate) config: Mutex<Config>,
+    pub(crate) globals: Arc<Globals>,
+    pub(crate) top: Top,
+    pub(crate) threads: Arc<ThreadPool>,
+    pub(crate) buffers: Arc<SgPool>,
+}
+
+/// The core, while it is loaded. Any context.
+pub(crate) fn core() -> Result<Arc<Core>> {
+    CORE.get().ok_or(ENODEV)
+}
+
+/// A data buffer of the pool. Any context.
+pub(crate) fn buffer(length: u32) -> Result<PooledSg> {
+    core()?.buffers.get(length as usize, Gfp::Atomic)
+}
+
+/// Queues a command for the global threads. Any context.
+pub(crate) fn push_global(loan: CommandLoan) {
+    match core() {
+        Ok(core) => core.threads.push(loan),
+        Err(_) => drop(crate::Cmd::<crate::cmd::Executing>::new(loan)),
+    }
+}
+
+/// Brings the core up, when the module is loaded.
+pub(crate) fn start(globals: Arc<Globals>) -> Result {
+    let buffers = SgPool::new(globals.max_cmd_mem_mb)?;
+    let threads = ThreadPool::new("scstd")?;
+    threads.resize(globals.threads(), None)?;
+    let root = attrs_root::publish(Parent::Kernel, &globals, &threads)?;
+    let top = Top {
+        targets: attrs_root::plain(&root, b"targets")?,
+        handlers: attrs_root::plain(&root, b"handlers")?,
+        devices: attrs_root::plain(&root, b"devices")?,
+        _device_groups: attrs_root::plain(&root, b"device_groups")?,
+        _sgv: attrs_root::sgv(&root, &buffers)?,
+        _root: root,
+    };
+    CORE.set(Arc::pin_init(
+        pin_init!(Core {
+            config <- new_mutex!(Config::default()),
+            globals,
+            top,
+            threads,
+            buffers,
+        }),
+        GFP_KERNEL,
+    )?)
+}
+
+/// Takes the core down, when the module is unloaded: every other module is gone
+/// by then, as they use this one's symbols.
+pub(crate) fn stop() {
+    if let Some(core) = CORE.take() {
+        let _ = core.threads.resize(0, None);
+    }
+}
+
+impl Config {
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        self.devices.binary_search_by(|d| d.name().cmp(name))
+    }
+
+    pub(crate) fn device(&self, name: &str) -> Option<&Arc<Device>> {
+        self.devices.get(self.position(name).ok()?)
+    }
+
+    /// A number for a new device.
+    pub(crate) fn next_id(&mut self) -> u32 {
+        self.last_id = self.last_id.wrapping_add(1);
+        self.last_id
+    }
+
+    pub(crate) fn add_device(&mut self, device: Arc<Device>) -> Result {
+        let Err(at) = self.position(device.name()) else {
+            return Err(EEXIST);
+        };
+        self.devices.reserve(1, GFP_KERNEL)?;
+        self.devices.insert_within_capacity(at, device).map_err(|_| ENOMEM)
+    }
+
+    pub(crate) fn remove_device(&mut self, name: &str) -> Option<Arc<Device>> {
+        let at = self.position(name).ok()?;
+        self.devices.remove(at).ok()
+    }
+
+    /// The devices of `handler`.
+    pub(crate) fn devices_of(&self, handler: &Arc<Handler>) -> Result<KVec<Arc<Device>>> {
+        let mut list = KVec::new();
+        for device in &self.devices {
+            if Arc::ptr_eq(&device.handler, handler) {
+                list.push(device.clone(), GFP_KERNEL)?;
+            }
+        }
+        Ok(list)
+    }
+}
+
+impl Core {
+    /// Finds a device for a management command.
+    pub(crate) fn find_device(&self, config: &Config, name: &str) -> Result<Arc<Device>> {
+        config.device(name).cloned().ok_or_else(|| {
+            log_err!("Device '{}' not found", name);
+            EINVAL
+        })
+    }
+
+    /// The device `name`. Takes the configuration's lock.
+    pub(crate) fn device(&self, name: &str) -> Option<Arc<Device>> {
+        self.config.lock().device(name).cloned()
+    }
+
+    /// The handler's own reference. Takes the configuration's lock.
+    pub(crate) fn handler(&self, handler: &Handler) -> Result<Arc<Handler>> {
+        let config = self.config.lock();
+        let mut handlers = config.handlers.iter();
+        let it = |h: &&Arc<Handler>| ::core::ptr::eq(&***h, handler);
+        handlers.find(it).cloned().ok_or(ENODEV)
+    }
+
+    /// Every nexus of `device`. Takes the configuration's lock; sleeps.
+    pub(crate) fn nexuses_of(&self, device: &Arc<Device>) -> Result<KVec<Arc<Counted<Nexus>>>> {
+        self.config.lock().nexuses_of(device)
+    }
+}
+
+impl Config {
+    /// Every nexus of `device`. Sleeps.
+    pub(crate) fn nexuses_of(&self, device: &Arc<Device>) -> Result<KVec<Arc<Counted<Nexus>>>> {
+        let mut list = KVec::new();
+        for driver in &self.drivers {
+            for target in &driver.targets()? {
+                for session in &target.sessions()? {
+                    for lun in session.luns()? {
+                        let nexus = session.nexus(lun);
+                        let of_it = |n: &Arc<Counted<Nexus>>| Arc::ptr_eq(&n.device, device);
+                        if let Some(nexus) = nexus.filter(of_it) {
+                            list.push(nexus, GFP_KERNEL)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(list)
+    }
+}

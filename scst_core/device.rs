@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices: logical units that handlers made and LUN maps refer to.
+
+use crate::{
+    cmd::CommandLoan,
+    config::core as scst_core,
+    handler::LogicalUnit,
+    handlers::Handler,
+    nexus::Nexus,
+    threads::{ThreadPool, MAX_THREADS},
+    util::Name,
+};
+use core::ops::Deref;
+use kapi::{cpumask::CpuMask, sysfs::Dir, tracker::Tracked};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, rcu, Arc, Mutex,
+    },
+};
+use scst_proto::{opcode::PeripheralDeviceType, sense::Sense};
+
+/// Which threads execute a device's commands (`threads_pool_type`, and
+/// `threads_num` 0 for the global ones).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PoolKind {
+    PerInitiator = 0,
+    Shared = 1,
+    Global = 2,
+}
+
+/// A device of the tree.
+#[pin_data]
+pub(crate) struct Device {
+    name: Name,
+    pub(crate) id: u32,
+    pub(crate) handler: Arc<Handler>,
+    pub(crate) pdt: PeripheralDeviceType,
+    pub(crate) lu: Unit,
+    pub(crate) numa_node: i32,
+    pub(crate) max_commands: Atomic<u32>,
+    /// A [`PoolKind`].
+    pool_kind: Atomic<u32>,
+    shared_pool: Arc<ThreadPool>,
+    exports: Atomic<u32>,
+    #[pin]
+    threads: Mutex<ThreadConfig>,
+    #[pin]
+    dirs: Mutex<Dirs>,
+    /// The handler's module stays until this is gone: the last field.
+    _tracked: Tracked,
+}
+
+/// What an administrator set. Its lock is taken by writers of the attributes,
+/// under the configuration's lock.
+#[derive(Clone, Copy)]
+pub(crate) struct ThreadConfig {
+    pub(crate) count: u32,
+    pub(crate) shared: bool,
+}
+
+#[derive(Default)]
+struct Dirs {
+    dir: Option<Dir>,
+    exported: Option<Dir>,
+    handler_link: Option<kapi::sysfs::Link>,
+    handler_side: Option<kapi::sysfs::Link>,
+}
+
+/// Default of `max_tgt_dev_commands`.
+pub(crate) const DEFAULT_MAX_COMMANDS: u32 = 64;
+
+impl Device {
+    pub(crate) fn new(
+        name: &str,
+        id: u32,
+        handler: Arc<Handler>,
+        lu: Arc<dyn LogicalUnit>,
+        numa_node: i32,
+        tracked: Tracked,
+    ) -> Result<Arc<Self>> {
+        let pdt = PeripheralDeviceType(handler.ops().device_type());
+        let count = lu.default_threads();
+        let lu = Unit(lu);
+        let shared_pool = ThreadPool::new(name)?;
+        let name = Name::new(name)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                name,
+                id,
+                handler,
+                pdt,
+                lu,
+                numa_node,
+                max_commands: Atomic::new(DEFAULT_MAX_COMMANDS),
+                pool_kind: Atomic::new(PoolKind::PerInitiator as u32),
+                shared_pool,
+                exports: Atomic::new(0),
+                threads <- new_mutex!(ThreadConfig { count, shared: false }),
+                dirs <- new_mutex!(Dirs::default()),
+                _tracked: tracked,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Number for the next `export<N>` link.
+    pub(crate) fn next_export(&self) -> u32 {
+        self.exports.fetch_add(1, Relaxed)
+    }
+
+    pub(crate) fn thread_config(&self) -> ThreadConfig {
+        *self.threads.lock()
+    }
+
+    fn pool_kind(&self) -> PoolKind {
+        match self.pool_kind.load(Relaxed) {
+            1 => PoolKind::Shared,
+            2 => PoolKind::Global,
+            _ => PoolKind::PerInitiator,
+        }
+    }
+
+    /// The threads of a new nexus; `None` if the device never sleeps.
+    pub(crate) fn new_nexus_pool(
+        &self,
+        cpus: Option<Arc<CpuMask>>,
+    ) -> Result<Option<Arc<ThreadPool>>> {
+        if !self.lu.sleeps() {
+            return Ok(None);
+        }
+        let pool = ThreadPool::new(self.name())?;
+        if self.pool_kind() == PoolKind::PerInitiator {
+            pool.resize(self.thread_config().count, cpus.as_deref())?;
+        }
+        Ok(Some(pool))
+    }
+
+    /// Changes number and kind of the threads without stopping I/O: threads of
+    /// the new kind start, commands go to them, those of the old kind end when
+    /// their queue is empty. `nexuses` are all of the device. Management;
+    /// sleeps, as long as the commands that the old threads execute.
+    pub(crate) fn configure_threads(
+        &self,
+        wanted: ThreadConfig,
+        nexuses: &[Arc<kapi::counted::Counted<Nexus>>],
+    ) -> Result {
+        if wanted.count > MAX_THREADS {
+            return Err(EINVAL);
+        }
+        let kind = match (wanted.count, wanted.shared) {
+            (0, _) => PoolKind::Global,
+            (_, true) => PoolKind::Shared,
+            (_, false) => PoolKind::PerInitiator,
+        };
+        let counts = |kind| match kind {
+            PoolKind::Global => (0, 0),
+            PoolKind::Shared => (wanted.count, 0),
+            PoolKind::PerInitiator => (0, wanted.count),
+        };
+        let (shared, own) = if self.lu.sleeps() { counts(kind) } else { (0, 0) };
+        if shared != 0 {
+            self.shared_pool.resize(shared, None)?;
+        }
+        if own != 0 {
+            each_pool(nexuses, |n, pool| pool.resize(own, n.session().cpus().as_deref()))?;
+        }
+        self.pool_kind.store(kind as u32, Relaxed);
+        *self.threads.lock() = wanted;
+        // After this nobody queues to the old pool: see `enqueue`.
+        kapi::rcu::synchronize();
+        if shared == 0 {
+            self.shared_pool.resize(0, None)?;
+        }
+        if own == 0 {
+            each_pool(nexuses, |_, pool| pool.resize(0, None))?;
+        }
+        Ok(())
+    }
+
+    /// Calls `f` with the PIDs of the threads that serve `nexus`.
+    pub(crate) fn for_each_pid(&self, nexus: &Nexus, f: impl FnMut(i32)) {
+        match (self.pool_kind(), &nexus.pool) {
+            (_, None) => {}
+            (PoolKind::PerInitiator, Some(pool)) => pool.for_each_pid(f),
+            (PoolKind::Shared, _) => self.shared_pool.for_each_pid(f),
+            (PoolKind::Global, _) => {
+                if let Ok(core) = scst_core() {
+                    core.threads.for_each_pid(f);
+                }
+            }
+        }
+    }
+
+    /// Publishes the device's directories. Management.
+    pub(crate) fn publish(self: &Arc<Self>, dir: Dir, exported: Dir, handler: &Dir) -> Result {
+        let handler_link = dir.symlink(b"handler", handler)?;
+        let handler_side = handler.symlink(self.name().as_bytes(), &dir)?;
+        *self.dirs.lock() = Dirs {
+            dir: Some(dir),
+            exported: Some(exported),
+            handler_link: Some(handler_link),
+            handler_side: Some(handler_side),
+        };
+        Ok(())
+    }
+
+    /// Takes the device's directories away. Management.
+    pub(crate) fn unpublish(&self) {
+        let dirs = core::mem::take(&mut *self.dirs.lock());
+        drop(dirs.handler_side);
+        drop(dirs.handler_link);
+        drop(dirs.exported);
+        drop(dirs.dir);
+    }
+
+    /// Links `luns/<lun>` of a group to the device and back. Management.
+    pub(crate) fn link_lun(&self, lun_dir: &Dir) -> Result<(kapi::sysfs::Link, kapi::sysfs::Link)> {
+        let dirs = self.dirs.lock();
+        let (Some(dir), Some(exported)) = (&dirs.dir, &dirs.exported) else {
+            return Err(ENODEV);
+        };
+        let device = lun_dir.symlink(b"device", dir)?;
+        let name = kernel::str::CString::try_from_fmt(fmt!("export{}", self.next_export()))?;
+        let export = exported.symlink(name.to_bytes(), lun_dir)?;
+        Ok((device, export))
+    }
+}
+
+/// A device's logical unit, which is told when the device goes.
+pub(crate) struct Unit(Arc<dyn LogicalUnit>);
+
+impl Deref for Unit {
+    type Target = dyn LogicalUnit;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        self.0.detach();
+    }
+}
+
+fn each_pool(
+    nexuses: &[Arc<kapi::counted::Counted<Nexus>>],
+    mut f: impl FnMut(&Nexus, &ThreadPool) -> Result,
+) -> Result {
+    nexuses
+        .iter()
+        .try_for_each(|n| n.pool.as_ref().map_or(Ok(()), |pool| f(n, pool)))
+}
+
+/// Queues a command for a thread. Which pool is read and used under RCU, so that
+/// [`Device::configure_threads`] knows when the old one gets nothing any more.
+pub(crate) fn enqueue(loan: CommandLoan) {
+    let Some(nexus) = loan.nexus.clone() else {
+        return crate::pipeline::execute(loan);
+    };
+    let _rcu = rcu::read_lock();
+    match (nexus.device.pool_kind(), &nexus.pool) {
+        (PoolKind::PerInitiator, Some(pool)) => pool.push(loan),
+        (PoolKind::Shared, _) => nexus.device.shared_pool.push(loan),
+        _ => crate::config::push_global(loan),
+    }
+}
+
+/// A handler's handle of its published device.
+#[derive(Clone)]
+pub struct DeviceHandle {
+    pub(crate) name: Arc<Name>,
+}
+
+impl DeviceHandle {
+    /// Establishes a unit attention on every nexus of the device. May sleep;
+    /// takes the configuration's lock.
+    pub fn unit_attention(&self, sense: Sense) {
+        let Ok(core) = scst_core() else { return };
+        let Some(device) = core.device(self.name.as_str()) else {
+            return;
+        };
+        if let Ok(nexuses) = core.nexuses_of(&device) {
+            for nexus in &nexuses {
+                nexus.unit_attention(sense);
+            }
+        }
+    }
+}

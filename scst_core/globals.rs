@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Settings of the whole core.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
+};
+
+use crate::util::Name;
+
+/// Default of `max_tasklet_cmd`.
+pub(crate) const DEFAULT_TASKLET_CMD: u32 = 10;
+
+/// What the attributes of `/sys/kernel/scst_tgt` set.
+#[pin_data]
+pub(crate) struct Globals {
+    pub(crate) setup_id: Atomic<u32>,
+    /// Result of the last management write that failed or succeeded.
+    pub(crate) last_result: Atomic<i32>,
+    /// Depth of `suspend`. Nothing is suspended: configuration changes do not
+    /// stop I/O, so there is nothing to gain; clients pair the writes.
+    pub(crate) suspend: Atomic<i32>,
+    pub(crate) max_tasklet_cmd: Atomic<u32>,
+    pub(crate) poll_us: Atomic<u32>,
+    pub(crate) measure_latency: Atomic<u32>,
+    pub(crate) async_lun_replace: Atomic<u32>,
+    pub(crate) force_global_sgv_pool: Atomic<u32>,
+    pub(crate) trace_level: Atomic<u32>,
+    threads: Atomic<u32>,
+    pub(crate) default_threads: u32,
+    pub(crate) max_cmd_mem_mb: u32,
+    forcibly_close: fn() -> bool,
+    #[pin]
+    cluster_name: Mutex<Option<Name>>,
+}
+
+impl Globals {
+    pub(crate) fn new(
+        count: u32,
+        max_cmd_mem_mb: u32,
+        forcibly_close: fn() -> bool,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                setup_id: Atomic::new(0),
+                last_result: Atomic::new(0),
+                suspend: Atomic::new(0),
+                max_tasklet_cmd: Atomic::new(DEFAULT_TASKLET_CMD),
+                poll_us: Atomic::new(0),
+                measure_latency: Atomic::new(0),
+                async_lun_replace: Atomic::new(0),
+                force_global_sgv_pool: Atomic::new(0),
+                trace_level: Atomic::new(scst_proto::trace::DEFAULT),
+                threads: Atomic::new(count),
+                default_threads: count,
+                max_cmd_mem_mb,
+                forcibly_close,
+                cluster_name <- new_mutex!(None),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Number of global threads.
+    pub(crate) fn threads(&self) -> u32 {
+        self.threads.load(Relaxed)
+    }
+
+    pub(crate) fn set_threads(&self, count: u32) {
+        self.threads.store(count, Relaxed);
+    }
+
+    /// Whether deleting a group with sessions moves them instead of failing.
+    pub(crate) fn forcibly_close_sessions(&self) -> bool {
+        (self.forcibly_close)()
+    }
+
+    pub(crate) fn with_cluster_name<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+        let name = self.cluster_name.lock();
+        f(name.as_ref().map_or("", Name::as_str))
+    }
+
+    pub(crate) fn set_cluster_name(&self, name: &str) -> Result {
+        let name = match name {
+            "" => None,
+            text => Some(Name::new(text)?),
+        };
+        *self.cluster_name.lock() = name;
+        Ok(())
+    }
+
+    /// Notes the result of a management write, for `last_sysfs_mgmt_res`.
+    pub(crate) fn note(&self, result: Result) -> Result {
+        let errno = result.err().map_or(0, Error::to_errno);
+        self.last_result.store(errno, Relaxed);
+        result
+    }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Registered device handlers, and what is written to their `mgmt`.
+
+use crate::{
+    attrs_device,
+    config::core,
+    device::{Device, DeviceHandle},
+    handler::{AttachContext, DeviceHandler},
+    session::Removed,
+    util::{log_err, Name},
+};
+use kapi::{
+    sysfs::Dir,
+    tracker::Tracker,
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
+};
+use scst_proto::{command::HandlerCommand, mgmt::Params};
+
+/// A registered handler.
+#[pin_data]
+pub(crate) struct Handler {
+    ops: Arc<dyn DeviceHandler>,
+    pub(crate) trace_level: Atomic<u32>,
+    tracker: Tracker,
+    #[pin]
+    dir: Mutex<Option<Dir>>,
+}
+
+/// A handler's registration. Dropping it removes its devices, waits for their
+/// commands, and takes the handler's directory away.
+pub struct HandlerRegistration(Arc<Handler>);
+
+/// Registers `ops`. Process context.
+pub fn register_handler(
+    ops: Arc<dyn DeviceHandler>,
+    _module: &'static ThisModule,
+) -> Result<HandlerRegistration> {
+    let core = core()?;
+    let handler = Arc::pin_init(
+        pin_init!(Handler {
+            ops,
+            trace_level: Atomic::new(scst_proto::trace::DEFAULT),
+            tracker: Tracker::new()?,
+            dir <- new_mutex!(None),
+        }? Error),
+        GFP_KERNEL,
+    )?;
+    let mut config = core.config.lock();
+    let dir = attrs_device::handler_dir(&core.top.handlers, &handler)?;
+    *handler.dir.lock() = Some(dir);
+    config.handlers.push(handler.clone(), GFP_KERNEL)?;
+    drop(config);
+    pr_info!(
+        "Virtual device handler {} for type {} registered successfully\n",
+        handler.name(),
+        handler.ops.device_type()
+    );
+    Ok(HandlerRegistration(handler))
+}
+
+impl Drop for HandlerRegistration {
+    fn drop(&mut self) {
+        let handler = &self.0;
+        let Ok(core) = core() else { return };
+        {
+            let handlers = &mut core.config.lock().handlers;
+            if let Some(at) = handlers.iter().position(|h| Arc::ptr_eq(h, handler)) {
+                let _ = handlers.remove(at);
+            }
+        }
+        // After this no write to `mgmt` is under way, and none can begin.
+        let devices = core.config.lock().devices_of(handler);
+        for device in devices.unwrap_or_default() {
+            let _ = handler.del_device(device.name());
+        }
+        let dir = handler.dir.lock().take();
+        drop(dir);
+        while !handler.tracker.wait_none(10_000) {
+            log_err!("Handler {}: still waiting for its devices to go", handler.name());
+        }
+        pr_info!("Device handler {} unloaded\n", handler.name());
+    }
+}
+
+impl Handler {
+    pub(crate) fn ops(&self) -> &dyn DeviceHandler {
+        &*self.ops
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.ops.name().to_str().unwrap_or("")
+    }
+
+    /// A line written to `mgmt`. Takes the configuration's lock; sleeps.
+    pub(crate) fn manage(self: &Arc<Self>, command: HandlerCommand<'_>) -> Result {
+        match command {
+            HandlerCommand::AddDevice { name, params } => self.add_device(name, params),
+            HandlerCommand::DelDevice(name) => self.del_device(name),
+            _ => {
+                log_err!("Handler {} has no attributes to add or delete", self.name());
+                Err(EINVAL)
+            }
+        }
+    }
+
+    fn add_device(self: &Arc<Self>, name: &str, params: Params<'_>) -> Result {
+        let core = core()?;
+        let mut config = core.config.lock();
+        if config.device(name).is_some() {
+            log_err!("Device {} already exists", name);
+            return Err(EEXIST);
+        }
+        let ctx = AttachContext {
+            setup_id: core.globals.setup_id.load(Relaxed),
+        };
+        let attached = self.ops.attach(name, params, ctx).inspect_err(|e| {
+            log_err!(
+                "New device handler's {} attach() failed: {}",
+                self.name(),
+                e.to_errno()
+            );
+        })?;
+        let id = config.next_id();
+        let device = Device::new(
+            name,
+            id,
+            self.clone(),
+            attached.device,
+            attached.numa_node,
+            self.tracker.track(),
+        )?;
+        let (dir, exported) = attrs_device::publish(&core.top.devices, &device, attached.attrs)?;
+        {
+            let handler_dir = self.dir.lock();
+            let handler_dir = handler_dir.as_ref().ok_or(ENODEV)?;
+            device.publish(dir, exported, handler_dir)?;
+        }
+        if let Err(e) = config.add_device(device.clone()) {
+            device.unpublish();
+            return Err(e);
+        }
+        drop(config);
+        device.lu.published(DeviceHandle {
+            name: Arc::new(Name::new(name)?, GFP_KERNEL)?,
+        });
+        pr_info!("Attached to virtual device {} (id {})\n", name, id);
+        Ok(())
+    }
+
+    fn del_device(self: &Arc<Self>, name: &str) -> Result {
+        let core = core()?;
+        let mut config = core.config.lock();
+        let ours = |d: &&Arc<Device>| Arc::ptr_eq(&d.handler, self);
+        if config.device(name).filter(ours).is_none() {
+            log_err!("Device {} not found", name);
+            return Err(EINVAL);
+        }
+        let Some(device) = config.remove_device(name) else {
+            return Err(EINVAL);
+        };
+        let mut removed = Removed::default();
+        for driver in &config.drivers {
+            for target in &driver.targets()? {
+                removed.append(target.forget_device(&device)?)?;
+            }
+        }
+        device.unpublish();
+        drop(config);
+        removed.finish();
+        pr_info!("Detached from virtual device {} (id {})\n", name, device.id);
+        Ok(())
+    }
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The I_T_L nexus: one logical unit as one session sees it (SAM-6 4.6.15), and
+//! the map from LUN to nexus that every command goes through.
+
+use crate::{
+    cmd::{status, Cmd, Command, CommandLoan, Executing, Task},
+    device::Device,
+    session::Session,
+    stats::Stats,
+    threads::ThreadPool,
+    util::emit,
+};
+use kapi::{
+    counted::{Counted, InUse},
+    loan::LoanQueue,
+    lock::{new_spinlock_irq, SpinLockIrq},
+    sysfs::{Attr, Page},
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        rcu, Arc,
+    },
+};
+use scst_proto::{
+    sense::{Sense, POWER_ON_OR_RESET},
+    ua::UaQueue,
+};
+
+/// What may keep a command from going straight to its handler; a nexus without
+/// any of them is the fast path, found by one load.
+pub(crate) mod gate {
+    /// A unit attention is pending.
+    pub(crate) const UNIT_ATTENTION: u32 = 1;
+    /// The LUN is mapped read-only.
+    pub(crate) const READ_ONLY: u32 = 2;
+    /// A test wants commands to vanish: [`super::Hole`].
+    pub(crate) const BLACK_HOLE: u32 = 4;
+}
+
+/// What `black_hole` does to commands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hole {
+    /// Answers them with TASK ABORTED.
+    Abort,
+    /// Keeps them until task management asks for them, or the LUN goes.
+    Drop,
+}
+
+impl Hole {
+    /// The effect of mode `mode` on a command that moves data or not.
+    pub(crate) fn of(mode: u32, moves_data: bool) -> Option<Self> {
+        match (mode, moves_data) {
+            (1, _) | (3, true) => Some(Self::Abort),
+            (2, _) | (4, true) => Some(Self::Drop),
+            _ => None,
+        }
+    }
+}
+
+/// An I_T_L nexus.
+pub struct Nexus {
+    session: Arc<Session>,
+    pub(crate) device: Arc<Device>,
+    lun: u16,
+    gate: Atomic<u32>,
+    attentions: Pin<KBox<SpinLockIrq<UaQueue>>>,
+    hole: Pin<KBox<SpinLockIrq<LoanQueue<Task, Command>>>>,
+    pub(crate) stats: Stats,
+    /// Threads of this nexus alone (`threads_pool_type` per_initiator); none
+    /// for a device that never sleeps.
+    pub(crate) pool: Option<Arc<ThreadPool>>,
+}
+
+impl Nexus {
+    /// Makes a nexus with the power-on unit attention pending. May sleep.
+    pub(crate) fn new(
+        session: Arc<Session>,
+        device: Arc<Device>,
+        lun: u16,
+        read_only: bool,
+    ) -> Result<Arc<Counted<Self>>> {
+        let attentions = KBox::pin_init(new_spinlock_irq!(UaQueue::new()), GFP_KERNEL)?;
+        attentions.lock().push(POWER_ON_OR_RESET);
+        let pool = device.new_nexus_pool(session.cpus())?;
+        let hole = KBox::pin_init(new_spinlock_irq!(LoanQueue::new()), GFP_KERNEL)?;
+        let read_only = if read_only { gate::READ_ONLY } else { 0 };
+        let black_hole = match session.black_hole() {
+            0 => 0,
+            _ => gate::BLACK_HOLE,
+        };
+        Counted::new(Self {
+            session,
+            device,
+            lun,
+            gate: Atomic::new(gate::UNIT_ATTENTION | read_only | black_hole),
+            attentions,
+            hole,
+            stats: Stats::new()?,
+            pool,
+        })
+    }
+
+    /// The logical unit number.
+    pub fn lun(&self) -> u16 {
+        self.lun
+    }
+
+    /// The session that the nexus is of.
+    #[inline]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Whether this LUN is mapped read-only (whatever the device says).
+    pub fn read_only(&self) -> bool {
+        self.gate.load(Relaxed) & gate::READ_ONLY != 0
+    }
+
+    /// D_SENSE of the control mode page: sense data in descriptor format.
+    pub(crate) fn descriptor_sense(&self) -> bool {
+        self.device.lu.descriptor_sense()
+    }
+
+    #[inline]
+    pub(crate) fn gate(&self) -> u32 {
+        self.gate.load(Relaxed)
+    }
+
+    /// Establishes a unit attention condition (SAM-6 5.14). Any context.
+    pub(crate) fn unit_attention(&self, sense: Sense) {
+        let mut queue = self.attentions.lock();
+        queue.push(sense);
+        self.set_attention(true);
+    }
+
+    /// Takes the unit attention to report next. Any context.
+    pub(crate) fn take_attention(&self) -> Option<Sense> {
+        let mut queue = self.attentions.lock();
+        let sense = queue.pop();
+        self.set_attention(!queue.is_empty());
+        sense
+    }
+
+    /// Under the lock of `attentions`.
+    fn set_attention(&self, pending: bool) {
+        self.set_gate(gate::UNIT_ATTENTION, pending);
+    }
+
+    fn set_gate(&self, bit: u32, on: bool) {
+        let mut old = self.gate.load(Relaxed);
+        loop {
+            let new = if on { old | bit } else { old & !bit };
+            match self.gate.cmpxchg(old, new, Relaxed) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// `black_hole` of the session became `mode`.
+    pub(crate) fn set_hole(&self, mode: u32) {
+        self.set_gate(gate::BLACK_HOLE, mode != 0);
+    }
+
+    /// Keeps a command unanswered.
+    pub(crate) fn swallow(&self, loan: CommandLoan) {
+        self.hole.lock().push_back(loan);
+        // It may have been marked before it was in the queue.
+        self.release_aborted();
+    }
+
+    /// Ends the swallowed commands that are marked aborted.
+    pub(crate) fn release_aborted(&self) {
+        self.release(|loan| loan.shared().is_aborted());
+    }
+
+    /// Ends all swallowed commands.
+    pub(crate) fn release_all(&self) {
+        self.release(|_| true);
+    }
+
+    fn release(&self, which: impl Fn(&CommandLoan) -> bool) {
+        let mut queue = self.hole.lock().take();
+        while let Some(loan) = queue.pop_front() {
+            match which(&loan) {
+                true => Cmd::<Executing>::new(loan).status(status::TASK_ABORTED),
+                false => self.hole.lock().push_back(loan),
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn account(&self, cmd: &Command) {
+        self.stats.account(cmd, cmd.status == status::GOOD);
+    }
+}
+
+/// Attributes of `sessions/<name>/lun<N>`.
+pub(crate) static ATTRS: &[Attr<Counted<Nexus>>] = &[
+    Attr::ro(c"active_commands", |n, p| {
+        emit!(p, "{}\n", n.session().count_active(Some(n.lun)));
+        Ok(())
+    }, "Commands that this LUN has now."),
+    Attr::ro(c"latency", |n, p| n.stats.show_latency(p), "Command latencies: a histogram for each direction, and how many commands took how long."),
+    Attr::ro(c"stats", |n, p| n.stats.show_all(p), "Counters of this LUN."),
+    Attr::ro(c"thread_index", |n, p| {
+        emit!(p, "{}\n", if n.pool.is_some() { 0 } else { -1 });
+        Ok(())
+    }, "Index of the LUN's thread pool, -1 if it has none of its own."),
+    Attr::ro(c"thread_pid", show_pids, "PIDs of the threads that execute this LUN's commands."),
+];
+
+fn show_pids(nexus: &Counted<Nexus>, page: &mut Page<'_>) -> Result {
+    let mut first = true;
+    nexus.device.for_each_pid(nexus, |pid| {
+        emit!(page, "{}{}", if first { "" } else { " " }, pid);
+        first = false;
+    });
+    emit!(page, "\n");
+    Ok(())
+}
+
+/// One mapped LUN.
+pub(crate) struct Mapping {
+    pub(crate) lun: u16,
+    pub(crate) nexus: Arc<Counted<Nexus>>,
+}
+
+/// All LUNs that a session sees, in the order of their numbers. A snapshot:
+/// built whole, published under RCU, never changed.
+pub(crate) struct LunMap {
+    entries: KVec<Mapping>,
+}
+
+impl LunMap {
+    /// `entries` has to be in ascending order of LUNs.
+    pub(crate) fn new(entries: KVec<Mapping>) -> Self {
+        Self { entries }
+    }
+
+    pub(crate) fn entries(&self) -> &[Mapping] {
+        &self.entries
+    }
+
+    /// Finds the mapping of `lun`. LUNs are mostly numbered from 0 without
+    /// gaps, so the place of the number itself is tried first.
+    #[inline]
+    pub(crate) fn find(&self, lun: u16) -> Option<&Mapping> {
+        match self.entries.get(usize::from(lun)) {
+            Some(entry) if entry.lun == lun => Some(entry),
+            _ => {
+                let at = self.entries.binary_search_by_key(&lun, |e| e.lun).ok()?;
+                self.entries.get(at)
+            }
+        }
+    }
+
+    /// Begins a use of the nexus at `lun`.
+    #[inline]
+    pub(crate) fn get(&self, lun: u16, _rcu: &rcu::Guard) -> Option<InUse<Nexus>> {
+        self.find(lun)?.nexus.get()
+    }
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way of a command through the core.
+//!
+//! [`receive`] runs in the context that the transport delivered the command in,
+//! and for a handler that does not sleep it runs through to the response there:
+//! no lock, no allocation, no hand-over. Every command follows the same steps:
+//! find the LUN, decode, check, get the data, execute, answer.
+
+use crate::{
+    cmd::{
+        status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant, MAX_CDB,
+    },
+    handler::Context,
+    nexus::{gate, Hole, Nexus},
+    report_luns,
+    session::Session,
+};
+use kernel::{prelude::*, sync::rcu};
+use scst_proto::{
+    cdb::{self, Cdb},
+    opcode::{Direction, Flags, PeripheralDeviceType},
+    sense::{Sense, INVALID_OPCODE, WRITE_PROTECTED},
+    task::State,
+};
+
+/// Why a command is answered before a handler sees it.
+pub(crate) enum Refusal {
+    Sense(Sense),
+    Status(u8),
+    /// The core answers it itself, with data.
+    Core,
+    /// Nobody answers it.
+    Swallow,
+}
+
+impl From<Sense> for Refusal {
+    fn from(sense: Sense) -> Self {
+        Self::Sense(sense)
+    }
+}
+
+impl Command {
+    /// A command of `incoming`, not yet looked at.
+    fn new(incoming: Incoming<'_>, cdb: Cdb) -> Self {
+        let mut raw = [0; MAX_CDB];
+        let mut raw_len = 0;
+        for (to, from) in raw.iter_mut().zip(incoming.cdb) {
+            *to = *from;
+            raw_len += 1;
+        }
+        Self {
+            nexus: None,
+            cdb,
+            data: incoming.data,
+            sense: None,
+            tag: incoming.tag,
+            started_ns: kapi::time::now_ns(),
+            expected: 0,
+            prepared: incoming.length,
+            moved: 0,
+            attribute: incoming.attribute,
+            direction: Direction::None,
+            status: status::GOOD,
+            aborted: false,
+            raw_len,
+            raw,
+        }
+    }
+
+    /// Length in bytes of a logical block of the command's device.
+    #[inline]
+    pub(crate) fn block_length(&self) -> u32 {
+        let shift = self.nexus.as_ref().map_or(0, |n| n.device.lu.block_shift());
+        1u32.checked_shl(shift).unwrap_or(0)
+    }
+}
+
+/// Takes a command of `session` from its transport.
+#[inline]
+pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
+    let lun = session.decode_lun(incoming.lun);
+    let nexus = {
+        let rcu = rcu::read_lock();
+        session
+            .map(&rcu)
+            .zip(lun)
+            .and_then(|(map, lun)| map.get(lun, &rcu))
+    };
+    let pdt = match &nexus {
+        Some(nexus) => nexus.device.pdt,
+        None => PeripheralDeviceType::NONE,
+    };
+    let decoded = match incoming.cdb.len() {
+        0..=MAX_CDB => cdb::decode(incoming.cdb, pdt),
+        _ => Err(INVALID_OPCODE),
+    };
+    let (cdb, refusal) = match decoded {
+        Ok(cdb) => (cdb, None),
+        Err(sense) => (Cdb::UNDECODED, Some(sense)),
+    };
+    let mut command = Command::new(incoming, cdb);
+    command.nexus = nexus;
+    let mut loan = slot.lend(command);
+    loan.shared().begin(lun.map_or(u32::MAX, u32::from));
+    kapi::trace::cmd_received(loan.tag, loan.shared().lun_number(), &loan.raw, loan.prepared);
+    if loan.nexus.is_none() {
+        return report_luns::without_lun(session, loan, refusal);
+    }
+    let checked = match refusal {
+        Some(sense) => Err(sense.into()),
+        None => check(&mut loan),
+    };
+    match checked {
+        Ok(()) if loan.direction == Direction::Out => fetch(loan),
+        Ok(()) => run(loan),
+        Err(refusal) => refuse(loan, refusal),
+    }
+}
+
+/// Sizes the transfer and decides whether the command may run.
+#[inline]
+fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
+    let Some(nexus) = &loan.nexus else {
+        return Err(Refusal::Status(status::BUSY));
+    };
+    let device = &nexus.device;
+    let cdb = loan.cdb;
+    let flags = cdb.op.flags;
+    let expected = match cdb.expected_bytes(device.lu.block_shift()) {
+        Some(bytes) => u32::try_from(bytes).unwrap_or(u32::MAX),
+        None => loan.prepared,
+    };
+    let gate = nexus.gate();
+    if gate != 0 {
+        check_gate(nexus, gate, &cdb)?;
+    }
+    cdb.require_supported()?;
+    if cdb.naca() {
+        cdb.refuse_naca()?;
+    }
+    if flags.contains(Flags::WRITES) && (gate & gate::READ_ONLY != 0 || device.lu.read_only()) {
+        return Err(WRITE_PROTECTED.into());
+    }
+    let answered_here = flags.contains(Flags::NO_LUN) && report_luns::is_ours(&cdb);
+    loan.expected = expected;
+    loan.direction = cdb.direction();
+    provide_buffer(loan)?;
+    if answered_here {
+        return Err(Refusal::Core);
+    }
+    Ok(())
+}
+
+/// Sees to it that a command that moves data has a buffer for them.
+#[inline]
+pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Refusal> {
+    let length = loan.expected.min(loan.prepared);
+    if loan.direction != Direction::None && length != 0 && matches!(loan.data, Data::None) {
+        loan.data = crate::config::buffer(length)
+            .map(Data::Pooled)
+            .map_err(|_| Refusal::Status(status::BUSY))?;
+    }
+    Ok(())
+}
+
+/// The checks of a nexus that is not in its plain state.
+#[cold]
+fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb) -> Result<(), Refusal> {
+    let reports = !cdb.op.flags.contains(Flags::SKIPS_UA);
+    if gate & gate::UNIT_ATTENTION != 0 && reports {
+        if let Some(sense) = nexus.take_attention() {
+            return Err(sense.into());
+        }
+    }
+    if gate & gate::BLACK_HOLE != 0 {
+        let moves_data = !matches!(cdb.direction(), Direction::None);
+        return match Hole::of(nexus.session().black_hole(), moves_data) {
+            None => Ok(()),
+            Some(Hole::Abort) => Err(Refusal::Status(status::TASK_ABORTED)),
+            Some(Hole::Drop) => Err(Refusal::Swallow),
+        };
+    }
+    Ok(())
+}
+
+#[cold]
+fn refuse(loan: CommandLoan, refusal: Refusal) {
+    if !loan.shared().advance_to(State::Executing) {
+        return Cmd::<Executing>::new(loan).status(status::TASK_ABORTED);
+    }
+    if let (Refusal::Swallow, Some(nexus)) = (&refusal, loan.nexus.clone()) {
+        return nexus.swallow(loan);
+    }
+    let cmd = Cmd::<Executing>::new(loan);
+    match refusal {
+        Refusal::Sense(sense) => cmd.check_condition(sense),
+        Refusal::Status(status) => cmd.status(status),
+        Refusal::Core => report_luns::execute(cmd),
+        Refusal::Swallow => drop(cmd),
+    }
+}
+
+/// Lets the transport fetch the data-out.
+#[inline]
+fn fetch(loan: CommandLoan) {
+    if matches!(loan.data, Data::Lent(_)) {
+        return run(loan);
+    }
+    if !loan.shared().advance_to(State::DataOut) {
+        return execute(loan);
+    }
+    // A use of its own: the transport may finish the command, and with it the
+    // command's use of the nexus, before the call returns.
+    match loan.nexus.clone() {
+        Some(nexus) => nexus
+            .session()
+            .transport()
+            .transfer_data(Cmd::<DataOut>::new(loan)),
+        None => drop(Cmd::<DataOut>::new(loan)),
+    }
+}
+
+/// Executes the command here, or has a thread do it.
+#[inline]
+pub(crate) fn run(loan: CommandLoan) {
+    let Some(nexus) = &loan.nexus else {
+        return drop(Cmd::<Executing>::new(loan));
+    };
+    match nexus.device.lu.context(&loan.cdb) {
+        Context::Inline => execute(loan),
+        Context::Thread => {
+            if !loan.shared().advance_to(State::Queued) {
+                return execute(loan);
+            }
+            crate::device::enqueue(loan);
+        }
+    }
+}
+
+/// Executes the command, unless it was aborted. A thread of a pool, or the
+/// transport's context if the handler does not sleep.
+#[inline]
+pub(crate) fn execute(loan: CommandLoan) {
+    let go = loan.shared().advance_to(State::Executing);
+    kapi::trace::cmd_executing(loan.tag, loan.shared().lun_number());
+    let cmd = Cmd::<Executing>::new(loan);
+    if !go {
+        return cmd.status(status::TASK_ABORTED);
+    }
+    // A use of its own, so that the device outlives the call even where the
+    // handler has long completed the command.
+    match cmd.nexus_in_use() {
+        Some(nexus) => nexus.device.lu.execute(cmd),
+        None => drop(cmd),
+    }
+}

@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Target ports: their groups, their sessions, and what is said to a port's
+//! `luns/mgmt`, `ini_groups/mgmt` and `initiators/mgmt`.
+
+use crate::{
+    attrs_group, attrs_session,
+    config::{core, Core},
+    driver::Transport,
+    drivers::Driver,
+    group::Group,
+    session::{Removed, Session},
+    util::{log_err, Name},
+};
+use kapi::{
+    cpumask::CpuMask,
+    sysfs::{self, Dir},
+    tracker::Tracked,
+};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
+};
+use scst_proto::{
+    command::{GroupsCommand, InitiatorsCommand, LunEntry, LunsCommand},
+    sense::{Sense, INQUIRY_DATA_HAS_CHANGED, REPORTED_LUNS_DATA_HAS_CHANGED},
+};
+
+/// `EBADSLT` of `include/uapi/asm-generic/errno.h`.
+const EBADSLT: i32 = 57;
+
+#[derive(Default)]
+struct State {
+    groups: KVec<Arc<Group>>,
+    sessions: KVec<Arc<Session>>,
+    comment: Option<Name>,
+    dirs: Option<TargetDirs>,
+}
+
+/// The directories of a target.
+pub(crate) struct TargetDirs {
+    pub(crate) sessions: Dir,
+    pub(crate) ini_groups: Dir,
+    pub(crate) own: Dir,
+}
+
+/// A target port. Methods are management's: they take the configuration's lock
+/// where they say so, and sleep.
+#[pin_data]
+pub struct Target {
+    name: Name,
+    pub(crate) driver: Arc<Driver>,
+    pub(crate) default_group: Arc<Group>,
+    pub(crate) rel_tgt_id: Atomic<u32>,
+    /// `enabled`, for a target that has it.
+    pub(crate) enabled: Option<Atomic<u32>>,
+    pub(crate) aen_disabled: Atomic<u32>,
+    pub(crate) forward_src: Atomic<u32>,
+    pub(crate) forward_dst: Atomic<u32>,
+    pub(crate) sg_tablesize: u32,
+    #[pin]
+    state: Mutex<State>,
+    _tracked: Tracked,
+}
+
+impl Target {
+    pub(crate) fn new(
+        name: &str,
+        driver: Arc<Driver>,
+        params: &crate::TargetParams,
+    ) -> Result<Arc<Self>> {
+        let default_group = Group::new(name, true)?;
+        let tracked = driver.tracker.track();
+        let name = Name::new(name)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                name,
+                driver,
+                default_group,
+                rel_tgt_id: Atomic::new(u32::from(params.rel_tgt_id)),
+                enabled: params.enabled.map(|on| Atomic::new(u32::from(on))),
+                aen_disabled: Atomic::new(0),
+                forward_src: Atomic::new(0),
+                forward_dst: Atomic::new(0),
+                sg_tablesize: params.sg_tablesize,
+                state <- new_mutex!(State::default()),
+                _tracked: tracked,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Name of the target port.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Relative target port identifier; 0 if it has none.
+    pub fn rel_tgt_id(&self) -> u16 {
+        self.rel_tgt_id.load(Relaxed) as u16
+    }
+
+    pub(crate) fn set_dirs(&self, dirs: Option<TargetDirs>) {
+        let old = core::mem::replace(&mut self.state.lock().dirs, dirs);
+        drop(old);
+    }
+
+    /// Calls `f` with the target's directories. They stay meanwhile, as
+    /// management is serialised.
+    fn with_dirs<R>(&self, f: impl FnOnce(&TargetDirs) -> Result<R>) -> Result<R> {
+        let Some(dirs) = self.state.lock().dirs.take() else {
+            return Err(ENODEV);
+        };
+        let result = f(&dirs);
+        self.state.lock().dirs = Some(dirs);
+        result
+    }
+
+    pub(crate) fn with_comment<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+        let state = self.state.lock();
+        f(state.comment.as_ref().map_or("", Name::as_str))
+    }
+
+    pub(crate) fn set_comment(&self, comment: &str) -> Result {
+        let comment = match comment {
+            "" => None,
+            text => Some(Name::new(text)?),
+        };
+        self.state.lock().comment = comment;
+        Ok(())
+    }
+
+    /// The sessions at this moment.
+    pub(crate) fn sessions(&self) -> Result<KVec<Arc<Session>>> {
+        let state = self.state.lock();
+        let mut list = KVec::with_capacity(state.sessions.len(), GFP_KERNEL)?;
+        for session in &state.sessions {
+            list.push(session.clone(), GFP_KERNEL)?;
+        }
+        Ok(list)
+    }
+
+    /// The named groups at this moment.
+    pub(crate) fn groups(&self) -> Result<KVec<Arc<Group>>> {
+        let state = self.state.lock();
+        let mut list = KVec::with_capacity(state.groups.len(), GFP_KERNEL)?;
+        for group in &state.groups {
+            list.push(group.clone(), GFP_KERNEL)?;
+        }
+        Ok(list)
+    }
+
+    fn group(&self, name: &str) -> Option<Arc<Group>> {
+        let state = self.state.lock();
+        state.groups.iter().find(|g| g.name() == name).cloned()
+    }
+
+    /// The group that `initiator` belongs to.
+    fn group_of(&self, initiator: &str) -> Arc<Group> {
+        let state = self.state.lock();
+        let mut groups = state.groups.iter();
+        match groups.find(|g| g.matches(initiator)) {
+            Some(group) => group.clone(),
+            None => self.default_group.clone(),
+        }
+    }
+
+    /// Makes every session of `group` see its LUNs as they are now.
+    fn sync_group(&self, group: &Arc<Group>, attention: Option<Sense>) -> Result<Removed> {
+        let mut removed = Removed::default();
+        let wanted = group.wanted()?;
+        for session in &self.sessions()? {
+            if Arc::ptr_eq(&session.group(), group) {
+                removed.append(session.sync_map(&wanted, attention)?)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Moves sessions to the groups that match them now.
+    fn regroup(&self) -> Result<Removed> {
+        let mut removed = Removed::default();
+        for session in &self.sessions()? {
+            let group = self.group_of(session.initiator());
+            if Arc::ptr_eq(&group, &session.group()) {
+                continue;
+            }
+            self.announce(session, &group);
+            session.set_group(group.clone());
+            group.link_session(session)?;
+            let wanted = group.wanted()?;
+            removed.append(session.sync_map(&wanted, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?)?;
+        }
+        Ok(removed)
+    }
+
+    fn announce(&self, session: &Session, group: &Group) {
+        pr_info!(
+            "Using security group \"{}\" for initiator \"{}\" (target {})\n",
+            group.name(),
+            session.initiator(),
+            self.name()
+        );
+    }
+
+    /// A line written to `luns/mgmt` of `group`.
+    pub(crate) fn manage_luns(&self, group: &Arc<Group>, command: LunsCommand<'_>) -> Result {
+        let core = core()?;
+        let guard = core.config.lock();
+        let removed = match command {
+            LunsCommand::Add(entry) => self.add_lun(&core, &guard, group, entry)?,
+            LunsCommand::Replace(entry) => {
+                self.replace_lun(&core, &guard, group, entry, Some(INQUIRY_DATA_HAS_CHANGED))?
+            }
+            LunsCommand::ReplaceNoUa(entry) => {
+                self.replace_lun(&core, &guard, group, entry, None)?
+            }
+            LunsCommand::Del(lun) => {
+                if !group.del_lun(lun.get()) {
+                    log_err!("Virtual LUN {} not found in group {}", lun.get(), group.name());
+                    return Err(EINVAL);
+                }
+                self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?
+            }
+            LunsCommand::Clear => {
+                group.clear_luns(None);
+                self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?
+            }
+        };
+        drop(guard);
+        removed.finish();
+        Ok(())
+    }
+
+    fn add_lun(
+        &self,
+        core: &Core,
+        config: &crate::config::Config,
+        group: &Arc<Group>,
+        entry: LunEntry<'_>,
+    ) -> Result<Removed> {
+        let device = core.find_device(config, entry.device)?;
+        let lun = entry.lun.get();
+        if group.has_lun(lun) {
+            return Err(group.lun_exists(lun));
+        }
+        group.add_lun(device, lun, entry.read_only)?;
+        let removed = self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED));
+        if removed.is_err() {
+            group.del_lun(lun);
+        }
+        self.log_added(entry, group);
+        removed
+    }
+
+    fn replace_lun(
+        &self,
+        core: &Core,
+        config: &crate::config::Config,
+        group: &Arc<Group>,
+        entry: LunEntry<'_>,
+        attention: Option<Sense>,
+    ) -> Result<Removed> {
+        let device = core.find_device(config, entry.device)?;
+        let lun = entry.lun.get();
+        group.del_lun(lun);
+        group.add_lun(device, lun, entry.read_only)?;
+        let removed = self.sync_group(group, None)?;
+        for session in &self.sessions()? {
+            if let Some(nexus) = session.nexus(lun) {
+                match attention {
+                    Some(sense) => nexus.unit_attention(sense),
+                    None => while nexus.take_attention().is_some() {},
+                }
+            }
+        }
+        self.log_added(entry, group);
+        Ok(removed)
+    }
+
+    fn log_added(&self, entry: LunEntry<'_>, group: &Group) {
+        pr_info!(
+            "Added device {} to group {} (LUN {}, flags {:#x}) to target {}\n",
+            entry.device,
+            group.name(),
+            entry.lun.get(),
+            2 | u32::from(entry.read_only),
+            self.name()
+        );
+    }
+
+    /// A line written to `ini_groups/mgmt`.
+    pub(crate) fn manage_groups(self: &Arc<Self>, command: GroupsCommand<'_>) -> Result {
+        let core = core()?;
+        let guard = core.config.lock();
+        let removed = match command {
+            GroupsCommand::Create(name) => {
+                if self.group(name).is_some() {
+                    log_err!("Group {} already exists in target {}", name, self.name());
+                    return Err(EEXIST);
+                }
+                let group = Group::new(name, false)?;
+                let dirs =
+                    self.with_dirs(|d| attrs_group::publish(&d.ini_groups, self, &group))?;
+                group.set_dirs(Some(dirs));
+                self.state.lock().groups.push(group, GFP_KERNEL)?;
+                Removed::default()
+            }
+            GroupsCommand::Del(name) => self.del_group(name)?,
+        };
+        drop(guard);
+        removed.finish();
+        Ok(())
+    }
+
+    fn del_group(&self, name: &str) -> Result<Removed> {
+        let Some(group) = self.group(name) else {
+            log_err!("Group {} not found in target {}", name, self.name());
+            return Err(EINVAL);
+        };
+        let in_use = self.sessions()?.iter().any(|s| Arc::ptr_eq(&s.group(), &group));
+        if in_use && !core()?.globals.forcibly_close_sessions() {
+            log_err!(
+                "Group {} has sessions: log the initiators out, or remove their names from it first",
+                name
+            );
+            return Err(EBUSY);
+        }
+        group.clear_members();
+        {
+            let groups = &mut self.state.lock().groups;
+            if let Some(at) = groups.iter().position(|g| Arc::ptr_eq(g, &group)) {
+                let _ = groups.remove(at);
+            }
+        }
+        let removed = self.regroup()?;
+        group.unpublish();
+        Ok(removed)
+    }
+
+    /// A line written to `initiators/mgmt` of `group`.
+    pub(crate) fn manage_members(
+        &self,
+        group: &Arc<Group>,
+        command: InitiatorsCommand<'_>,
+    ) -> Result {
+        let core = core()?;
+        let guard = core.config.lock();
+        match command {
+            InitiatorsCommand::Add(pattern) => group.add_member(pattern).inspect_err(|_| {
+                log_err!("Initiator {} already exists in group {}", pattern, group.name());
+            })?,
+            InitiatorsCommand::Del(pattern) => group.del_member(pattern).inspect_err(|_| {
+                log_err!("Initiator {} not found in group {}", pattern, group.name());
+            })?,
+            InitiatorsCommand::Move { pattern, group: to } => {
+                let Some(to) = self.group(to) else {
+                    log_err!("Group {} not found in target {}", to, self.name());
+                    return Err(EINVAL);
+                };
+                if !group.has_member(pattern) {
+                    log_err!("Initiator {} not found in group {}", pattern, group.name());
+                    return Err(EINVAL);
+                }
+                to.add_member(pattern)?;
+                group.del_member(pattern)?;
+            }
+            InitiatorsCommand::Clear => group.clear_members(),
+        }
+        let removed = self.regroup()?;
+        drop(guard);
+        removed.finish();
+        Ok(())
+    }
+
+    /// Binds the threads of the sessions of `group`.
+    pub(crate) fn apply_cpus(&self, group: &Arc<Group>, cpus: Option<Arc<CpuMask>>) -> Result {
+        let all = CpuMask::all()?;
+        let cpus = cpus.as_deref().unwrap_or(&all);
+        if cpus.is_empty() {
+            return Ok(());
+        }
+        for session in &self.sessions()? {
+            if !Arc::ptr_eq(&session.group(), group) {
+                continue;
+            }
+            for lun in session.luns()? {
+                let nexus = session.nexus(lun);
+                if let Some(pool) = nexus.as_ref().and_then(|n| n.pool.as_ref()) {
+                    pool.set_cpus(cpus)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the relative target port identifier, of which no other target may
+    /// have the same. `EINVAL` if it is too large, `EBADSLT` if it is 0 or taken.
+    pub(crate) fn set_rel_tgt_id(&self, id: u64) -> Result {
+        let core = core()?;
+        let id = u16::try_from(id).map_err(|_| {
+            log_err!("rel_tgt_id {} is too large: 1 to 65535 expected", id);
+            EINVAL
+        })?;
+        let config = core.config.lock();
+        let mut taken = id == 0;
+        for driver in &config.drivers {
+            for other in &driver.targets()? {
+                taken |= other.rel_tgt_id() == id && !::core::ptr::eq(&**other, self);
+            }
+        }
+        if taken {
+            log_err!("Relative port id {} is not free", id);
+            return Err(Error::from_errno(-EBADSLT));
+        }
+        self.rel_tgt_id.store(u32::from(id), Relaxed);
+        Ok(())
+    }
+
+    /// Removes `device` from every group; under the configuration's lock.
+    pub(crate) fn forget_device(&self, device: &Arc<crate::device::Device>) -> Result<Removed> {
+        let mut removed = Removed::default();
+        let mut groups = self.groups()?;
+        groups.push(self.default_group.clone(), GFP_KERNEL)?;
+        for group in &groups {
+            if group.clear_luns(Some(device)) {
+                removed.append(self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Makes the session of an initiator that logged in. Takes the
+    /// configuration's lock.
+    pub(crate) fn open_session(
+        self: &Arc<Self>,
+        initiator: &str,
+        transport: Arc<dyn Transport>,
+        attrs: KVec<sysfs::Group>,
+    ) -> Result<Arc<Session>> {
+        let core = core()?;
+        let guard = core.config.lock();
+        let label = self.free_label(initiator)?;
+        let group = self.group_of(initiator);
+        let session = Session::new(initiator, label, self.clone(), group.clone(), transport)?;
+        self.announce(&session, &group);
+        let dir = self.with_dirs(|d| attrs_session::publish(&d.sessions, &session, attrs))?;
+        session.set_dir(Some(dir));
+        group.link_session(&session)?;
+        self.state.lock().sessions.push(session.clone(), GFP_KERNEL)?;
+        let removed = session.sync_map(&group.wanted()?, None);
+        if removed.is_err() {
+            self.forget_session(&session);
+            session.set_dir(None);
+        }
+        drop(guard);
+        drop(removed?);
+        Ok(session)
+    }
+
+    /// A session's directory is called as its initiator, or `name_1` and so on
+    /// if that is taken.
+    fn free_label(&self, initiator: &str) -> Result<Name> {
+        let state = self.state.lock();
+        for n in 0..u32::MAX {
+            let label = match n {
+                0 => CString::try_from_fmt(fmt!("{}", initiator))?,
+                n => CString::try_from_fmt(fmt!("{}_{}", initiator, n))?,
+            };
+            let label = label.to_str().map_err(|_| EINVAL)?;
+            if !state.sessions.iter().any(|s| s.label() == label) {
+                return Name::new(label);
+            }
+        }
+        Err(EEXIST)
+    }
+
+    fn forget_session(&self, session: &Arc<Session>) {
+        let sessions = &mut self.state.lock().sessions;
+        if let Some(at) = sessions.iter().position(|s| Arc::ptr_eq(s, session)) {
+            let _ = sessions.remove(at);
+        }
+    }
+
+    /// Takes a session out of sight and ends its commands. Takes the
+    /// configuration's lock; sleeps until hardware has let go of every command.
+    pub(crate) fn close_session(&self, session: &Arc<Session>) {
+        let Ok(core) = core() else { return };
+        let guard = core.config.lock();
+        self.forget_session(session);
+        let removed = session.sync_map(&[], None);
+        session.set_dir(None);
+        drop(guard);
+        match removed {
+            Ok(removed) => {
+                session.nexus_loss(0);
+                removed.finish_quietly();
+            }
+            Err(_) => log_err!("No memory to end session {}; its LUNs leak", session.initiator()),
+        }
+    }
+
+    /// Takes the target's directories away.
+    pub(crate) fn unpublish(&self) {
+        for group in self.groups().unwrap_or_default() {
+            group.unpublish();
+        }
+        self.default_group.unpublish();
+        let dirs = self.state.lock().dirs.take();
+        if let Some(dirs) = dirs {
+            drop(dirs.sessions);
+            drop(dirs.ini_groups);
+            drop(dirs.own);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pools of threads for commands whose handler sleeps.
+//!
+//! The queue links commands through their own slots, so queueing one never
+//! fails and never allocates. Threads take the queue's lock once per command;
+//! it is shared only by the threads of one pool and those who feed it.
+
+use crate::cmd::{Command, CommandLoan, Task};
+use kapi::{
+    cpumask::CpuMask,
+    lock::{new_spinlock_irq, SpinLockIrq},
+    loan::LoanQueue,
+    thread::{Thread, ThreadCtx},
+    wait::{new_wait_queue, WaitQueue},
+};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::{new_mutex, Arc, Mutex},
+};
+
+/// Most threads that `threads_num` may ask for.
+pub(crate) const MAX_THREADS: u32 = 256;
+
+#[pin_data]
+struct Work {
+    #[pin]
+    queue: SpinLockIrq<LoanQueue<Task, Command>>,
+    #[pin]
+    wait: WaitQueue,
+}
+
+impl Work {
+    fn serve(&self, ctx: &ThreadCtx) {
+        loop {
+            let next = self.queue.lock().pop_front();
+            match next {
+                Some(loan) => crate::pipeline::execute(loan),
+                None if ctx.should_stop() => return,
+                None => self
+                    .wait
+                    .wait_idle(|| ctx.should_stop() || !self.queue.lock().is_empty()),
+            }
+        }
+    }
+}
+
+/// A pool of threads that execute commands.
+#[pin_data]
+pub(crate) struct ThreadPool {
+    work: Arc<Work>,
+    #[pin]
+    threads: Mutex<KVec<Thread>>,
+    name: CString,
+}
+
+impl ThreadPool {
+    /// A pool without threads; they are called `<name>_<n>`, cut to the 15
+    /// characters that the kernel keeps. May sleep.
+    pub(crate) fn new(name: &str) -> Result<Arc<Self>> {
+        let work = Arc::pin_init(
+            pin_init!(Work {
+                queue <- new_spinlock_irq!(LoanQueue::new()),
+                wait <- new_wait_queue!(),
+            }),
+            GFP_KERNEL,
+        )?;
+        let name = CString::try_from_fmt(fmt!("{}", name))?;
+        Arc::pin_init(
+            pin_init!(Self {
+                work,
+                threads <- new_mutex!(KVec::new()),
+                name,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Queues a command. Any context. There has to be a thread, or one has to
+    /// come, for it to be executed.
+    pub(crate) fn push(&self, loan: CommandLoan) {
+        self.work.queue.lock().push_back(loan);
+        self.work.wait.wake_one();
+    }
+
+    /// Makes the pool have `count` threads: starts or stops as many as needed.
+    /// Threads that stop finish the queue first, so nothing queued before is
+    /// lost. Sleeps. On an error the pool has the threads that it could start.
+    pub(crate) fn resize(&self, count: u32, cpus: Option<&CpuMask>) -> Result {
+        let count = count.min(MAX_THREADS) as usize;
+        while let Some(surplus) = self.take_surplus(count) {
+            // Joins the thread, which may be in the middle of a command: not
+            // under the lock.
+            drop(surplus);
+        }
+        let mut threads = self.threads.lock();
+        while threads.len() < count {
+            let work = self.work.clone();
+            let thread = Thread::spawn(
+                fmt!("{}_{}", &*self.name, threads.len()),
+                -1,
+                move |ctx| work.serve(ctx),
+            )?;
+            if let Some(cpus) = cpus.filter(|cpus| !cpus.is_empty()) {
+                thread.set_cpus(cpus)?;
+            }
+            pr_debug!("Processing thread {} started\n", thread.pid());
+            threads.push(thread, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    fn take_surplus(&self, count: usize) -> Option<Thread> {
+        let mut threads = self.threads.lock();
+        (threads.len() > count).then(|| threads.pop()).flatten()
+    }
+
+    /// Binds all threads to `cpus`. Sleeps.
+    pub(crate) fn set_cpus(&self, cpus: &CpuMask) -> Result {
+        self.threads.lock().iter().try_for_each(|t| t.set_cpus(cpus))
+    }
+
+    /// Calls `f` with the PID of every thread.
+    pub(crate) fn for_each_pid(&self, mut f: impl FnMut(i32)) {
+        for thread in self.threads.lock().iter() {
+            f(thread.pid());
+        }
+    }
+}

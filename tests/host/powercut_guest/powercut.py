@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Runs in the guest: check what the last round's power cut left, then write until the power goes.
+
+    powercut.py DEVICE ROUND ACKNOWLEDGED
+
+A record is one 4 KiB block: its round and number, repeated. The number of a record is printed once the device has
+said that the record is stable.
+"""
+
+import mmap
+import os
+import struct
+import sys
+
+BLOCK = 4096
+RECORDS = 4096
+
+
+def record(round_number: int, index: int) -> bytes:
+    """The block that record INDEX of a round must be."""
+    return struct.pack("<QQ", round_number, index) * (BLOCK // 16)
+
+
+def verify(device: str, round_number: int, acknowledged: int) -> None:
+    """All acknowledged records of the last round must be there, whole."""
+    with open(device, "rb") as disk:
+        for index in range(acknowledged + 1):
+            if disk.read(BLOCK) != record(round_number, index):
+                print(f"lost {index}", flush=True)
+                sys.exit(1)
+    print(f"verified {acknowledged + 1}", flush=True)
+
+
+def write(device: str, round_number: int) -> None:
+    """Even rounds write with FUA (O_DSYNC), odd rounds write and then flush."""
+    fua = round_number % 2 == 0
+    handle = os.open(device, os.O_RDWR | os.O_DIRECT | (os.O_DSYNC if fua else 0))
+    buffer = mmap.mmap(-1, BLOCK)
+    for index in range(RECORDS):
+        buffer[:] = record(round_number, index)
+        if os.pwrite(handle, buffer, index * BLOCK) != BLOCK:
+            raise OSError("short write")
+        if not fua:
+            os.fdatasync(handle)
+        print(f"stable {index}", flush=True)
+
+
+def main() -> None:
+    """Verify the last round if there was one, then write this one."""
+    device, round_number, acknowledged = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    if round_number > 0:
+        verify(device, round_number - 1, acknowledged)
+    write(device, round_number)
+
+
+if __name__ == "__main__":
+    main()
