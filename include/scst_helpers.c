@@ -119,8 +119,3 @@ int scst_c_cpumask_parse(const char *buf, struct cpumask *mask)
 {
 	return cpumask_parse(buf, mask);
 }
-
-void scst_c_cpumask_setall(struct cpumask *mask)
-{
-	cpumask_setall(mask);
-}
