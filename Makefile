@@ -60,7 +60,8 @@ modules-7.3 modules-debug: modules-%: ## the modules for Debian 7.3, for the deb
 
 modules_install: KDIR ?= /lib/modules/$(KREL)/build
 modules_install: ## install the modules made with KDIR=DIR, and run depmod
-	$(MAKE) -C $(KDIR) M=$(CURDIR) MO=$(MO) modules_install
+	$(MAKE) -C $(KDIR) M=$(CURDIR) MO=$(MO) CONFIG_MODULE_SIG_ALL= modules_install
+	$(if $(INSTALL_MOD_PATH),,depmod $(KREL))
 
 clean: ## remove build/
 	rm -rf build

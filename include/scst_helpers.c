@@ -14,6 +14,7 @@
 #include <linux/spinlock.h>
 #include <linux/utsname.h>
 #include <linux/wait.h>
+#include <linux/fs.h>
 #include "scst_helpers.h"
 
 void scst_c_cond_resched(void)
@@ -100,6 +101,11 @@ void scst_c_percpu_ref_get(struct percpu_ref *ref)
 	percpu_ref_get(ref);
 }
 
+bool scst_c_percpu_ref_tryget_live_rcu(struct percpu_ref *ref)
+{
+	return percpu_ref_tryget_live_rcu(ref);
+}
+
 void scst_c_percpu_ref_put(struct percpu_ref *ref)
 {
 	percpu_ref_put(ref);
@@ -118,4 +124,9 @@ void scst_c_wake_up(struct wait_queue_head *wq, int nr)
 int scst_c_cpumask_parse(const char *buf, struct cpumask *mask)
 {
 	return cpumask_parse(buf, mask);
+}
+
+void scst_c_kiocb_end_write(struct kiocb *iocb)
+{
+	kiocb_end_write(iocb);
 }

@@ -33,10 +33,14 @@ void scst_c_percpu_clear(u64 __percpu *counters, size_t index);
 
 bool scst_c_percpu_ref_tryget_live(struct percpu_ref *ref);
 void scst_c_percpu_ref_get(struct percpu_ref *ref);
+bool scst_c_percpu_ref_tryget_live_rcu(struct percpu_ref *ref);
 void scst_c_percpu_ref_put(struct percpu_ref *ref);
 
 void scst_c_wake_up(struct wait_queue_head *wq, int nr);
 
 int scst_c_cpumask_parse(const char *buf, struct cpumask *mask);
+
+struct kiocb;
+void scst_c_kiocb_end_write(struct kiocb *iocb);
 
 #endif

@@ -14,6 +14,9 @@
 #include <scsi/scsi_host.h>
 #include "scst_local_helpers.h"
 
+/* module! of this kernel has no field for it. */
+MODULE_VERSION("3.11.0-pre");
+
 /* The same numbers stand in host.rs. */
 static_assert(sizeof(struct scsi_c_request) == 48);
 static_assert(offsetof(struct scsi_c_request, sgl) == 8);

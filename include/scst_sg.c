@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What kapi::sg needs of linux/scatterlist.h, in loops that stay in C. */
 #include <linux/highmem.h>
+#include <linux/mm.h>
 #include <linux/minmax.h>
 #include <linux/string.h>
 #include "scst_sg.h"
@@ -20,7 +21,10 @@ size_t scst_c_sg_zero(struct scatterlist *sg, unsigned int nents, size_t skip,
 			continue;
 		}
 		n = min(n - skip, len - done);
-		memset(sg_virt(sg) + skip, 0, n);
+		if (n == PAGE_SIZE && PAGE_ALIGNED(sg->offset + skip))
+			clear_page(sg_virt(sg) + skip);
+		else
+			memset(sg_virt(sg) + skip, 0, n);
 		done += n;
 		skip = 0;
 	}

@@ -40,6 +40,7 @@ extern "C" {
 
     pub(crate) fn scst_c_percpu_ref_tryget_live(r: *mut bindings::percpu_ref) -> bool;
     pub(crate) fn scst_c_percpu_ref_get(r: *mut bindings::percpu_ref);
+    pub(crate) fn scst_c_percpu_ref_tryget_live_rcu(r: *mut bindings::percpu_ref) -> bool;
     pub(crate) fn scst_c_percpu_ref_put(r: *mut bindings::percpu_ref);
 
     pub(crate) fn scst_c_wake_up(wq: *mut bindings::wait_queue_head, nr: c_int);

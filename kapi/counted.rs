@@ -9,7 +9,10 @@
 
 use crate::percpu_ref::UseCount;
 use core::{ops::Deref, ptr::NonNull};
-use kernel::{prelude::*, sync::Arc};
+use kernel::{
+    prelude::*,
+    sync::{rcu, Arc},
+};
 
 /// A value whose users are counted per CPU.
 ///
@@ -39,6 +42,15 @@ impl<T> Counted<T> {
     pub fn get(&self) -> Option<InUse<T>> {
         // INVARIANT: The use that was just counted is the new `InUse`'s.
         self.uses.try_get().then(|| InUse(NonNull::from(self)))
+    }
+
+    /// As [`Counted::get`], for who is in an RCU read-side section anyway.
+    #[inline]
+    pub fn get_rcu(&self, rcu: &rcu::Guard) -> Option<InUse<T>> {
+        // INVARIANT: The use that was just counted is the new `InUse`'s.
+        self.uses
+            .try_get_rcu(rcu)
+            .then(|| InUse(NonNull::from(self)))
     }
 
     /// Lets no new use begin. Any context.

@@ -15,13 +15,16 @@
 //! it moves through the pipeline, can be queued ([`LoanQueue`]) without memory
 //! of its own, and dropping it ends the value's life and frees the slot.
 
+use crate::compat::init_at;
 use core::{
     cell::UnsafeCell,
+    convert::Infallible,
     marker::PhantomData,
     mem::{ManuallyDrop, MaybeUninit},
     ops::{Deref, DerefMut},
     ptr::{self, NonNull},
 };
+use kernel::prelude::Init;
 
 /// Lent memory for one value; see the [module](self).
 ///
@@ -83,11 +86,12 @@ impl<S, T> Vacant<S, T> {
         Self(slot)
     }
 
-    /// Puts `value` into the slot. Any context.
-    #[inline]
-    pub fn lend(self, value: T) -> Loan<S, T> {
-        // SAFETY: The slot is valid and nobody else reaches its exclusive half.
-        unsafe { (*self.0.as_ref().value.get()).write(value) };
+    /// Makes a value in the slot, in place. Any context.
+    #[inline(always)]
+    pub fn lend(self, value: impl Init<T, Infallible>) -> Loan<S, T> {
+        // SAFETY: The slot is valid, nobody else reaches its exclusive half, and
+        // there is no value in it.
+        unsafe { init_at(self.0.as_ref().value.get().cast::<T>(), value) };
         // INVARIANT: The value was just written, and `self`, the only right to
         // a loan of the slot, is gone.
         Loan {

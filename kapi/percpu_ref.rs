@@ -74,6 +74,14 @@ impl UseCount {
         unsafe { c::scst_c_percpu_ref_tryget_live(self.inner.refs.get()) }
     }
 
+    /// As [`UseCount::try_get`], for who is in an RCU read-side section anyway.
+    #[inline]
+    #[must_use]
+    pub fn try_get_rcu(&self, _rcu: &kernel::sync::rcu::Guard) -> bool {
+        // SAFETY: Initialised in `new`, and exited only in `drop`; RCU is locked, as the guard says.
+        unsafe { c::scst_c_percpu_ref_tryget_live_rcu(self.inner.refs.get()) }
+    }
+
     /// Becomes a user once more, for somebody who already is one: works on a killed count, too.
     ///
     /// Any context. To be answered by a [`UseCount::put`] of its own.

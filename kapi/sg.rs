@@ -7,6 +7,8 @@
 use core::{marker::PhantomData, ptr};
 use kernel::{bindings, page::PAGE_SIZE, prelude::*};
 
+// bindgen gives types of C an empty struct here and there, which is no reason to worry.
+#[allow(improper_ctypes)]
 extern "C" {
     fn scst_c_sg_zero(
         sg: *mut bindings::scatterlist,

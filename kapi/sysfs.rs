@@ -89,6 +89,12 @@ impl Dir {
         unsafe { self.symlink_raw(name, target.as_raw()) }
     }
 
+    /// As [`Dir::symlink`], to any directory that can be a parent.
+    pub fn symlink_to(&self, name: &[u8], target: &Parent<'_>) -> Result<Link> {
+        // SAFETY: What `Parent` refers to is valid as long as that is.
+        unsafe { self.symlink_raw(name, target.as_raw()) }
+    }
+
     /// As [`Dir::symlink`], to the directory of a foreign kobject.
     ///
     /// # Safety

@@ -116,9 +116,13 @@ macro_rules! suites {
     };
 }
 
+/// A test and its name.
+#[cfg(not(CONFIG_KUNIT = "y"))]
+type Test = (&'static str, fn() -> Result);
+
 /// Runs one suite; whether all its tests passed.
 #[cfg(not(CONFIG_KUNIT = "y"))]
-fn run_suite(name: &str, tests: &[(&str, fn() -> Result)]) -> bool {
+fn run_suite(name: &str, tests: &[Test]) -> bool {
     let mut ok = true;
     pr_info!("KTAP version 1\n");
     pr_info!("# Subtest: {}\n", name);

@@ -10,7 +10,7 @@ from typing import Optional
 
 from bench import figures
 
-from . import cache, check as checks, debs, debug_kernel, guest, kernel, paths, suite, sysroot, vm
+from . import cache, debs, debug_kernel, guest, kernel, paths, suite, sysroot, vm
 from .progress import say
 
 
@@ -118,7 +118,7 @@ def prune(arguments: argparse.Namespace) -> int:
 def distclean(arguments: argparse.Namespace) -> int:
     """delete build/ and everything that the lab keeps in its cache"""
     shutil.rmtree(paths.BUILD, ignore_errors=True)
-    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugmods-*", "dkms-*", ".used-*", "debs", "debs.lock", "tools",
+    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugboot-*", "dkms-*", ".used-*", "debs", "debs.lock", "tools",
                     "cargo", "tmp", "locks"):
         for path in paths.cache().glob(pattern):
             say(f"[clean] {path}")

@@ -41,13 +41,11 @@ def _make(partial: Path) -> None:
                 raise LabError("the debug kernel's configuration lacks: " + " ".join(missing))
     (tree.path / "arch/x86/boot/bzImage").rename(partial / "bzImage")
     (partial / "release").write_text((tree.path / "include/config/kernel.release").read_text())
-    guest.write_initramfs(partial / "initramfs", guest.busybox())
 
 
 def _entry() -> Path:
     digest = cache.key(pins.load().kernel(_SERIES).sha256["source"], _FRAGMENT.read_text(), kernel.MAKE,
-                       cache.source(_make, kernel.unpack_source, guest.write_initramfs),
-                       (paths.LAB / "guest/initramfs-init").read_text(), sysroot.get().root.parent.name)
+                       cache.source(_make, kernel.unpack_source), sysroot.toolchain())
     return cache.entry("debug", digest, _make)
 
 
@@ -57,19 +55,19 @@ def tree() -> kernel.Tree:
     return kernel.Tree("debug", made / "tree", (made / "release").read_text().strip(), _options())
 
 
-def _index_base(partial: Path) -> None:
-    """A module directory in which nothing is, and whose index says what is built in, for modprobe's sake."""
-    made = _entry()
-    where = partial / "usr/lib/modules" / (made / "release").read_text().strip()
+def _make_boot(made: Path, partial: Path) -> None:
+    """What the guest needs beside the kernel: an initramfs, and a module index that says what is built in."""
+    guest.write_initramfs(partial / "initramfs", guest.busybox())
+    where = partial / "modules/usr/lib/modules" / (made / "release").read_text().strip()
     (where / "updates").mkdir(parents=True)
     for name in ("modules.builtin", "modules.builtin.modinfo"):
-        source = made / "tree" / name
-        (where / name).write_bytes(source.read_bytes() if source.exists() else b"")
+        (where / name).write_bytes((made / "tree" / name).read_bytes())
     (where / "modules.order").write_text("")
 
 
 def bootable() -> guest.Kernel:
     """The debug kernel, for `vm.Config`."""
     made = _entry()
-    base = cache.entry("debugmods", cache.key(made.name, cache.source(_index_base)), _index_base)
-    return guest.Kernel((made / "release").read_text().strip(), made / "bzImage", made / "initramfs", base)
+    boot = cache.entry("debugboot", cache.key(made.name, cache.source(_make_boot), guest.recipe()),
+                       lambda partial: _make_boot(made, partial))
+    return guest.Kernel((made / "release").read_text().strip(), made / "bzImage", boot / "initramfs", boot / "modules")

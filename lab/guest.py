@@ -57,10 +57,10 @@ def userland() -> Path:
 
 def _closure(index: str, names: tuple[str, ...]) -> list[str]:
     """Paths of the modules NAMES and all that they need, in loading order, from the text of modules.dep."""
-    needs = {}
+    needs: dict[str, tuple[str, list[str]]] = {}
     for line in index.splitlines():
         path, _, rest = line.partition(":")
-        needs[re.sub(r"\.ko$", "", path.rsplit("/", 1)[-1]).replace("-", "_")] = [path, rest.split()]
+        needs[re.sub(r"\.ko$", "", path.rsplit("/", 1)[-1]).replace("-", "_")] = (path, rest.split())
     order: list[str] = []
     for name in names:
         if name not in needs:
@@ -116,11 +116,16 @@ def _make_stock(kernel: pins.Kernel, partial: Path) -> None:
         write_initramfs(partial / "initramfs", busybox(), top, tuple(order))
 
 
+def recipe() -> str:
+    """The text of what makes a first file system, for the key of an entry that holds one."""
+    return cache.source(write_initramfs) + (paths.LAB / "guest/initramfs-init").read_text()
+
+
 def stock(series: str = "7.2") -> Kernel:
     """The unmodified Debian kernel of a series."""
     kernel = pins.load().kernel(series)
-    digest = cache.key(kernel, _LEFT_OUT, _BOOT_MODULES, cache.source(_make_stock, write_initramfs, _closure),
-                       (paths.LAB / "guest/initramfs-init").read_text(), sysroot.get().root.parent.name)
+    digest = cache.key(kernel, _LEFT_OUT, _BOOT_MODULES, cache.source(_make_stock, _closure), recipe(),
+                       sysroot.toolchain())
     path = cache.entry(f"kernel-{series}", digest, lambda partial: _make_stock(kernel, partial))
     return Kernel(kernel.release, path / "vmlinuz", path / "initramfs", path / "modules",
                   path / "modules.squashfs")

@@ -13,6 +13,7 @@ from .progress import step
 from .sandbox import Bind
 
 MAKE = ("CC=x86_64-linux-gnu-gcc-14", "HOSTCC=gcc-14", f"LIBCLANG_PATH={sysroot.LIBCLANG}")
+_PREPARE = paths.REPO / "packaging" / "prepare-kernel.sh"
 _NOTHING_TO_BUILD = "there is no Kbuild in this clone yet: nothing to build"
 
 
@@ -52,33 +53,24 @@ def unpack_source(kernel: pins.Kernel, into: Path, log: Path) -> None:
 
 def _prepare(kernel: pins.Kernel, partial: Path) -> None:
     log = paths.fresh_log(f"ktree-{kernel.series}")
-    root = sysroot.get()
-    headers = debs.fetch(kernel, ["headers", "source"])["headers"]
+    files = debs.fetch(kernel, ["headers", "source"])
     tree = Tree(kernel.series, partial / "tree", kernel.release, _stock_options(kernel))
     tree.path.mkdir()
-    make = ["make", jobs(), *tree.options]
+    unpacked = partial / "debs"
     with step("setup", f"preparing the kernel tree {kernel.release}", 110):
-        unpack_source(kernel, tree.path, log)
-        unpacked = partial / "headers"
-        proc.run(["dpkg-deb", "-x", str(headers), str(unpacked)], log, "unpacking the headers package")
-        for name in (".config", "Module.symvers"):
-            source = unpacked / f"usr/src/linux-headers-{kernel.release}" / name
-            (tree.path / name).write_bytes(source.read_bytes())
+        for deb in files.values():
+            proc.run(["dpkg-deb", "-x", str(deb), str(unpacked)], log, f"unpacking {deb.name}")
+        names = (f"linux-headers-{kernel.release}", f"linux-source-{kernel.series}.tar.xz")
+        binds = [Bind(unpacked / "usr/src" / name, f"/usr/src/{name}", False) for name in names]
+        sysroot.get().run(["sh", str(_PREPARE), kernel.release, tree.inside], log, "preparing the kernel tree",
+                          [*binds, Bind.same(_PREPARE.parent, False), tree.bind(writable=True)])
         cache.remove(unpacked)
-        for target in ("olddefconfig", "modules_prepare"):
-            root.run([*make, target], log, f"make {target}", [tree.bind(writable=True)], tree.inside)
-    release = (tree.path / "include/config/kernel.release").read_text().strip()
-    if release != kernel.release:
-        raise LabError(f"the prepared tree calls itself {release}, not {kernel.release}; log: {log}")
-    if "CONFIG_RUST=y" not in (tree.path / ".config").read_text().splitlines():
-        raise LabError(f"CONFIG_RUST is off in the prepared tree of {kernel.release}: the toolchain does not fit; "
-                       f"log: {log}")
 
 
 def stock(series: str) -> Tree:
     """The prepared tree of a pinned kernel."""
     kernel = pins.load().kernel(series)
-    digest = cache.key(kernel, MAKE, cache.source(_prepare, unpack_source), sysroot.get().root.parent.name)
+    digest = cache.key(kernel, MAKE, cache.source(_prepare), _PREPARE.read_text(), sysroot.toolchain())
     path = cache.entry(f"ktree-{series}", digest, lambda partial: _prepare(kernel, partial)) / "tree"
     return Tree(series, path, kernel.release, _stock_options(kernel))
 

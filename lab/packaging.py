@@ -50,18 +50,20 @@ def try_dkms() -> Counts:
     conf = (paths.REPO / "dkms.conf").read_text()
     name, version = (re.search(rf'^{key}="(.*)"$', conf, re.M)[1]  # type: ignore[index]
                      for key in ("PACKAGE_NAME", "PACKAGE_VERSION"))
-    root = cache.entry("dkms", cache.key(pin, TOOLCHAIN, cache.source(_make), sysroot.get().root.parent.name),
+    root = cache.entry("dkms", cache.key(pin, TOOLCHAIN, cache.source(_make), sysroot.toolchain()),
                        lambda partial: _make(pin, partial)) / "root"
     place = paths.BUILD / "dkms"
     _copy_sources(place / "source")
     binds = [Bind(place / "source", f"/usr/src/{name}-{version}", False)]
-    for directory in ("/var/lib/dkms", "/var/cache/scst"):
+    # All that dkms writes goes here; of it only the prepared kernel tree serves the next try.
+    for directory in ("/var/lib/dkms", f"/lib/modules/{pin.release}/updates", "/var/cache/scst"):
         where = place / directory.strip("/").replace("/", "-")
-        cache.remove(where)
-        where.mkdir(parents=True)
+        if directory != "/var/cache/scst":
+            cache.remove(where)
+        where.mkdir(parents=True, exist_ok=True)
         binds.append(Bind(where, directory))
     script = (f"set -e; dkms add {name}/{version}; dkms build {name}/{version} -k {pin.release}; "
-              f"dkms install {name}/{version} -k {pin.release}; modinfo -k {pin.release} scst scst_vdisk scst_local; "
+              f"dkms install {name}/{version} -k {pin.release}; modinfo /lib/modules/{pin.release}/updates/dkms/scst*.ko*; "
               f"dkms remove {name}/{version} --all")
     log = paths.fresh_log("dkms")
     try:

@@ -129,6 +129,10 @@ def _kunit(long: bool) -> Counts:
     if not result.ok:
         counts.fail(f"KUnit: {result.problem()}")
         say("    " + result.problem().replace("\n", "\n    "))
+    if counts.total == 0:
+        if not (paths.REPO / "kunit").is_dir():
+            return _skip("KUnit", "no kunit/ in this clone; the modules did load on the debug kernel")
+        counts.fail("KUnit: no suite reported a result")
     for name in counts.failures:
         say(f"    FAIL {name}")
     return counts

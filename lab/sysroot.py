@@ -18,7 +18,7 @@ from .errors import LabError
 from .mmdebstrap import Mmdebstrap
 from .progress import step
 
-_KERNEL_BUILD = ("make", "gcc", "gcc-14", "libc6-dev", "libelf-dev", "libssl-dev", "bc", "bison", "flex", "cpio", "kmod",
+_KERNEL_BUILD = ("make", "gcc", "gcc-14", "g++", "libc6-dev", "libelf-dev", "libssl-dev", "bc", "bison", "flex", "cpio", "kmod",
                  "xz-utils", "zstd", "dwarves", "python3", "perl", "rsync")
 _RUST = ("rustc", "rust-src", "bindgen", "rustfmt", "rust-clippy", "cargo", "libclang-19-dev")
 _LLVM = ("clang-19", "lld-19", "llvm-19")
@@ -81,6 +81,12 @@ def _check_versions(root: Path) -> None:
             raise LabError(f"the archive has {package} {version}, but lab/pins wants {wanted}.\n"
                            f"If the kernel in lab/pins was built with it, change the line '{package} = {wanted}' in "
                            "lab/pins (section [toolchain]).")
+
+
+def toolchain() -> str:
+    """What a kernel tree depends on of the root, for its key: the pinned compilers, not each package."""
+    wanted = pins.load()
+    return cache.key(wanted.release, sorted(wanted.toolchain.items()), LIBCLANG)
 
 
 class Sysroot:

@@ -213,7 +213,8 @@ def _read_lines(child: "subprocess.Popen[bytes]", timeout: float,
     assert child.stdout is not None
     descriptor = child.stdout.fileno()
     end = time.monotonic() + timeout
-    text, rest = [], b""
+    text: list[str] = []
+    rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         while True:

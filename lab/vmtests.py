@@ -73,6 +73,10 @@ def find() -> list[Test]:
     return tests
 
 
+def _megabytes(size: str) -> int:
+    return int(size[:-1]) << {"M": 0, "G": 10}[size[-1]]
+
+
 def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config:
     def largest(key: str, default: int) -> int:
         return max(int(test.needs.get(key, default)) for test in tests)
@@ -86,7 +90,7 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
     for drive in drives.values():
         drive.image.unlink(missing_ok=True)
     timeout = sum(int(test.needs.get("timeout", 120)) for test in tests) * (_LONG_FACTOR if long else 1) + 60
-    mem = f"{max(int(test.needs.get('mem', '1024').rstrip('M')) for test in tests)}M"
+    mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
     return vm.Config(cpus=largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
                      kernel=debug_kernel.bootable() if debug else None,
                      extra=[_PLACE, paths.REPO / "bench" / "guest"],

@@ -35,15 +35,15 @@ cc=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\) .*/\1/p' "$headers/.config")
 libclang=$(find /usr/lib/llvm-*/lib -name 'libclang.so*' 2>/dev/null | sort -V | tail -n 1)
 [ -n "$libclang" ] || fail "no libclang: apt-get install libclang-19-dev"
 
-rm -rf "$dir"
 mkdir -p "$dir"
+find "$dir" -mindepth 1 -delete
 tar -x -f "$source" -C "$dir" --strip-components=1
 unpacked=$(make -s -C "$dir" kernelversion)
 [ "$unpacked" = "$version" ] ||
 	fail "linux-source-$series is $unpacked, the kernel is $version: install the source package of the same version"
 cp "$headers/.config" "$headers/Module.symvers" "$dir/"
 for target in olddefconfig modules_prepare; do
-	make -C "$dir" -j"$(nproc)" LOCALVERSION="${release#"$version"}" CC="$cc" LIBCLANG_PATH="${libclang%/*}" $target
+	make -C "$dir" -j"$(nproc)" LOCALVERSION="${release#"$version"}" CC="$cc" HOSTCC="${cc##*gnu-}" LIBCLANG_PATH="${libclang%/*}" $target
 done
 [ "$(cat "$dir/include/config/kernel.release")" = "$release" ] || fail "the prepared tree is not $release"
 grep -q '^CONFIG_RUST=y' "$dir/.config" || fail "the toolchain does not fit: CONFIG_RUST went off"

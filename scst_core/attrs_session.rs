@@ -88,17 +88,6 @@ static ATTRS: &[Attr<Session>] = &[
         "Commands without data. Write to reset.",
     ),
     Attr::rw(
-        c"transport_id",
-        |s, p| {
-            let mut id = [0; 64];
-            let len = s.transport().transport_id(&mut id);
-            p.bytes(id.get(..len).unwrap_or(&[]));
-            Ok(())
-        },
-        |_, _| Err(EPERM),
-        "The initiator port's TransportID (SPC-6 7.6.4), as bytes.",
-    ),
-    Attr::rw(
         c"unknown_cmd_count",
         |s, p| show(p, s.count(Kind::Unknown, Count::Commands)),
         |s, _| reset(s, Kind::Unknown, Count::Commands),

@@ -80,11 +80,12 @@ impl Task {
         }
     }
 
-    /// Starts the life of a command for `lun`.
+    /// Starts the life of a command for `lun`. It counts as executing from here:
+    /// where it does not wait for data or a thread, nothing comes in between.
     #[inline]
     pub(crate) fn begin(&self, lun: u32) {
         self.lun.store(lun, Relaxed);
-        self.word.store(State::Received as u32, Release);
+        self.word.store(State::Executing as u32, Release);
     }
 
     /// Goes on to `to`; false if the command was aborted. Only the holder of
@@ -192,8 +193,10 @@ pub(crate) fn buffer(data: &Data) -> Option<SgList<'_>> {
 
 /// What a transport says of a command that has arrived.
 pub struct Incoming<'a> {
-    /// The command descriptor block. Longer ones than [`MAX_CDB`] are refused.
-    pub cdb: &'a [u8],
+    /// The command descriptor block, and what follows it in memory.
+    pub cdb: &'a [u8; MAX_CDB],
+    /// Its length in bytes. A longer one than [`MAX_CDB`] is refused.
+    pub cdb_len: u8,
     /// Logical unit number field of the transport, SAM-6 4.7.
     pub lun: u64,
     /// What the transport calls the command in task management.

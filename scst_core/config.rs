@@ -187,7 +187,7 @@ impl Config {
             for target in &driver.targets()? {
                 for session in &target.sessions()? {
                     for lun in session.luns()? {
-                        let nexus = session.nexus(lun);
+                        let nexus = session.nexus(lun.lun);
                         let of_it = |n: &Arc<Counted<Nexus>>| Arc::ptr_eq(&n.device, device);
                         if let Some(nexus) = nexus.filter(of_it) {
                             list.push(nexus, GFP_KERNEL)?;

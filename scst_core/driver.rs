@@ -87,6 +87,12 @@ pub trait Transport: Send + Sync + 'static {
     /// The initiator port's TransportID, SPC-6 7.6.4: 24 bytes for the
     /// protocols with a fixed form. Returns how many bytes of `id` are valid.
     fn transport_id(&self, id: &mut [u8; 64]) -> usize;
+
+    /// Version descriptors (SPC-6 6.7.2) of the physical and of the SCSI
+    /// transport, for INQUIRY; 0 for none.
+    fn version_descriptors(&self) -> [u16; 2] {
+        [0, 0]
+    }
 }
 
 /// What a driver says of a new target port.

@@ -60,11 +60,22 @@ impl Hole {
     }
 }
 
+/// A LUN as a session sees it, and whether it still is what it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeenLun {
+    /// The LUN.
+    pub lun: u16,
+    /// Differs from any earlier value if the LUN was unmapped in between.
+    pub since: u64,
+    /// Differs from any earlier value if another device was put there.
+    pub mapping: u64,
+}
+
 /// An I_T_L nexus.
 pub struct Nexus {
     session: Arc<Session>,
     pub(crate) device: Arc<Device>,
-    lun: u16,
+    seen: SeenLun,
     gate: Atomic<u32>,
     attentions: Pin<KBox<SpinLockIrq<UaQueue>>>,
     hole: Pin<KBox<SpinLockIrq<LoanQueue<Task, Command>>>>,
@@ -79,7 +90,7 @@ impl Nexus {
     pub(crate) fn new(
         session: Arc<Session>,
         device: Arc<Device>,
-        lun: u16,
+        seen: SeenLun,
         read_only: bool,
     ) -> Result<Arc<Counted<Self>>> {
         let attentions = KBox::pin_init(new_spinlock_irq!(UaQueue::new()), GFP_KERNEL)?;
@@ -94,7 +105,7 @@ impl Nexus {
         Counted::new(Self {
             session,
             device,
-            lun,
+            seen,
             gate: Atomic::new(gate::UNIT_ATTENTION | read_only | black_hole),
             attentions,
             hole,
@@ -105,7 +116,11 @@ impl Nexus {
 
     /// The logical unit number.
     pub fn lun(&self) -> u16 {
-        self.lun
+        self.seen.lun
+    }
+
+    pub(crate) fn seen(&self) -> SeenLun {
+        self.seen
     }
 
     /// The session that the nexus is of.
@@ -127,6 +142,31 @@ impl Nexus {
     #[inline]
     pub(crate) fn gate(&self) -> u32 {
         self.gate.load(Relaxed)
+    }
+
+    /// RELATIVE TARGET PORT IDENTIFIER (SPC-6 7.7.6.10) of the port that the
+    /// nexus goes through; 0 while it has none.
+    pub fn relative_target_port(&self) -> u16 {
+        self.session.target.rel_tgt_id()
+    }
+
+    /// What INQUIRY says of the transport, see
+    /// [`Transport::version_descriptors`](crate::Transport::version_descriptors).
+    pub fn version_descriptors(&self) -> [u16; 2] {
+        self.session.transport().version_descriptors()
+    }
+
+    /// Establishes a unit attention on every other nexus of the device, as
+    /// MODE SELECT has to (SPC-6 6.12). May sleep; takes the configuration's
+    /// lock.
+    pub fn unit_attention_others(&self, sense: Sense) {
+        let nexuses = crate::config::core().and_then(|c| c.nexuses_of(&self.device));
+        for nexus in nexuses.iter().flatten() {
+            let other: &Nexus = nexus;
+            if !::core::ptr::eq(other, self) {
+                other.unit_attention(sense);
+            }
+        }
     }
 
     /// Establishes a unit attention condition (SAM-6 5.14). Any context.
@@ -194,14 +234,14 @@ impl Nexus {
 
     #[inline]
     pub(crate) fn account(&self, cmd: &Command) {
-        self.stats.account(cmd, cmd.status == status::GOOD);
+        self.stats.account(cmd, self.device.lu.block_shift());
     }
 }
 
 /// Attributes of `sessions/<name>/lun<N>`.
 pub(crate) static ATTRS: &[Attr<Counted<Nexus>>] = &[
     Attr::ro(c"active_commands", |n, p| {
-        emit!(p, "{}\n", n.session().count_active(Some(n.lun)));
+        emit!(p, "{}\n", n.session().count_active(Some(n.lun())));
         Ok(())
     }, "Commands that this LUN has now."),
     Attr::ro(c"latency", |n, p| n.stats.show_latency(p), "Command latencies: a histogram for each direction, and how many commands took how long."),

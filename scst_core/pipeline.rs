@@ -9,13 +9,15 @@
 
 use crate::{
     cmd::{
-        status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant, MAX_CDB,
+        status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant,
     },
     handler::Context,
     nexus::{gate, Hole, Nexus},
     report_luns,
     session::Session,
 };
+use core::convert::Infallible;
+use kapi::counted::InUse;
 use kernel::{prelude::*, sync::rcu};
 use scst_proto::{
     cdb::{self, Cdb},
@@ -41,21 +43,20 @@ impl From<Sense> for Refusal {
 }
 
 impl Command {
-    /// A command of `incoming`, not yet looked at.
-    fn new(incoming: Incoming<'_>, cdb: Cdb) -> Self {
-        let mut raw = [0; MAX_CDB];
-        let mut raw_len = 0;
-        for (to, from) in raw.iter_mut().zip(incoming.cdb) {
-            *to = *from;
-            raw_len += 1;
-        }
-        Self {
-            nexus: None,
+    /// A command of `incoming`, not yet looked at, to be made in its slot.
+    #[inline(always)]
+    fn new(
+        incoming: Incoming<'_>,
+        nexus: Option<InUse<Nexus>>,
+        cdb: Cdb,
+    ) -> impl Init<Self, Infallible> + use<'_> {
+        init!(Self {
+            nexus,
             cdb,
             data: incoming.data,
             sense: None,
             tag: incoming.tag,
-            started_ns: kapi::time::now_ns(),
+            started_ns: kapi::time::clock_ns(),
             expected: 0,
             prepared: incoming.length,
             moved: 0,
@@ -63,16 +64,9 @@ impl Command {
             direction: Direction::None,
             status: status::GOOD,
             aborted: false,
-            raw_len,
-            raw,
-        }
-    }
-
-    /// Length in bytes of a logical block of the command's device.
-    #[inline]
-    pub(crate) fn block_length(&self) -> u32 {
-        let shift = self.nexus.as_ref().map_or(0, |n| n.device.lu.block_shift());
-        1u32.checked_shl(shift).unwrap_or(0)
+            raw_len: incoming.cdb_len,
+            raw: *incoming.cdb,
+        })
     }
 }
 
@@ -80,40 +74,50 @@ impl Command {
 #[inline]
 pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     let lun = session.decode_lun(incoming.lun);
-    let nexus = {
-        let rcu = rcu::read_lock();
-        session
-            .map(&rcu)
-            .zip(lun)
-            .and_then(|(map, lun)| map.get(lun, &rcu))
+    // Held to the end: what `found` refers to stays that long, also when the
+    // handler has completed the command before it returns.
+    let rcu = rcu::read_lock();
+    let found = match (session.map(&rcu), lun) {
+        (Some(map), Some(lun)) => map.find(lun),
+        _ => None,
     };
+    let nexus = found.and_then(|mapping| mapping.nexus.get_rcu(&rcu));
     let pdt = match &nexus {
         Some(nexus) => nexus.device.pdt,
         None => PeripheralDeviceType::NONE,
     };
-    let decoded = match incoming.cdb.len() {
-        0..=MAX_CDB => cdb::decode(incoming.cdb, pdt),
-        _ => Err(INVALID_OPCODE),
+    let decoded = match incoming.cdb.get(..usize::from(incoming.cdb_len)) {
+        Some(cdb) => cdb::decode(cdb, pdt),
+        None => Err(INVALID_OPCODE),
     };
     let (cdb, refusal) = match decoded {
         Ok(cdb) => (cdb, None),
         Err(sense) => (Cdb::UNDECODED, Some(sense)),
     };
-    let mut command = Command::new(incoming, cdb);
-    command.nexus = nexus;
-    let mut loan = slot.lend(command);
+    let mut loan = slot.lend(Command::new(incoming, nexus, cdb));
     loan.shared().begin(lun.map_or(u32::MAX, u32::from));
     kapi::trace::cmd_received(loan.tag, loan.shared().lun_number(), &loan.raw, loan.prepared);
-    if loan.nexus.is_none() {
+    let Some(mapping) = found.filter(|_| loan.nexus.is_some()) else {
         return report_luns::without_lun(session, loan, refusal);
-    }
+    };
     let checked = match refusal {
         Some(sense) => Err(sense.into()),
         None => check(&mut loan),
     };
     match checked {
-        Ok(()) if loan.direction == Direction::Out => fetch(loan),
-        Ok(()) => run(loan),
+        Ok(()) if loan.direction == Direction::Out && !matches!(loan.data, Data::Lent(_)) => {
+            fetch(loan);
+        }
+        Ok(()) => {
+            let lu = &mapping.nexus.device.lu;
+            match lu.context(&loan.cdb) {
+                Context::Inline => {
+                    kapi::trace::cmd_executing(loan.tag, loan.shared().lun_number());
+                    lu.execute(Cmd::new(loan));
+                }
+                Context::Thread => queue(loan),
+            }
+        }
         Err(refusal) => refuse(loan, refusal),
     }
 }
@@ -186,9 +190,6 @@ fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb) -> Result<(), Refusal> {
 
 #[cold]
 fn refuse(loan: CommandLoan, refusal: Refusal) {
-    if !loan.shared().advance_to(State::Executing) {
-        return Cmd::<Executing>::new(loan).status(status::TASK_ABORTED);
-    }
     if let (Refusal::Swallow, Some(nexus)) = (&refusal, loan.nexus.clone()) {
         return nexus.swallow(loan);
     }
@@ -204,9 +205,6 @@ fn refuse(loan: CommandLoan, refusal: Refusal) {
 /// Lets the transport fetch the data-out.
 #[inline]
 fn fetch(loan: CommandLoan) {
-    if matches!(loan.data, Data::Lent(_)) {
-        return run(loan);
-    }
     if !loan.shared().advance_to(State::DataOut) {
         return execute(loan);
     }
@@ -229,12 +227,15 @@ pub(crate) fn run(loan: CommandLoan) {
     };
     match nexus.device.lu.context(&loan.cdb) {
         Context::Inline => execute(loan),
-        Context::Thread => {
-            if !loan.shared().advance_to(State::Queued) {
-                return execute(loan);
-            }
-            crate::device::enqueue(loan);
-        }
+        Context::Thread => queue(loan),
+    }
+}
+
+/// Hands the command to a thread.
+fn queue(loan: CommandLoan) {
+    match loan.shared().advance_to(State::Queued) {
+        true => crate::device::enqueue(loan),
+        false => execute(loan),
     }
 }
 

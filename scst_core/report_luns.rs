@@ -53,7 +53,7 @@ fn luns_data(session: &Session, cdb: &[u8], length: u32) -> Result<KVec<u8>, Ref
         .map_err(|_| Refusal::Status(status::BUSY))?;
     let mut writer = Writer::new(&mut data);
     let mut report = ReportLuns::start(&mut writer, select, session.group_addr_method())?;
-    for lun in luns.iter().copied().filter_map(Lun::new) {
+    for lun in luns.iter().filter_map(|seen| Lun::new(seen.lun)) {
         report.lun(lun);
     }
     let used = report.finish().min(room);

@@ -62,7 +62,7 @@ pub use driver::{TargetDriver, TargetParams, Transport};
 pub use drivers::{register_driver, DriverRegistration, SessionRegistration, TargetRegistration};
 pub use handler::{AttachContext, Attached, Context, DeviceHandler, LogicalUnit};
 pub use handlers::{register_handler, HandlerRegistration};
-pub use nexus::Nexus;
+pub use nexus::{Nexus, SeenLun};
 pub use session::Session;
 pub use target::Target;
 pub use tmf::TmResult;

@@ -7,7 +7,7 @@ use crate::{
     device::Device,
     driver::Transport,
     group::Group,
-    nexus::{LunMap, Mapping, Nexus},
+    nexus::{LunMap, Mapping, Nexus, SeenLun},
     stats::{Count, Kind, Totals},
     target::Target,
     util::{log_err, Name},
@@ -16,7 +16,7 @@ use kapi::{
     counted::Counted,
     cpumask::CpuMask,
     rcu::{RcuBox, Retired},
-    sysfs::{Dir, Link},
+    sysfs::{Dir, Link, Parent},
     wait::{new_wait_queue, WaitQueue},
 };
 use kernel::{
@@ -30,6 +30,9 @@ use scst_proto::{
     lun::{AddressMethod, Lun},
     sense::Sense,
 };
+
+/// Numbers for [`SeenLun::mapping`].
+static NEXT_MAPPING: Atomic<u64> = Atomic::new(1);
 
 /// A session, the I_T nexus of SAM-6 4.6.13.
 #[pin_data]
@@ -265,7 +268,11 @@ impl Session {
                 }
                 None => {
                     let (session, device) = (self.clone(), want.device.clone());
-                    let nexus = Nexus::new(session, device, want.lun, want.read_only)?;
+                    let mapping = NEXT_MAPPING.fetch_add(1, Relaxed);
+                    let since = find(&old, want.lun).map_or(mapping, |n| n.seen().since);
+                    let lun = want.lun;
+                    let seen = SeenLun { lun, since, mapping };
+                    let nexus = Nexus::new(session, device, seen, want.read_only)?;
                     added.push(nexus.clone(), GFP_KERNEL)?;
                     nexus
                 }
@@ -355,6 +362,13 @@ impl Session {
         Ok(())
     }
 
+    /// Makes a link `name` in the session's directory, for its driver, which
+    /// drops it before the session. `ENOENT` if the session is closing.
+    pub fn symlink(&self, name: &[u8], target: &Parent<'_>) -> Result<Link> {
+        self.with_dir(|dir| dir.symlink_to(name, target))?
+            .ok_or(ENOENT)
+    }
+
     /// Calls `f` with the session's directory, if it has one. The directory
     /// stays: management is serialised.
     pub(crate) fn with_dir<R>(&self, f: impl FnOnce(&Dir) -> Result<R>) -> Result<Option<R>> {
@@ -402,7 +416,7 @@ impl Session {
     /// Ends commands that a black hole holds and task management has marked.
     pub(crate) fn release_aborted(&self) -> Result {
         for lun in self.luns()? {
-            if let Some(nexus) = self.nexus(lun) {
+            if let Some(nexus) = self.nexus(lun.lun) {
                 nexus.release_aborted();
             }
         }

@@ -2,7 +2,10 @@
 
 //! Counters and latency histograms of a nexus: always on, per CPU.
 
-use crate::{cmd::Command, util::emit};
+use crate::{
+    cmd::{status, Command},
+    util::emit,
+};
 use kapi::{percpu::PerCpuCounters, sysfs::Page};
 use kernel::prelude::*;
 use scst_proto::opcode::Direction;
@@ -72,13 +75,11 @@ impl Stats {
 
     /// Counts a command that has ended, its latency in units of 1,024 ns. Any context.
     #[inline]
-    pub(crate) fn account(&self, cmd: &Command, good: bool) {
+    pub(crate) fn account(&self, cmd: &Command, block_shift: u32) {
         let kind = Kind::of(cmd);
-        let us = (kapi::time::now_ns().wrapping_sub(cmd.started_ns)) >> 10;
+        let us = kapi::time::clock_ns().saturating_sub(cmd.started_ns) >> 10;
         let class = ((u64::BITS - us.leading_zeros()) as usize).min(CLASSES - 1);
-        // Within one block for the sizes that matter; a wrapped product only
-        // touches a statistic.
-        let offset = cmd.cdb.lba.wrapping_mul(u64::from(cmd.block_length()));
+        let offset = cmd.cdb.lba.checked_shl(block_shift).unwrap_or(0);
         let unaligned = (offset | u64::from(cmd.moved)) & 4095 != 0 && cmd.moved != 0;
         self.counters.add([
             (index(kind, Count::Commands), 1),
@@ -88,7 +89,7 @@ impl Stats {
         if unaligned {
             self.counters.add([(index(kind, Count::Unaligned), 1)]);
         }
-        if !good {
+        if cmd.status != status::GOOD {
             self.counters.add([(index(kind, Count::Failed), 1)]);
         }
     }

@@ -389,7 +389,7 @@ impl Target {
                 continue;
             }
             for lun in session.luns()? {
-                let nexus = session.nexus(lun);
+                let nexus = session.nexus(lun.lun);
                 if let Some(pool) = nexus.as_ref().and_then(|n| n.pool.as_ref()) {
                     pool.set_cpus(cpus)?;
                 }

@@ -10,6 +10,7 @@
 use crate::{
     cmd::Outstanding,
     config::core,
+    nexus::SeenLun,
     session::Session,
     util::log_err,
 };
@@ -130,7 +131,7 @@ impl Session {
     /// session sees. Sleeps.
     pub fn target_reset(&self, timeout_ms: u32) -> TmResult {
         for lun in self.luns().unwrap_or_default() {
-            match self.lun_reset(lun, timeout_ms) {
+            match self.lun_reset(lun.lun, timeout_ms) {
                 TmResult::TimedOut => return TmResult::TimedOut,
                 _ => continue,
             }
@@ -176,21 +177,21 @@ impl Session {
     }
 
     /// The LUNs that the session sees, ascending.
-    pub fn luns(&self) -> Result<KVec<u16>> {
+    pub fn luns(&self) -> Result<KVec<SeenLun>> {
         self.luns_with(GFP_KERNEL)
     }
 
     /// As [`Session::luns`], in any context.
-    pub(crate) fn luns_atomic(&self) -> Result<KVec<u16>> {
+    pub(crate) fn luns_atomic(&self) -> Result<KVec<SeenLun>> {
         self.luns_with(GFP_ATOMIC)
     }
 
-    fn luns_with(&self, flags: kernel::alloc::Flags) -> Result<KVec<u16>> {
+    fn luns_with(&self, flags: kernel::alloc::Flags) -> Result<KVec<SeenLun>> {
         let mut count = 0;
         self.for_each_nexus(|_| count += 1);
         let mut luns = KVec::with_capacity(count, flags)?;
         self.for_each_nexus(|nexus| {
-            let _ = luns.push_within_capacity(nexus.lun());
+            let _ = luns.push_within_capacity(nexus.seen());
         });
         Ok(luns)
     }

@@ -14,6 +14,9 @@ use kernel::{
 };
 use scst_proto::{mgmt::text, number::parse_max};
 
+/// As SCST's driver has it.
+const VERSION: &str = "3.11.0-pre/20110901";
+
 /// Error handling since the module was loaded.
 pub(crate) struct Stats {
     aborts: Atomic<u64>,
@@ -44,18 +47,25 @@ impl Stats {
 }
 
 /// Of the driver.
-static DRIVER: [Attr<Stats>; 1] = [Attr::ro(
-    c"stats",
-    |stats, page| {
-        let [aborts, luns, targets] =
-            [&stats.aborts, &stats.lun_resets, &stats.target_resets].map(|n| n.load(Relaxed));
-        emit(
-            page,
-            format_args!("Aborts: {aborts}, Device Resets: {luns}, Target Resets: {targets}\n"),
-        )
-    },
-    "Requests of the SCSI midlayer's error handling",
-)];
+static DRIVER: [Attr<Stats>; 2] = [
+    Attr::ro(
+        c"version",
+        |_, page| emit(page, format_args!("{VERSION}\nTRACING\n")),
+        "What driver of SCST this takes the place of, and how it is built",
+    ),
+    Attr::ro(
+        c"stats",
+        |stats, page| {
+            let [aborts, luns, targets] =
+                [&stats.aborts, &stats.lun_resets, &stats.target_resets].map(|n| n.load(Relaxed));
+            emit(
+                page,
+                format_args!("Aborts: {aborts}, Device Resets: {luns}, Target Resets: {targets}\n"),
+            )
+        },
+        "Requests of the SCSI midlayer's error handling",
+    ),
+];
 
 /// Of a target.
 static TARGET: [Attr<Versions>; 2] = [

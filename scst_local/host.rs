@@ -27,7 +27,10 @@ use core::{
     ptr::NonNull,
     slice,
 };
-use kapi::{sg::SgList, sysfs::Link};
+use kapi::{
+    sg::SgList,
+    sysfs::{self, Link},
+};
 use kernel::{
     bindings,
     error::{from_err_ptr, to_result},
@@ -36,11 +39,8 @@ use kernel::{
     sync::{global_lock, new_mutex, rcu, Arc, ArcBorrow, Mutex},
 };
 use scst::{
-    cmd::{
-        status, Answered, Cmd, Data, Direction, Incoming, Outstanding, Slot, Task, TaskAttribute,
-        Vacant,
-    },
-    SessionRegistration,
+    status, Answered, Cmd, Data, Direction, Incoming, Outstanding, SessionRegistration, Slot, Task,
+    TaskAttribute, Vacant, MAX_CDB,
 };
 
 /// Commands that a disk may have outstanding, unless the administrator changes
@@ -345,8 +345,10 @@ impl Online {
 
     /// Makes `host` in the directory of the session a link to the host.
     pub(crate) fn link(&self, session: &SessionRegistration) -> Result<Link> {
-        // SAFETY: The host is valid, and so is what is part of it.
-        unsafe { session.symlink_raw(b"host", scsi_c_host_kobj(self.port.host().as_ptr())) }
+        // SAFETY: The host is valid, and so is what is part of it; it was added
+        // before this was made and is removed when it goes.
+        let host = unsafe { sysfs::Parent::raw(scsi_c_host_kobj(self.port.host().as_ptr())) };
+        session.symlink(b"host", &host)
     }
 }
 
@@ -428,8 +430,9 @@ unsafe extern "C" fn scst_local_queue(
     // SAFETY: Commands come only while the host is added, and the host's data
     // have a reference to the session for longer; the request is on the stack.
     let (session, req) = unsafe { (&*session, &*req) };
-    // SAFETY: The CDB is part of the command and does not change.
-    let cdb = unsafe { slice::from_raw_parts(req.cdb, req.cdb_len.into()) };
+    // SAFETY: The CDB is part of the command, which has `MAX_COMMAND_SIZE` bytes
+    // for it, and does not change.
+    let cdb = unsafe { &*req.cdb.cast::<[u8; MAX_CDB]>() };
     let direction = match req.direction {
         TO_DEVICE => Direction::Out,
         FROM_DEVICE => Direction::In,
@@ -438,10 +441,11 @@ unsafe extern "C" fn scst_local_queue(
     let data = match req.length {
         0 => Data::None,
         // SAFETY: The list and its pages stay until the command is answered.
-        length => Data::Lent(unsafe { SgList::from_raw(req.sgl, req.nents, length) }),
+        length => Data::Lent(unsafe { SgList::new(req.sgl, req.nents, length) }),
     };
     let incoming = Incoming {
         cdb,
+        cdb_len: u8::try_from(req.cdb_len).unwrap_or(u8::MAX),
         lun: req.lun,
         tag: req.tag,
         attribute: TaskAttribute::Simple,

@@ -45,7 +45,7 @@ mod scan;
 mod session;
 mod target;
 
-use kapi::{module::UnloadBarrier, param};
+use kapi::module::UnloadBarrier;
 use kernel::{prelude::*, sync::Arc};
 
 module! {
@@ -56,9 +56,9 @@ module! {
     license: "GPL",
 }
 
-param! {
-    add_default_tgt: bool = true, 0o444,
-    "Add target scst_local_tgt with session scst_local_host when loaded (default)"
+kapi::param! {
+    static ADD_DEFAULT_TGT: bool = true, name: "add_default_tgt", perm: 0o444,
+        description: "add (default) or not on start default target scst_local_tgt with default session scst_local_host";
 }
 
 /// Name of the target that `add_default_tgt` adds, and of its session.
@@ -81,7 +81,7 @@ impl kernel::Module for ScstLocal {
             _barrier: barrier,
         };
         this.driver.register(module)?;
-        if add_default_tgt.get() {
+        if ADD_DEFAULT_TGT.get() {
             this.driver.add(DEFAULT_TARGET, &[DEFAULT_SESSION])?;
         }
         Ok(this)

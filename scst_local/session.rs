@@ -17,11 +17,7 @@ use kernel::{
     time::{delay::fsleep, Delta},
     workqueue::{new_work, Work, WorkItem},
 };
-use scst::{
-    cmd::{Answered, Cmd, Outstanding},
-    driver::Transport,
-    SessionRegistration, TargetRegistration,
-};
+use scst::{Answered, Cmd, Outstanding, SessionRegistration, TargetRegistration, Transport};
 use scst_proto::lun::Lun;
 
 /// How long the midlayer's error handling waits for commands to end, in

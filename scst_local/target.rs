@@ -17,10 +17,7 @@ use kernel::{
     },
     workqueue::Queue,
 };
-use scst::{
-    driver::{TargetDriver, TargetParams},
-    DriverRegistration, TargetRegistration,
-};
+use scst::{DriverRegistration, TargetDriver, TargetParams, TargetRegistration};
 use scst_proto::{
     command::{Attribute, DriverCommand},
     mgmt::{valid_name, Params},

@@ -15,7 +15,8 @@ pub struct Lun(u16);
 /// How LUNs are shown to initiators (the attribute `addr_method`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AddressMethod {
-    /// Peripheral device addressing up to 255, flat space beyond (SAM-6 4.7.7.2).
+    /// Peripheral device addressing (SAM-6 4.7.7.2). Beyond 255 the number continues in the bus identifier, as
+    /// installations know it: Linux calls such a LUN by its plain number.
     #[default]
     Peripheral,
     /// Flat space addressing (SAM-6 4.7.7.3).
@@ -74,8 +75,9 @@ impl Lun {
         self.0
     }
 
-    /// Decodes the LUN of a command. Single-level addresses only: peripheral (bus 0), flat, logical unit (bus 0,
-    /// target 0), and extended flat of two and four bytes (SAM-6 4.7.7.6).
+    /// Decodes the LUN of a command. Single-level addresses only: peripheral (with the bus identifier as the upper
+    /// bits, see [`AddressMethod::Peripheral`]), flat, logical unit (bus 0, target 0), and extended flat of two and
+    /// four bytes (SAM-6 4.7.7.6).
     #[inline]
     pub fn decode(bytes: [u8; 8]) -> Result<Self, Sense> {
         let [a, b, c, d, e, f, g, h] = bytes;
@@ -85,8 +87,7 @@ impl Lun {
         let low = a & 0x3f;
         let n = match a >> 6 {
             // The first level must be the last one.
-            method::PERIPHERAL if c | d == 0 && low == 0 => u16::from(b),
-            method::FLAT if c | d == 0 => u16::from_be_bytes([low, b]),
+            method::PERIPHERAL | method::FLAT if c | d == 0 => u16::from_be_bytes([low, b]),
             method::LOGICAL_UNIT if c | d == 0 && low == 0 && b & 0xe0 == 0 => u16::from(b & 0x1f),
             // Extended flat space: LENGTH 1 has three bytes of LUN, of which the first must be 0.
             3 if a == 0xd2 && b == 0 => u16::from_be_bytes([c, d]),
@@ -99,7 +100,7 @@ impl Lun {
     pub fn encode(self, how: AddressMethod) -> [u8; 8] {
         let [hi, lo] = self.0.to_be_bytes();
         let (a, b) = match how {
-            AddressMethod::Peripheral if self.0 <= 0xff => (0, lo),
+            AddressMethod::Peripheral => (hi, lo),
             AddressMethod::Lun if self.0 <= 0x1f => (method::LOGICAL_UNIT << 6, lo),
             _ => ((method::FLAT << 6) | hi, lo),
         };

@@ -248,6 +248,8 @@ impl Entry {
         source: Source,
         class: Pin<&'static LockClassKey>,
     ) -> Entry {
+        // Without lockdep, there are no more fields.
+        #[allow(clippy::needless_update)]
         let attr = bindings::attribute {
             name,
             mode,

@@ -238,12 +238,13 @@ fn luns() {
     assert_eq!(ok([0xd2, 0, 1, 0x2c, 0, 0, 0, 0]), Some(300));
     assert_eq!(ok([0xd2, 0, 0x40, 0, 0, 0, 0, 0]), None);
     assert_eq!(ok(REPORT_LUNS_WLUN), None);
-    assert_eq!(ok([1, 0, 0, 0, 0, 0, 0, 0]), None);
+    assert_eq!(ok([1, 0, 0, 0, 0, 0, 0, 0]), Some(256));
+    assert_eq!(ok([0x3f, 0xff, 0, 0, 0, 0, 0, 0]), Some(16383));
     assert_eq!(ok([0, 0, 0, 1, 0, 0, 0, 0]), None);
     assert_eq!(ok([0, 0, 0, 0, 0, 0, 0, 1]), None);
     let e = |n, how| Lun::new(n).unwrap().encode(how)[..2].to_vec();
     assert_eq!(e(255, AddressMethod::Peripheral), [0, 255]);
-    assert_eq!(e(256, AddressMethod::Peripheral), [0x41, 0]);
+    assert_eq!(e(300, AddressMethod::Peripheral), [1, 0x2c]);
     assert_eq!(e(1, AddressMethod::Flat), [0x40, 1]);
     assert_eq!(e(31, AddressMethod::Lun), [0x80, 31]);
     assert_eq!(e(32, AddressMethod::Lun), [0x40, 32]);

@@ -10,7 +10,9 @@ use scst_proto::opcode::{Direction, PeripheralDeviceType};
 use scst_proto::rsoc::{report_task_management, Commands, ReportOpcodes};
 
 fuzz_target!(|data: &[u8]| {
-    let [pdt, shift, room, cdb @ ..] = data else { return };
+    let [pdt, shift, room, cdb @ ..] = data else {
+        return;
+    };
     let pdt = PeripheralDeviceType(pdt & 0x1f);
     match decode(cdb, pdt) {
         Ok(c) => {
@@ -18,7 +20,16 @@ fuzz_target!(|data: &[u8]| {
             if let Some(bytes) = c.expected_bytes(u32::from(shift & 31)) {
                 assert_eq!(c.direction() == Direction::None, bytes == 0);
             }
-            let _ = (c.fua(), c.dpo(), c.protect(), c.bytchk(), c.ndob(), c.unmap(), c.anchor(), c.immed());
+            let _ = (
+                c.fua(),
+                c.dpo(),
+                c.protect(),
+                c.bytchk(),
+                c.ndob(),
+                c.unmap(),
+                c.anchor(),
+                c.immed(),
+            );
             let _ = c.refuse_naca();
             let _ = c.require_supported();
             if c.check_range(1 << 20).is_ok() {
@@ -36,7 +47,11 @@ fuzz_target!(|data: &[u8]| {
     let mut buf = vec![0; usize::from(*room) * 8];
     let mut w = Writer::new(&mut buf);
     if let Ok(report) = ReportOpcodes::decode(cdb) {
-        let device = Commands { pdt, thin: shift & 1 != 0, explicit_alua: shift & 2 != 0 };
+        let device = Commands {
+            pdt,
+            thin: shift & 1 != 0,
+            explicit_alua: shift & 2 != 0,
+        };
         let _ = report.write(&mut w, &device);
     }
     report_task_management(&mut w, cdb);

@@ -25,7 +25,9 @@ fn reference(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 fuzz_target!(|data: &str| {
-    let Some((pattern, name)) = data.split_once('\n') else { return };
+    let Some((pattern, name)) = data.split_once('\n') else {
+        return;
+    };
     if pattern.len() * name.len() > 1 << 16 {
         return;
     }

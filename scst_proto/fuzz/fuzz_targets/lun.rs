@@ -8,14 +8,24 @@ use scst_proto::bytes::Writer;
 use scst_proto::lun::{AddressMethod, Lun, ReportLuns};
 
 fuzz_target!(|data: &[u8]| {
-    let [select, how, room, luns @ ..] = data else { return };
-    let how = [AddressMethod::Peripheral, AddressMethod::Flat, AddressMethod::Lun][usize::from(how % 3)];
+    let [select, how, room, luns @ ..] = data else {
+        return;
+    };
+    let how = [
+        AddressMethod::Peripheral,
+        AddressMethod::Flat,
+        AddressMethod::Lun,
+    ][usize::from(how % 3)];
     let mut buf = vec![0; usize::from(*room)];
     let mut w = Writer::new(&mut buf);
     let mut listed = 0;
-    let Ok(mut report) = ReportLuns::start(&mut w, *select, how) else { return };
+    let Ok(mut report) = ReportLuns::start(&mut w, *select, how) else {
+        return;
+    };
     for bytes in luns.chunks_exact(8) {
-        let Ok(lun) = Lun::decode(bytes.try_into().expect("eight")) else { continue };
+        let Ok(lun) = Lun::decode(bytes.try_into().expect("eight")) else {
+            continue;
+        };
         assert!(lun.get() <= 16383);
         assert_eq!(Lun::decode(lun.encode(how)), Ok(lun));
         report.lun(lun);

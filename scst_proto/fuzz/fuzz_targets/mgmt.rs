@@ -11,7 +11,11 @@ use scst_proto::trace::{Level, TraceCommand};
 
 fn check<T>(line: &str, result: Result<T, Error<'_>>) {
     if let Err(e) = result {
-        assert!(line.contains(e.piece), "{:?} is no piece of {line:?}", e.piece);
+        assert!(
+            line.contains(e.piece),
+            "{:?} is no piece of {line:?}",
+            e.piece
+        );
         let message = e.to_string();
         assert!(!message.is_empty());
         assert!(matches!(e.errno().number(), 22 | 75));
@@ -27,7 +31,10 @@ fuzz_target!(|data: &[u8]| {
     check(line, InitiatorsCommand::parse(line));
     check(line, HandlerCommand::parse(line));
     check(line, DriverCommand::parse(line));
-    check(line, TraceCommand::parse(line).map(|c| Level(c.apply(0x55aa)).to_string()));
+    check(
+        line,
+        TraceCommand::parse(line).map(|c| Level(c.apply(0x55aa)).to_string()),
+    );
     check(line, parse_bool(line));
     check(line, parse_i64(line));
     let mut mask = [0u64; 4];

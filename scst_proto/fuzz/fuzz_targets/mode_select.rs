@@ -10,11 +10,20 @@ use scst_proto::mode_select::{mode_select, ModeSelect};
 use scst_proto::opcode::PeripheralDeviceType;
 
 fuzz_target!(|data: &[u8]| {
-    let [flags, page, room, list @ ..] = data else { return };
+    let [flags, page, room, list @ ..] = data else {
+        return;
+    };
     let bit = |n: u8| flags & (1 << n) != 0;
-    let values = ModeValues { wce: bit(0), control: Control::new(u8::from(bit(1))) };
+    let values = ModeValues {
+        wce: bit(0),
+        control: Control::new(u8::from(bit(1))),
+    };
     let mut device = ModeDevice {
-        pdt: if bit(2) { PeripheralDeviceType::CDROM } else { PeripheralDeviceType::DISK },
+        pdt: if bit(2) {
+            PeripheralDeviceType::CDROM
+        } else {
+            PeripheralDeviceType::DISK
+        },
         blocks: if bit(3) { 1 << 40 } else { 1 << 20 },
         block_size: if bit(4) { 4096 } else { 512 },
         write_protected: bit(5),
@@ -25,7 +34,10 @@ fuzz_target!(|data: &[u8]| {
         default: values,
     };
     let long_header = page & 1 != 0;
-    let request = ModeSelect { long_header, save: false };
+    let request = ModeSelect {
+        long_header,
+        save: false,
+    };
     if let Ok(change) = mode_select(list, request, &device) {
         assert_eq!(change.values.control.tst(), values.control.tst());
         assert!(device.wce_changeable || change.values.wce == values.wce);
@@ -35,7 +47,9 @@ fuzz_target!(|data: &[u8]| {
     let mut buf = vec![0; usize::from(*room)];
     for all in [*page, 0x3f] {
         let cdb = [op, flags & 0x18, all, list.first().copied().unwrap_or(0)];
-        let Some(sense) = ModeSense::decode(&cdb) else { continue };
+        let Some(sense) = ModeSense::decode(&cdb) else {
+            continue;
+        };
         let mut w = Writer::new(&mut buf);
         if device.mode_sense(&mut w, &sense).is_err() || w.is_truncated() || all != 0x3f {
             continue;

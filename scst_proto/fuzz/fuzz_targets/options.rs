@@ -8,7 +8,12 @@ use scst_proto::mgmt::Params;
 use scst_proto::options::{Handler, VdiskOptions};
 
 fuzz_target!(|data: &str| {
-    for handler in [Handler::BlockIo, Handler::FileIo, Handler::NullIo, Handler::Cdrom] {
+    for handler in [
+        Handler::BlockIo,
+        Handler::FileIo,
+        Handler::NullIo,
+        Handler::Cdrom,
+    ] {
         match VdiskOptions::parse(handler, Params::new(data)) {
             Ok(o) => {
                 let block = o.block_size_or_default(handler);

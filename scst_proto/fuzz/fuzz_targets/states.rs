@@ -18,7 +18,10 @@ struct Command {
 
 fuzz_target!(|data: &[u8]| {
     let mut q = UaQueue::new();
-    let mut command = Command { state: State::Received, awaited: false };
+    let mut command = Command {
+        state: State::Received,
+        awaited: false,
+    };
     for step in data.chunks_exact(3) {
         let (what, a, b) = (step[0] % 8, step[1], step[2]);
         let sense = Sense::new(SenseKey::UnitAttention, a, b);
@@ -36,23 +39,42 @@ fuzz_target!(|data: &[u8]| {
             2 => {
                 q.unpop(sense);
             }
-            3 => q.answered(if a & 1 == 0 { Answered::Inquiry } else { Answered::ReportLuns }),
+            3 => q.answered(if a & 1 == 0 {
+                Answered::Inquiry
+            } else {
+                Answered::ReportLuns
+            }),
             4 => {
-                let next = State::ALL.iter().position(|s| *s == command.state).map_or(0, |i| i + 1);
+                let next = State::ALL
+                    .iter()
+                    .position(|s| *s == command.state)
+                    .map_or(0, |i| i + 1);
                 match State::ALL.get(next) {
                     Some(state) => command.state = *state,
-                    None => command = Command { state: State::Received, awaited: false },
+                    None => {
+                        command = Command {
+                            state: State::Received,
+                            awaited: false,
+                        }
+                    }
                 }
             }
             5 => {
                 let cause = Cause::ALL[usize::from(a) % Cause::ALL.len()];
                 match effect(command.state, cause) {
-                    Effect::DropSilently => command = Command { state: State::Received, awaited: false },
+                    Effect::DropSilently => {
+                        command = Command {
+                            state: State::Received,
+                            awaited: false,
+                        }
+                    }
                     Effect::CancelThenWait | Effect::Wait => {
                         assert_ne!(command.state, State::Done, "nothing would end the wait");
                         command.awaited = true;
                     }
-                    Effect::TooLate => assert!(matches!(command.state, State::Responding | State::Done)),
+                    Effect::TooLate => {
+                        assert!(matches!(command.state, State::Responding | State::Done))
+                    }
                 }
                 let _ = answer(cause, b & 1 != 0, b & 2 != 0);
             }
@@ -62,7 +84,9 @@ fuzz_target!(|data: &[u8]| {
                 match Residual::compute(Some(cdb), transport, transferred) {
                     Residual::None => assert_eq!(cdb, transport),
                     Residual::Underflow(n) => assert_eq!(cdb + u64::from(n), transport),
-                    Residual::Overflow(n) => assert_eq!(u64::from(n), (cdb - transport).min(u32::MAX.into())),
+                    Residual::Overflow(n) => {
+                        assert_eq!(u64::from(n), (cdb - transport).min(u32::MAX.into()))
+                    }
                 }
             }
         }

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `vdisk_blockio`: a disk on a block device, without a page cache between.
+
+use crate::{
+    block::{self, BlockDevice, Op},
+    disk::{Discard, Disk},
+    io::{Extent, Pending, Store},
+    log,
+    medium::{self, Backing, Medium},
+};
+use kernel::{prelude::*, str::CString};
+use scst::{Cmd, Executing};
+use scst_proto::sense::NOT_READY;
+
+/// The store of a disk on a block device.
+pub(crate) struct BlockStore {
+    backing: Pin<KBox<Backing<BlockDevice>>>,
+}
+
+impl BlockStore {
+    /// A store that is not open yet.
+    pub(crate) fn new(path: Option<CString>) -> Result<Self> {
+        Ok(Self {
+            backing: KBox::pin_init(Backing::new(path), GFP_KERNEL)?,
+        })
+    }
+
+    /// Starts `op`; the command ends with it.
+    fn start(&self, cmd: Cmd<Executing>, op: Op, at: Extent) {
+        match self.backing.gate().enter() {
+            Some(device) => {
+                let len = at.len as usize;
+                let pending = Pending::new(cmd, at.len as u32, op != Op::Read);
+                block::start(device, op, at.pos, len, pending);
+            }
+            None => cmd.check_condition(NOT_READY),
+        }
+    }
+}
+
+impl Store for BlockStore {
+    const SLEEPS: bool = true;
+
+    fn read(&self, _disk: &Disk, cmd: Cmd<Executing>, at: Extent) {
+        self.start(cmd, Op::Read, at);
+    }
+
+    fn write(&self, _disk: &Disk, cmd: Cmd<Executing>, at: Extent, stable: bool) {
+        self.start(cmd, Op::Write { stable }, at);
+    }
+
+    fn flush(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, immed: bool) {
+        // A device flushes all or nothing.
+        let at = Extent {
+            pos: at.pos,
+            len: 0,
+        };
+        if !immed {
+            return self.start(cmd, Op::Flush, at);
+        }
+        cmd.good();
+        let flushed = self.backing.gate().enter().map_or(Ok(()), |d| d.flush());
+        if let Err(e) = flushed {
+            // SBC-4 wants a deferred error; until there is one, the log has it.
+            log::error!("{}: flush failed: {}", disk.name(), e.to_errno());
+        }
+    }
+
+    fn read_now(&self, pos: u64, buf: &mut [u8]) -> Result {
+        self.backing
+            .gate()
+            .enter()
+            .ok_or(ENODEV)?
+            .read_now(pos, buf)
+    }
+
+    fn write_now(&self, pos: u64, buf: &[u8]) -> Result {
+        self.backing
+            .gate()
+            .enter()
+            .ok_or(ENODEV)?
+            .write_now(pos, buf)
+    }
+
+    fn sync_now(&self) -> Result {
+        Self::sync_all(&*self.backing.gate().enter().ok_or(ENODEV)?)
+    }
+
+    fn discard(&self, at: Extent) -> Result {
+        self.backing
+            .gate()
+            .enter()
+            .ok_or(ENODEV)?
+            .discard(at.pos, at.len)
+    }
+
+    fn close(&self, disk: &Disk) {
+        medium::detach(self, disk);
+    }
+
+    fn describe(&self, f: &mut dyn FnMut(&str)) {
+        self.backing.with_path(f);
+    }
+}
+
+impl Medium for BlockStore {
+    type Open = BlockDevice;
+
+    fn backing(&self) -> &Backing<BlockDevice> {
+        &self.backing
+    }
+
+    fn open(&self, disk: &Disk, path: &CStr) -> Result<BlockDevice> {
+        let holder: *const Disk = disk;
+        BlockDevice::open(path, disk.conf.read_only, holder).inspect_err(|e| {
+            log::error!(
+                "opening {} failed: {}",
+                path.to_str().unwrap_or("?"),
+                e.to_errno()
+            );
+        })
+    }
+
+    fn adopt(&self, disk: &Disk, path: &CStr, open: &BlockDevice) -> Result {
+        let limits = open.limits();
+        let path = path.to_str().unwrap_or("?");
+        if disk.block_size() < limits.logical_block {
+            log::error!(
+                "blocksize {} is smaller than the logical block size {} of {}",
+                disk.block_size(),
+                limits.logical_block,
+                path
+            );
+            return Err(EINVAL);
+        }
+        if disk.conf.thin.is_none() && limits.discard {
+            log::info!("Auto enable thin provisioning for device {}", path);
+        }
+        disk.thin
+            .set(disk.conf.thin.unwrap_or(limits.discard) && limits.discard);
+        let shift = disk.conf.block_shift;
+        disk.set_discard(Discard {
+            granularity: limits.discard_granularity.wrapping_shr(shift).max(1),
+            alignment: match limits.discard_alignment.wrapping_shr(shift) {
+                0 => None,
+                blocks => Some(blocks),
+            },
+        });
+        disk.set_physical_block(limits.physical_block);
+        Ok(())
+    }
+
+    fn size_of(open: &BlockDevice) -> Result<u64> {
+        Ok(open.size())
+    }
+
+    fn sync_all(open: &BlockDevice) -> Result {
+        open.flush()
+    }
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The commands beside READ and WRITE: what a disk says of itself, its mode
+//! pages, its cache. What the answers look like is `scst_proto`'s matter; this
+//! file brings the question and the disk together.
+
+use crate::{cdrom, disk::Disk, io::Store, unit::Unit, writes};
+use kernel::prelude::*;
+use scst::{status, Cmd, Executing};
+use scst_proto::{
+    bytes::{u8_at, Writer},
+    inquiry::{self, BlockPages, Port, NON_ROTATING, ROTATING},
+    mode::ModeSense,
+    mode_select::{mode_select, ModeSelect},
+    options::Handler,
+    rsoc::{report_task_management, Commands, ReportOpcodes},
+    sense::{
+        Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED,
+        MODE_PARAMETERS_CHANGED, NO_SENSE,
+    },
+};
+
+/// Operation codes, SPC-6, SBC-4 and MMC-6.
+pub(crate) mod opcode {
+    #![allow(missing_docs)]
+    pub(crate) const REQUEST_SENSE: u8 = 0x03;
+    pub(crate) const FORMAT_UNIT: u8 = 0x04;
+    pub(crate) const INQUIRY: u8 = 0x12;
+    pub(crate) const MODE_SELECT_6: u8 = 0x15;
+    pub(crate) const MODE_SENSE_6: u8 = 0x1a;
+    pub(crate) const START_STOP_UNIT: u8 = 0x1b;
+    pub(crate) const SEND_DIAGNOSTIC: u8 = 0x1d;
+    pub(crate) const PREVENT_ALLOW: u8 = 0x1e;
+    pub(crate) const READ_CAPACITY_10: u8 = 0x25;
+    pub(crate) const WRITE_AND_VERIFY_10: u8 = 0x2e;
+    pub(crate) const VERIFY_10: u8 = 0x2f;
+    pub(crate) const SYNCHRONIZE_CACHE_10: u8 = 0x35;
+    pub(crate) const WRITE_SAME_10: u8 = 0x41;
+    pub(crate) const UNMAP: u8 = 0x42;
+    pub(crate) const LOG_SELECT: u8 = 0x4c;
+    pub(crate) const LOG_SENSE: u8 = 0x4d;
+    pub(crate) const MODE_SELECT_10: u8 = 0x55;
+    pub(crate) const MODE_SENSE_10: u8 = 0x5a;
+    pub(crate) const COMPARE_AND_WRITE: u8 = 0x89;
+    pub(crate) const WRITE_AND_VERIFY_16: u8 = 0x8e;
+    pub(crate) const VERIFY_16: u8 = 0x8f;
+    pub(crate) const SYNCHRONIZE_CACHE_16: u8 = 0x91;
+    pub(crate) const WRITE_SAME_16: u8 = 0x93;
+    pub(crate) const SERVICE_ACTION_IN_16: u8 = 0x9e;
+    pub(crate) const MAINTENANCE_IN: u8 = 0xa3;
+    pub(crate) const WRITE_AND_VERIFY_12: u8 = 0xae;
+    pub(crate) const VERIFY_12: u8 = 0xaf;
+
+    /// Service action of SERVICE ACTION IN(16).
+    pub(crate) const READ_CAPACITY_16: u16 = 0x10;
+    /// Service actions of MAINTENANCE IN.
+    pub(crate) const REPORT_OPCODES: u16 = 0x0c;
+    pub(crate) const REPORT_TASK_MANAGEMENT: u16 = 0x0d;
+}
+
+/// Whether a command may run where it arrived, on a store that `sleeps`.
+#[inline]
+pub(crate) fn is_inline(op: u8, sleeps: bool) -> bool {
+    use opcode::*;
+    match op {
+        // TEST UNIT READY.
+        0x00 => true,
+        // These take a mutex, allocate, or have much to do.
+        INQUIRY | MODE_SELECT_6 | MODE_SELECT_10 | MAINTENANCE_IN | UNMAP | WRITE_SAME_10
+        | WRITE_SAME_16 | COMPARE_AND_WRITE | VERIFY_10 | VERIFY_12 | VERIFY_16 => false,
+        _ => !sleeps,
+    }
+}
+
+/// Largest parameter data but those of REPORT SUPPORTED OPERATION CODES.
+const SMALL: usize = 704;
+/// Largest parameter list of MODE SELECT: the 16-bit fields allow more, the
+/// pages do not.
+const MODE_LIST: usize = 256;
+
+/// Executes a command that is none of the data path.
+#[cold]
+pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    use opcode::*;
+    let disk = &unit.disk;
+    let cdb = *cmd.cdb();
+    match (cdb.op.opcode, cdb.service_action) {
+        (REQUEST_SENSE, _) => data(cmd, |cmd, w| {
+            let descriptor = byte(cmd, 1) & 1 != 0;
+            let mut sense = [0; 32];
+            let len = NO_SENSE.encode(descriptor, &mut sense);
+            w.bytes(sense.get(..len).unwrap_or(&[]));
+            Ok(())
+        }),
+        (INQUIRY, _) => data(cmd, |cmd, w| answer_inquiry(disk, cmd, w)),
+        (MODE_SENSE_6 | MODE_SENSE_10, _) => data(cmd, |cmd, w| {
+            let request = ModeSense::decode(cmd.raw_cdb()).ok_or(INVALID_FIELD_IN_CDB)?;
+            disk.mode().mode_sense(w, &request)
+        }),
+        (MODE_SELECT_6 | MODE_SELECT_10, _) => select_mode(unit, cmd),
+        (READ_CAPACITY_10, _) => data(cmd, |_, w| {
+            unit.check_ready()?;
+            disk.capacity().read_capacity_10(w);
+            Ok(())
+        }),
+        (SERVICE_ACTION_IN_16, READ_CAPACITY_16) => data(cmd, |_, w| {
+            unit.check_ready()?;
+            disk.capacity().read_capacity_16(w);
+            Ok(())
+        }),
+        (MAINTENANCE_IN, REPORT_OPCODES) => report_opcodes(disk, cmd),
+        (MAINTENANCE_IN, REPORT_TASK_MANAGEMENT) => data(cmd, |cmd, w| {
+            report_task_management(w, cmd.raw_cdb());
+            Ok(())
+        }),
+        (SYNCHRONIZE_CACHE_10 | SYNCHRONIZE_CACHE_16, _) => synchronize(unit, cmd),
+        (VERIFY_10 | VERIFY_12 | VERIFY_16, _) => writes::verify(unit, cmd),
+        (UNMAP, _) if disk.conf.handler != Handler::Cdrom => writes::unmap(unit, cmd),
+        (WRITE_SAME_10 | WRITE_SAME_16, _) => writes::write_same(unit, cmd),
+        (COMPARE_AND_WRITE, _) => writes::compare_and_write(unit, cmd),
+        // The write is stable before it is reported; that it reads back is
+        // what the store promises.
+        (WRITE_AND_VERIFY_10 | WRITE_AND_VERIFY_12 | WRITE_AND_VERIFY_16, _) => {
+            unit.write(cmd, true)
+        }
+        (START_STOP_UNIT, _) => start_stop(unit, cmd),
+        (PREVENT_ALLOW, _) => {
+            disk.removal_prevented.set(byte(&cmd, 4) & 1 != 0);
+            cmd.good();
+        }
+        // The self-test of a disk without moving parts succeeds.
+        (SEND_DIAGNOSTIC, _) => cmd.good(),
+        // There is nothing to format, unless protection information is asked for.
+        (FORMAT_UNIT, _) => {
+            let result = match byte(&cmd, 1) & 0xc0 {
+                0 => unit.check_ready(),
+                _ => Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 7)),
+            };
+            finish(cmd, result);
+        }
+        // There are no log pages.
+        (LOG_SENSE | LOG_SELECT, _) => cmd.check_condition(INVALID_FIELD_IN_CDB.in_cdb_bit(2, 5)),
+        (op, _) if disk.conf.handler == Handler::Cdrom && cdrom::has(op) => {
+            data(cmd, |cmd, w| cdrom::answer(disk, cmd.raw_cdb(), w))
+        }
+        _ => cmd.check_condition(INVALID_OPCODE),
+    }
+}
+
+fn byte(cmd: &Cmd<Executing>, at: usize) -> u8 {
+    u8_at(cmd.raw_cdb(), at).unwrap_or(0)
+}
+
+/// Ends a command without data.
+fn finish(cmd: Cmd<Executing>, result: Result<(), Sense>) {
+    match result {
+        Ok(()) => cmd.good(),
+        Err(sense) => cmd.check_condition(sense),
+    }
+}
+
+/// Answers with the parameter data that `write` makes.
+fn data(
+    mut cmd: Cmd<Executing>,
+    write: impl FnOnce(&Cmd<Executing>, &mut Writer<'_>) -> Result<(), Sense>,
+) {
+    let mut buf = [0; SMALL];
+    let mut w = Writer::new(&mut buf);
+    match write(&cmd, &mut w) {
+        Ok(()) => {
+            cmd.put(w.as_bytes());
+            cmd.good();
+        }
+        Err(sense) => cmd.check_condition(sense),
+    }
+}
+
+fn answer_inquiry(disk: &Disk, cmd: &Cmd<Executing>, w: &mut Writer<'_>) -> Result<(), Sense> {
+    // Byte 0 of all INQUIRY data: PERIPHERAL QUALIFIER 001b (supported, but not
+    // connected), PERIPHERAL DEVICE TYPE 1Fh.
+    const NOT_CONNECTED: u8 = 0x3f;
+
+    let flags = byte(cmd, 1);
+    if flags & 0x02 != 0 {
+        // CMDDT, long obsolete.
+        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 1));
+    }
+    let block = match disk.conf.handler {
+        Handler::Cdrom => None,
+        _ => Some(BlockPages {
+            limits: disk.limits(),
+            rotation_rate: match disk.conf.rotational {
+                true => ROTATING,
+                false => NON_ROTATING,
+            },
+            provisioning: disk.provisioning(),
+        }),
+    };
+    let versions = cmd.nexus().map_or([0, 0], |n| n.version_descriptors());
+    let port = Port {
+        relative_target_port: cmd.nexus().map_or(0, |n| n.relative_target_port()),
+        transport_versions: &versions,
+        ..Port::default()
+    };
+    disk.with_identity(|id| {
+        inquiry::inquiry(w, flags & 1 != 0, byte(cmd, 2), id, &port, block.as_ref())
+    })?;
+    if disk.conf.dummy {
+        w.patch_u8(0, NOT_CONNECTED);
+    }
+    Ok(())
+}
+
+/// REPORT SUPPORTED OPERATION CODES: a long table, so it has its own memory.
+fn report_opcodes(disk: &Disk, mut cmd: Cmd<Executing>) {
+    const LARGE: usize = 4096;
+    let Ok(mut buf) = KVec::from_elem(0u8, LARGE, GFP_KERNEL) else {
+        return cmd.status(status::BUSY);
+    };
+    let mut w = Writer::new(&mut buf);
+    let device = Commands {
+        pdt: disk.pdt(),
+        thin: disk.thin.get(),
+        explicit_alua: disk.expl_alua.get(),
+    };
+    let written = ReportOpcodes::decode(cmd.raw_cdb()).and_then(|r| r.write(&mut w, &device));
+    match written {
+        Ok(()) => {
+            cmd.put(w.as_bytes());
+            cmd.good();
+        }
+        Err(sense) => cmd.check_condition(sense),
+    }
+}
+
+fn select_mode<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    let disk = &unit.disk;
+    let mut list = [0; MODE_LIST];
+    let len = cmd.get(&mut list);
+    let list = list.get(..len).unwrap_or(&[]);
+    let device = disk.mode();
+    let change = ModeSelect::decode(cmd.raw_cdb()).and_then(|r| mode_select(list, r, &device));
+    match change {
+        Ok(change) => {
+            if let (true, Some(nexus)) = (change.changes(&device), cmd.nexus()) {
+                nexus.unit_attention_others(MODE_PARAMETERS_CHANGED);
+            }
+            let cache_off = device.current.wce && !change.values.wce;
+            disk.set_mode(&change.values);
+            // What is in the cache was written with the promise of a later
+            // SYNCHRONIZE CACHE, which need not come any more.
+            if let (true, Err(e)) = (cache_off, unit.store.sync_now()) {
+                return crate::io::end(cmd, Err(e), 0, true);
+            }
+            cmd.good_with(len as u32);
+        }
+        Err(sense) => cmd.check_condition(sense),
+    }
+}
+
+fn synchronize<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    let cdb = cmd.cdb();
+    match unit.extent(cdb) {
+        Ok(_) if unit.disk.conf.nv_cache => cmd.good(),
+        Ok(mut at) => {
+            if cdb.blocks == 0 {
+                at.len = unit.disk.size().saturating_sub(at.pos);
+            }
+            let immed = cdb.immed();
+            unit.store.flush(&unit.disk, cmd, at, immed);
+        }
+        Err(sense) => cmd.check_condition(sense),
+    }
+}
+
+/// START STOP UNIT: a virtual disk always runs; LOEJ takes the medium out of a
+/// drive.
+fn start_stop<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    let eject = byte(&cmd, 4) & 0x03 == 0x02;
+    let result = match eject && unit.disk.removal_prevented.get() {
+        true => Err(MEDIUM_REMOVAL_PREVENTED),
+        false => Ok(()),
+    };
+    finish(cmd, result);
+}

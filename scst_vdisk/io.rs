@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What commands and backing stores have in common: the store's trait, the
+//! command that waits for its transfer, and errors as sense data.
+
+use crate::{disk::Disk, vfs::Completion};
+use kapi::sg::SgList;
+use kernel::{bindings, prelude::*};
+use scst::{status, Cmd, Executing};
+use scst_proto::sense::{
+    Sense, ABORTED, COMMAND_TIMEOUT, INTERNAL_TARGET_FAILURE, NOT_READY, READ_ERROR,
+    SPACE_ALLOCATION_FAILED, WRITE_ERROR, WRITE_PROTECTED,
+};
+
+/// A piece of the disk in bytes; in range, and whole blocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) pos: u64,
+    pub(crate) len: u64,
+}
+
+/// Where a disk's data are.
+///
+/// Each method completes the command it gets, now or later. They may sleep if
+/// [`Store::SLEEPS`].
+pub(crate) trait Store: Send + Sync + 'static {
+    /// Whether commands need a thread.
+    const SLEEPS: bool;
+
+    /// Fills the command's buffer from `at`.
+    fn read(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent);
+
+    /// Writes the command's buffer to `at`; `stable`: onto stable storage.
+    fn write(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, stable: bool);
+
+    /// Brings what was written within `at` to stable storage. `immed`: the
+    /// command is done before that.
+    fn flush(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, immed: bool);
+
+    /// Fills `buf`, whole blocks, from `pos`, here and now.
+    fn read_now(&self, pos: u64, buf: &mut [u8]) -> Result;
+
+    /// Writes `buf`, whole blocks, to `pos`, here and now.
+    fn write_now(&self, pos: u64, buf: &[u8]) -> Result;
+
+    /// Brings all that was written to stable storage, here and now.
+    fn sync_now(&self) -> Result {
+        Ok(())
+    }
+
+    /// Gives up the blocks of `at`; they read as zeros or as before.
+    fn discard(&self, _at: Extent) -> Result {
+        Err(Error::from_errno(-(bindings::EOPNOTSUPP as c_int)))
+    }
+
+    /// The device goes: nothing uses the store any more.
+    fn close(&self, _disk: &Disk) {}
+
+    /// What log lines call it.
+    fn describe(&self, f: &mut dyn FnMut(&str)) {
+        f("none");
+    }
+}
+
+/// How a failed command is answered.
+enum Answer {
+    Sense(Sense),
+    Status(u8),
+}
+
+/// The answer for the errno of a backing store.
+fn answer(error: Error, write: bool) -> Answer {
+    let medium = if write { WRITE_ERROR } else { READ_ERROR };
+    Answer::Sense(match error.to_errno().unsigned_abs() {
+        // It may work when it is tried again.
+        bindings::EAGAIN | bindings::ENOMEM | bindings::EBUSY => {
+            return Answer::Status(status::BUSY)
+        }
+        bindings::EINTR => ABORTED,
+        bindings::ETIMEDOUT => COMMAND_TIMEOUT,
+        bindings::ENOSPC | bindings::EDQUOT | bindings::EFBIG => SPACE_ALLOCATION_FAILED,
+        bindings::EROFS | bindings::EPERM | bindings::EACCES => WRITE_PROTECTED,
+        bindings::ENODEV | bindings::ENXIO | bindings::ENOMEDIUM => NOT_READY,
+        bindings::EIO | bindings::ENODATA => medium,
+        _ => INTERNAL_TARGET_FAILURE,
+    })
+}
+
+/// Ends `cmd` with what became of it: GOOD after `moved` bytes, or the error.
+pub(crate) fn end(cmd: Cmd<Executing>, result: Result, moved: u32, write: bool) {
+    match result {
+        Ok(()) => cmd.good_with(moved),
+        Err(e) => {
+            note(&cmd, e, write);
+            match answer(e, write) {
+                Answer::Sense(sense) => cmd.check_condition(sense),
+                Answer::Status(status) => cmd.status(status),
+            }
+        }
+    }
+}
+
+#[cold]
+fn note(cmd: &Cmd<Executing>, e: Error, write: bool) {
+    // What an initiator can cause again and again must not flood the log.
+    pr_debug!(
+        "{} at LBA {} failed: {}\n",
+        if write { "Write" } else { "Read" },
+        cmd.cdb().lba,
+        e.to_errno()
+    );
+}
+
+/// A command whose transfer is under way.
+pub(crate) struct Pending {
+    cmd: Cmd<Executing>,
+    /// Bytes that the transfer is to move.
+    len: u32,
+    write: bool,
+}
+
+impl Pending {
+    pub(crate) fn new(cmd: Cmd<Executing>, len: u32, write: bool) -> Self {
+        Self { cmd, len, write }
+    }
+}
+
+impl Completion for Pending {
+    fn memory(&self) -> Option<SgList<'_>> {
+        self.cmd.data()
+    }
+
+    fn complete(self, result: Result<usize>) {
+        let result = match result {
+            Ok(moved) if moved == self.len as usize => Ok(()),
+            // The file has become shorter than the disk.
+            Ok(_) => Err(EIO),
+            Err(e) => Err(e),
+        };
+        end(self.cmd, result, self.len, self.write);
+    }
+}

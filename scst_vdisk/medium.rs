@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Backing stores that have a path and can be opened and closed: what an
+//! administrator does with them.
+
+use crate::{disk::Disk, gate::Gate, io::Store, log, unit::Unit};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{Mutex, MutexGuard},
+};
+use scst_proto::sense::{CAPACITY_DATA_HAS_CHANGED, MEDIUM_CHANGED};
+
+/// Name and door of a medium.
+#[pin_data]
+pub(crate) struct Backing<T> {
+    /// Its path; none for an empty drive. The lock serialises everything that
+    /// administrators do with the medium, and is taken before the gate's.
+    #[pin]
+    path: Mutex<Option<CString>>,
+    #[pin]
+    gate: Gate<T>,
+}
+
+impl<T> Backing<T> {
+    /// A closed medium.
+    pub(crate) fn new(path: Option<CString>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            path <- new_mutex!(path),
+            gate <- Gate::new(),
+        })
+    }
+
+    /// What commands go through.
+    #[inline]
+    pub(crate) fn gate(&self) -> &Gate<T> {
+        &self.gate
+    }
+
+    /// Calls `f` with the path, or `none`.
+    pub(crate) fn with_path<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+        let path = self.path.lock();
+        f(path
+            .as_ref()
+            .and_then(|p| p.to_str().ok())
+            .unwrap_or("none"))
+    }
+}
+
+/// A [`Store`] with a [`Backing`].
+pub(crate) trait Medium: Store {
+    /// The open medium.
+    type Open: Send + Sync + 'static;
+
+    /// Where it is.
+    fn backing(&self) -> &Backing<Self::Open>;
+
+    /// Opens `path`. Process context; errors after a log line.
+    fn open(&self, disk: &Disk, path: &CStr) -> Result<Self::Open>;
+
+    /// Notes what the disk takes over from the medium: whether it is thin,
+    /// its physical block size.
+    fn adopt(&self, _disk: &Disk, _path: &CStr, _open: &Self::Open) -> Result {
+        Ok(())
+    }
+
+    /// Its size in bytes now.
+    fn size_of(open: &Self::Open) -> Result<u64>;
+
+    /// Brings all that was written to stable storage.
+    fn sync_all(open: &Self::Open) -> Result;
+}
+
+/// Closes `store` for good. A write to an attribute may still be under way: it
+/// comes before this, or finds that the disk is gone.
+pub(crate) fn detach<S: Medium>(store: &S, disk: &Disk) {
+    let _path = store.backing().path.lock();
+    disk.removed.set(true);
+    close(store, disk);
+}
+
+/// Closes `store`: waits for its users, then syncs what they wrote. With the
+/// lock of the path held.
+fn close<S: Medium>(store: &S, disk: &Disk) {
+    disk.ready.set(false);
+    let Some(open) = store.backing().gate.close() else {
+        return;
+    };
+    if disk.conf.read_only {
+        return;
+    }
+    if let Err(e) = S::sync_all(&open) {
+        log::error!("{}: sync failed: {}", disk.name(), e.to_errno());
+    }
+}
+
+impl<S: Medium> Unit<S> {
+    /// Opens the medium, if it is not open.
+    pub(crate) fn activate(&self) -> Result {
+        let path = self.store.backing().path.lock();
+        self.open_medium(&path)
+    }
+
+    fn open_medium(&self, path: &MutexGuard<'_, Option<CString>>) -> Result {
+        let (backing, disk) = (self.store.backing(), &self.disk);
+        if backing.gate.is_open() {
+            return Ok(());
+        }
+        if disk.removed.get() {
+            return Err(ENODEV);
+        }
+        let path = path.as_ref().ok_or(ENOENT)?;
+        let open = self.store.open(disk, path)?;
+        let size = S::size_of(&open)?;
+        self.store.adopt(disk, path, &open)?;
+        backing.gate.open(open)?;
+        disk.set_size(size);
+        disk.ready.set(true);
+        Ok(())
+    }
+
+    /// Closes the medium: commands that use it end first, later ones find the
+    /// device not ready. Sleeps as long as that takes.
+    pub(crate) fn deactivate(&self) {
+        let _path = self.store.backing().path.lock();
+        self.close_medium();
+    }
+
+    fn close_medium(&self) {
+        self.disk.set_size(0);
+        close(&self.store, &self.disk);
+    }
+
+    /// Reads the medium's size again and tells the initiators if it is new.
+    pub(crate) fn resync_size(&self) -> Result {
+        let _path = self.store.backing().path.lock();
+        let open = self.store.backing().gate.enter().ok_or(EINVAL)?;
+        let size = S::size_of(&open)?;
+        self.change_size(size);
+        Ok(())
+    }
+
+    /// Puts another size into force.
+    fn change_size(&self, bytes: u64) {
+        if self.disk.set_size(bytes) {
+            self.disk.log_new_size();
+            self.disk.unit_attention(CAPACITY_DATA_HAS_CHANGED);
+        }
+    }
+
+    /// Makes the disk `bytes` long, which its medium has to have.
+    pub(crate) fn shrink(&self, bytes: u64) -> Result {
+        let _path = self.store.backing().path.lock();
+        let open = self.store.backing().gate.enter().ok_or(EINVAL)?;
+        let most = S::size_of(&open)?;
+        if bytes == 0 || bytes > most {
+            log::error!(
+                "{}: size {} is not possible, the medium has {} bytes",
+                self.disk.name(),
+                bytes,
+                most
+            );
+            return Err(EINVAL);
+        }
+        self.change_size(bytes);
+        Ok(())
+    }
+
+    /// Brings all that was written to stable storage.
+    pub(crate) fn sync(&self) -> Result {
+        match self.store.backing().gate.enter() {
+            Some(open) => S::sync_all(&open),
+            None => Ok(()),
+        }
+    }
+
+    /// Names another medium for an inactive disk.
+    pub(crate) fn rename(&self, new: CString) -> Result {
+        let backing = self.store.backing();
+        let mut path = backing.path.lock();
+        if backing.gate.is_open() {
+            log::error!(
+                "vdev {}: can't change the filename because the device is still active",
+                self.disk.name()
+            );
+            return Err(EINVAL);
+        }
+        *path = Some(new);
+        Ok(())
+    }
+
+    /// Puts another medium (or none) into a drive. If it cannot be opened, the
+    /// drive keeps what it has.
+    pub(crate) fn change_medium(&self, new: Option<CString>) -> Result {
+        let backing = self.store.backing();
+        let mut path = backing.path.lock();
+        if let Some(new) = &new {
+            // Tried before the old one is given up.
+            drop(self.store.open(&self.disk, new)?);
+        }
+        self.close_medium();
+        let result = match new {
+            Some(new) => {
+                *path = Some(new);
+                self.open_medium(&path)
+            }
+            None => {
+                *path = None;
+                Ok(())
+            }
+        };
+        if result.is_err() {
+            *path = None;
+        }
+        drop(path);
+        if self.disk.ready.get() {
+            self.disk.unit_attention(MEDIUM_CHANGED);
+        }
+        result
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A disk with its backing store, as the core sees it; the data path.
+
+use crate::{
+    commands,
+    disk::Disk,
+    io::{Extent, Store},
+    log,
+};
+use kernel::{prelude::*, sync::Arc};
+use scst::{Cmd, Context, DeviceHandle, Executing, LogicalUnit};
+use scst_proto::{
+    cdb::Cdb,
+    options::Handler,
+    sense::{Sense, INVALID_FIELD_IN_CDB, NOT_READY, NO_MEDIUM},
+};
+
+/// Operation codes of the data path.
+mod opcode {
+    pub(super) const TEST_UNIT_READY: u8 = 0x00;
+    pub(super) const READ_6: u8 = 0x08;
+    pub(super) const WRITE_6: u8 = 0x0a;
+    pub(super) const READ_10: u8 = 0x28;
+    pub(super) const WRITE_10: u8 = 0x2a;
+    pub(super) const READ_16: u8 = 0x88;
+    pub(super) const WRITE_16: u8 = 0x8a;
+    pub(super) const READ_12: u8 = 0xa8;
+    pub(super) const WRITE_12: u8 = 0xaa;
+}
+
+/// A virtual disk: the logical unit of a device.
+pub(crate) struct Unit<S> {
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) store: S,
+    /// Threads of a new device.
+    pub(crate) threads: u32,
+}
+
+impl<S: Store> Unit<S> {
+    /// `Err` without a medium.
+    #[inline]
+    pub(crate) fn check_ready(&self) -> Result<(), Sense> {
+        if self.disk.ready.get() {
+            return Ok(());
+        }
+        Err(match self.disk.conf.handler {
+            Handler::BlockIo | Handler::FileIo => NOT_READY,
+            Handler::NullIo | Handler::Cdrom => NO_MEDIUM,
+        })
+    }
+
+    /// The blocks that `cdb` is about, if the disk has them.
+    #[inline]
+    pub(crate) fn extent(&self, cdb: &Cdb) -> Result<Extent, Sense> {
+        self.check_ready()?;
+        cdb.check_range(self.disk.blocks())?;
+        if cdb.protect() != 0 {
+            // There is no protection information.
+            return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 7));
+        }
+        // In range, so neither overflows.
+        let shift = self.disk.conf.block_shift;
+        Ok(Extent {
+            pos: cdb.lba.wrapping_shl(shift),
+            len: u64::from(cdb.blocks).wrapping_shl(shift),
+        })
+    }
+
+    /// What of `at` the command moves: the initiator may have prepared less, of
+    /// which whole blocks count.
+    #[inline]
+    fn prepared(&self, cmd: &Cmd<Executing>, at: Extent) -> Extent {
+        let whole = !u64::from(self.disk.block_size().wrapping_sub(1));
+        let len = at.len.min(u64::from(cmd.length())) & whole;
+        Extent { len, ..at }
+    }
+
+    #[inline]
+    fn read(&self, cmd: Cmd<Executing>) {
+        match self.extent(cmd.cdb()) {
+            Ok(at) => match self.prepared(&cmd, at) {
+                Extent { len: 0, .. } => cmd.good(),
+                at => self.store.read(&self.disk, cmd, at),
+            },
+            Err(sense) => cmd.check_condition(sense),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn write(&self, cmd: Cmd<Executing>, fua: bool) {
+        match self.extent(cmd.cdb()) {
+            Ok(at) => match self.prepared(&cmd, at) {
+                Extent { len: 0, .. } => cmd.good(),
+                at => {
+                    let stable = self.disk.must_be_stable(fua);
+                    self.store.write(&self.disk, cmd, at, stable);
+                }
+            },
+            Err(sense) => cmd.check_condition(sense),
+        }
+    }
+}
+
+impl<S: Store> LogicalUnit for Unit<S> {
+    #[inline]
+    fn context(&self, cdb: &Cdb) -> Context {
+        if commands::is_inline(cdb.op.opcode, S::SLEEPS) {
+            Context::Inline
+        } else {
+            Context::Thread
+        }
+    }
+
+    #[inline]
+    fn execute(&self, cmd: Cmd<Executing>) {
+        use opcode::*;
+        match cmd.cdb().op.opcode {
+            READ_10 | READ_16 | READ_12 | READ_6 => self.read(cmd),
+            WRITE_10 | WRITE_16 | WRITE_12 | WRITE_6 => {
+                let fua = cmd.cdb().fua();
+                self.write(cmd, fua);
+            }
+            TEST_UNIT_READY => match self.check_ready() {
+                Ok(()) => cmd.good(),
+                Err(sense) => cmd.check_condition(sense),
+            },
+            _ => commands::execute(self, cmd),
+        }
+    }
+
+    #[inline]
+    fn block_shift(&self) -> u32 {
+        self.disk.conf.block_shift
+    }
+
+    #[inline]
+    fn read_only(&self) -> bool {
+        self.disk.write_protected()
+    }
+
+    fn sleeps(&self) -> bool {
+        S::SLEEPS
+    }
+
+    fn descriptor_sense(&self) -> bool {
+        self.disk.control().d_sense()
+    }
+
+    fn default_threads(&self) -> u32 {
+        self.threads
+    }
+
+    fn published(&self, device: DeviceHandle) {
+        self.disk.set_device(Some(device));
+    }
+
+    fn detach(&self) {
+        self.disk.set_device(None);
+        self.store.close(&self.disk);
+        self.store.describe(&mut |name| {
+            log::info!(
+                "Detached virtual device {} (\"{}\")",
+                self.disk.name(),
+                name
+            );
+        });
+        log::info!("Virtual device {} unregistered", self.disk.name());
+    }
+}

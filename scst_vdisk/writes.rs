@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The writing commands that are not a plain WRITE: UNMAP, WRITE SAME, COMPARE
+//! AND WRITE; and the comparing that VERIFY does too. They go through buffers
+//! of their own, block by block, in a thread.
+
+use crate::{
+    io::{self, Extent, Store},
+    unit::Unit,
+};
+use kernel::{alloc::AllocError, prelude::*};
+use scst::{status, Cmd, Executing};
+use scst_proto::{
+    bytes::{be16, be32, be64, u8_at},
+    cdb::{Cdb, TransferLength},
+    inquiry::MAX_WRITE_SAME_BYTES,
+    sense::{
+        Sense, INVALID_FIELD_IN_CDB, INVALID_FIELD_IN_PARAMETER_LIST, INVALID_OPCODE,
+        LBA_OUT_OF_RANGE, MISCOMPARE, PARAMETER_LIST_LENGTH_ERROR,
+    },
+};
+
+/// Bytes that are moved at once.
+const PIECE: usize = 64 << 10;
+
+/// Why a command failed: by itself, or by the store below.
+enum Failure {
+    Sense(Sense),
+    Store(Error),
+}
+
+impl From<Sense> for Failure {
+    fn from(sense: Sense) -> Self {
+        Self::Sense(sense)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<AllocError> for Failure {
+    fn from(error: AllocError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Ends the command; all the data that it has was used.
+fn finish(cmd: Cmd<Executing>, result: Result<(), Failure>) {
+    let moved = cmd.length();
+    match result {
+        Ok(()) => cmd.good_with(moved),
+        Err(Failure::Sense(sense)) => cmd.check_condition(sense),
+        Err(Failure::Store(e)) if e == ENOMEM => cmd.status(status::BUSY),
+        Err(Failure::Store(e)) => io::end(cmd, Err(e), 0, true),
+    }
+}
+
+/// Copies from the command's data-out; `Err` if it has less.
+fn fetch(cmd: &Cmd<Executing>, offset: usize, buf: &mut [u8]) -> Result<(), Sense> {
+    let copied = cmd.data().map_or(0, |sg| sg.copy_from(offset, buf));
+    match copied == buf.len() {
+        true => Ok(()),
+        false => Err(PARAMETER_LIST_LENGTH_ERROR),
+    }
+}
+
+/// UNMAP, SBC-4 5.35.
+pub(crate) fn unmap<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    let result = try_unmap(unit, &cmd);
+    finish(cmd, result);
+}
+
+const DESCRIPTOR: usize = 16;
+
+fn try_unmap<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Failure> {
+    const HEADER: usize = 8;
+
+    unit.check_ready()?;
+    if !unit.disk.thin.get() {
+        return Err(INVALID_OPCODE.into());
+    }
+    if u8_at(cmd.raw_cdb(), 1).unwrap_or(0) & 1 != 0 {
+        // ANCHOR.
+        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 0).into());
+    }
+    let list_len = cmd.length() as usize;
+    if list_len == 0 {
+        return Ok(());
+    }
+    let mut header = [0; HEADER];
+    fetch(cmd, 0, &mut header)?;
+    let described = usize::from(be16(&header, 2).unwrap_or(0));
+    let end = HEADER
+        .saturating_add(described - described % DESCRIPTOR)
+        .min(list_len);
+    let starts = || {
+        (HEADER..end)
+            .step_by(DESCRIPTOR)
+            .filter(move |at| at.saturating_add(DESCRIPTOR) <= end)
+    };
+    // Nothing is unmapped if any descriptor is wrong.
+    for at in starts() {
+        descriptor(unit, cmd, at)?;
+    }
+    for at in starts() {
+        let extent = descriptor(unit, cmd, at)?;
+        if extent.len != 0 {
+            unit.store.discard(extent)?;
+        }
+    }
+    Ok(())
+}
+
+/// The blocks of the UNMAP block descriptor at `at`.
+fn descriptor<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>, at: usize) -> Result<Extent, Sense> {
+    let mut bytes = [0; DESCRIPTOR];
+    fetch(cmd, at, &mut bytes)?;
+    let lba = be64(&bytes, 0).unwrap_or(0);
+    let blocks = u64::from(be32(&bytes, 8).unwrap_or(0));
+    match lba.checked_add(blocks) {
+        Some(end) if end <= unit.disk.blocks() => {}
+        _ => return Err(LBA_OUT_OF_RANGE.with_information(lba)),
+    }
+    if blocks.wrapping_shl(unit.disk.conf.block_shift) > unmap_limit(unit) {
+        return Err(INVALID_FIELD_IN_PARAMETER_LIST.in_data(at.saturating_add(8) as u16));
+    }
+    Ok(Extent {
+        pos: lba.wrapping_shl(unit.disk.conf.block_shift),
+        len: blocks.wrapping_shl(unit.disk.conf.block_shift),
+    })
+}
+
+/// MAXIMUM UNMAP LBA COUNT in bytes.
+fn unmap_limit<S: Store>(unit: &Unit<S>) -> u64 {
+    let blocks = unit
+        .disk
+        .limits()
+        .unmap
+        .map_or(0, |u| u64::from(u.max_lba_count));
+    blocks.wrapping_shl(unit.disk.conf.block_shift)
+}
+
+/// WRITE SAME, SBC-4 5.50.
+pub(crate) fn write_same<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    let result = try_write_same(unit, &cmd);
+    finish(cmd, result);
+}
+
+fn try_write_same<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Failure> {
+    let cdb = cmd.cdb();
+    let at = unit.extent(cdb)?;
+    if at.len == 0 || at.len > MAX_WRITE_SAME_BYTES {
+        return Err(length_field(cdb).into());
+    }
+    if u8_at(cmd.raw_cdb(), 1).unwrap_or(0) & 0x06 != 0 {
+        // PBDATA and LBDATA, obsolete.
+        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 2).into());
+    }
+    if cdb.anchor() {
+        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 4).into());
+    }
+    if cdb.unmap() && !unit.disk.thin.get() {
+        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 3).into());
+    }
+    let block = unit.disk.block_size() as usize;
+    let mut piece = KVec::from_elem(0u8, PIECE.max(block), GFP_KERNEL)?;
+    let mut zeros = true;
+    if cdb.length != TransferLength::None {
+        let (first, rest) = piece.split_at_mut_checked(block).ok_or(EINVAL)?;
+        fetch(cmd, 0, first)?;
+        zeros = first.iter().all(|b| *b == 0);
+        if !zeros {
+            for copy in rest.chunks_exact_mut(block) {
+                copy.copy_from_slice(first);
+            }
+        }
+    }
+    if zeros && cdb.unmap() {
+        unit.store.discard(at)?;
+    } else {
+        fill(unit, at, &piece)?;
+    }
+    settle(unit, false)
+}
+
+/// INVALID FIELD IN CDB for the length field.
+fn length_field(cdb: &Cdb) -> Sense {
+    INVALID_FIELD_IN_CDB.in_cdb(u16::from(cdb.op.length.at))
+}
+
+/// Writes `piece` again and again.
+fn fill<S: Store>(unit: &Unit<S>, at: Extent, piece: &[u8]) -> Result {
+    let mut done = 0;
+    while done < at.len {
+        let left = usize::try_from(at.len - done).unwrap_or(usize::MAX);
+        let part = piece.get(..left).unwrap_or(piece);
+        unit.store.write_now(at.pos.saturating_add(done), part)?;
+        done = done.saturating_add(part.len() as u64);
+        kapi::cond_resched();
+    }
+    Ok(())
+}
+
+/// Brings what was written to stable storage if that has to be.
+fn settle<S: Store>(unit: &Unit<S>, fua: bool) -> Result<(), Failure> {
+    if unit.disk.must_be_stable(fua) {
+        unit.store.sync_now()?;
+    }
+    Ok(())
+}
+
+/// COMPARE AND WRITE, SBC-4 5.3: the first half of the data is compared, the
+/// second written if the first is what was there.
+pub(crate) fn compare_and_write<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    let result = try_compare_and_write(unit, &cmd);
+    finish(cmd, result);
+}
+
+fn try_compare_and_write<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Failure> {
+    let cdb = cmd.cdb();
+    let at = unit.extent(cdb)?;
+    let half = at.len as usize;
+    if half == 0 {
+        return Ok(());
+    }
+    // One at a time, so that of two with the same expectation one fails.
+    let _one = unit.disk.comparing.lock();
+    compare(unit, cmd, at, false)?;
+    let block = unit.disk.block_size() as usize;
+    let mut buf = KVec::from_elem(0u8, block, GFP_KERNEL)?;
+    let mut done = 0;
+    while done < half {
+        fetch(cmd, half.saturating_add(done), &mut buf)?;
+        unit.store
+            .write_now(at.pos.saturating_add(done as u64), &buf)?;
+        done = done.saturating_add(block);
+    }
+    settle(unit, cdb.fua())
+}
+
+/// VERIFY, SBC-4 5.39: without data the medium is trusted, with data compared.
+pub(crate) fn verify<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    let cdb = *cmd.cdb();
+    let result = unit
+        .extent(&cdb)
+        .map_err(Failure::from)
+        .and_then(|at| match cdb.bytchk() {
+            0 => Ok(()),
+            1 => compare(unit, &cmd, at, false),
+            3 => compare(unit, &cmd, at, true),
+            _ => Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 2).into()),
+        });
+    finish(cmd, result);
+}
+
+/// Compares the command's data with `at`; `one`: the data are one block, which
+/// each block of `at` is compared with.
+fn compare<S: Store>(
+    unit: &Unit<S>,
+    cmd: &Cmd<Executing>,
+    at: Extent,
+    one: bool,
+) -> Result<(), Failure> {
+    let block = unit.disk.block_size() as usize;
+    let mut expected = KVec::from_elem(0u8, block, GFP_KERNEL)?;
+    let mut found = KVec::from_elem(0u8, block, GFP_KERNEL)?;
+    let mut offset = 0usize;
+    for pos in (at.pos..at.pos.saturating_add(at.len)).step_by(block.max(1)) {
+        fetch(cmd, offset, &mut expected)?;
+        unit.store.read_now(pos, &mut found)?;
+        if let Some(first) = expected.iter().zip(&found).position(|(e, f)| e != f) {
+            let offset = offset.saturating_add(first) as u64;
+            return Err(MISCOMPARE.with_information(offset).into());
+        }
+        if !one {
+            offset = offset.saturating_add(block);
+        }
+        kapi::cond_resched();
+    }
+    Ok(())
+}
