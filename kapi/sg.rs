@@ -7,7 +7,7 @@
 use core::{marker::PhantomData, ptr};
 use kernel::{bindings, page::PAGE_SIZE, prelude::*};
 
-// Opaque kernel types, some of them empty in this configuration.
+// bindgen gives types of C an empty struct here and there, which is no reason to worry.
 #[allow(improper_ctypes)]
 extern "C" {
     fn scst_c_sg_zero(

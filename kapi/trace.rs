@@ -8,7 +8,7 @@
 
 use kernel::{bindings, jump_label::static_branch_unlikely};
 
-// `struct tracepoint` contains types that are empty in some configurations.
+// bindgen gives types of C an empty struct here and there, which is no reason to worry.
 #[allow(improper_ctypes)]
 extern "C" {
     static __tracepoint_scst_cmd_received: bindings::tracepoint;
