@@ -13,6 +13,7 @@ import contextlib
 import mmap
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import scst
@@ -22,6 +23,7 @@ _PLACE = Path("/sys/kernel/config/nullb/cut")
 _NODE = "/dev/cut"
 _BLOCK = 4096
 _RECORDS = 24
+_SECTORS = 48 << 11
 _ROUNDS = scaled(4, 100)
 
 
@@ -36,6 +38,7 @@ def setup() -> None:
     scst.clear()
     scst.unload()
     sh("modprobe", "null_blk", "nr_devices=0")
+    sh("modprobe", "dm_mod")
     _PLACE.mkdir()
     for name, value in (("memory_backed", "1"), ("size", "48"), ("blocksize", "512"), ("cache_size", "32")):
         (_PLACE / name).write_text(value)
@@ -60,8 +63,8 @@ def _record(round_number: int, index: int) -> bytes:
     return (b"%08d %08d " % (round_number, index) * _BLOCK)[:_BLOCK]
 
 
-def _write(node: str, round_number: int, way: str) -> dict[int, bool]:
-    """Write records in a random order; which, and whether the target said that they are stable."""
+def _write(node: str, round_number: int, way: str, cut: Callable[[], None]) -> dict[int, bool]:
+    """Write records in a random order, then cut; which, and whether the target said that they are stable."""
     source = random.Random(round_number)
     handle = os.open(node, os.O_RDWR | os.O_DIRECT)
     synced = os.open(node, os.O_RDWR | os.O_DIRECT | os.O_DSYNC)
@@ -78,7 +81,7 @@ def _write(node: str, round_number: int, way: str) -> dict[int, bool]:
             if way == "SYNCHRONIZE CACHE" and source.random() < 0.3:
                 os.fdatasync(handle)
                 stable = dict.fromkeys(stable, True)
-    _power(False)
+    cut()
     with contextlib.suppress(OSError):
         os.close(handle)
         os.close(synced)
@@ -100,7 +103,7 @@ def _lost(path: str, round_number: int, stable: dict[int, bool]) -> tuple[list[s
 
 def _blockio(round_number: int, way: str, params: str) -> tuple[list[str], int]:
     node = scst.disk("vdisk_blockio", "cut", 0, f"filename={_NODE}{params}")
-    stable = _write(node, round_number, way)
+    stable = _write(node, round_number, way, lambda: _power(False))
     scst.put(scst.TARGET / "luns/mgmt", "clear")
     scst.wait_gone(0)
     scst.del_device("cut")
@@ -108,14 +111,25 @@ def _blockio(round_number: int, way: str, params: str) -> tuple[list[str], int]:
     return _lost(_NODE, round_number, stable)
 
 
+def _unplug() -> None:
+    """Let nothing reach the disk any more. Without that its removal would sync the file system."""
+    sh("dmsetup", "suspend", "--noflush", "--nolockfs", "plug")
+    sh("dmsetup", "reload", "plug", "--table", f"0 {_SECTORS} error")
+    sh("dmsetup", "resume", "plug")
+    _power(False)
+
+
 def _fileio(round_number: int, way: str, params: str) -> tuple[list[str], int]:
-    sh("mount", _NODE, "/mnt")
+    sh("dmsetup", "create", "plug", "--noudevsync", "--table", f"0 {_SECTORS} linear {_NODE} 0")
+    sh("dmsetup", "mknodes")
+    sh("mount", "/dev/mapper/plug", "/mnt")
     node = scst.disk("vdisk_fileio", "cut", 0, f"filename=/mnt/cut{params}")
-    stable = _write(node, round_number, way)
+    stable = _write(node, round_number, way, _unplug)
     scst.put(scst.TARGET / "luns/mgmt", "clear")
     scst.wait_gone(0)
     scst.del_device("cut")
     sh("umount", "/mnt")
+    sh("dmsetup", "remove", "--retry", "--noudevsync", "plug")
     _power(True)
     sh("mount", _NODE, "/mnt")
     try:

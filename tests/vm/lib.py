@@ -219,8 +219,12 @@ class Fio:
 
     _count = 0
 
-    def __init__(self, filename: str, sections: Sequence[dict[str, object]] = (), **options: object) -> None:
-        """One job with OPTIONS, or SECTIONS one after the other, each with OPTIONS and its own."""
+    def __init__(self, filename: str, sections: Sequence[dict[str, object]] = (), realtime: bool = False,
+                 **options: object) -> None:
+        """One job with OPTIONS, or SECTIONS one after the other, each with OPTIONS and its own.
+
+        REALTIME keeps what else wants the processor out of its latencies.
+        """
         Fio._count += 1
         self._out = Path(f"/tmp/fio-{os.getpid()}-{Fio._count}.json")
         job = self._out.with_suffix(".job")
@@ -233,7 +237,8 @@ class Fio:
         job.write_text("\n".join(lines) + "\n")
         before = _ios(filename)
         self._stopped = False
-        self._process = subprocess.Popen(["fio", "--output-format=json", f"--output={self._out}", str(job)],
+        self._process = subprocess.Popen([*(("chrt", "-f", "50") if realtime else ()), "fio",
+                                          "--output-format=json", f"--output={self._out}", str(job)],
                                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                          start_new_session=True)
         # It takes seconds to start here, and a signal before that kills it.

@@ -36,8 +36,9 @@ suite = Suite(setup, teardown)
 
 
 def _load() -> Fio:
-    # A rate that leaves the processor idle at times: what is measured is the wait for others, not for itself.
-    return Fio(scst.wait_disk(0), iodepth=4, rate_iops=1000, time_based=None, runtime=3600)
+    # Few requests, and not behind the initiator's own scan of the other LUN in the queue for two emulated processors:
+    # what is measured is the path through the target.
+    return Fio(scst.wait_disk(0), realtime=True, iodepth=4, rate_iops=1000, time_based=None, runtime=3600)
 
 
 @suite.test(f"a LUN added and removed {_ROUNDS} times under load: p99 of another LUN does not double", 300)
@@ -70,8 +71,8 @@ def storm() -> None:
     p99, base = p99_us(changed), p99_us(quiet)
     note(f"{_ROUNDS} rounds in {took:.1f} s, slowest add+del {slowest * 1000:.0f} ms; p99 {p99:.0f} us with changes, "
          f"{base:.0f} us without; IOPS {changed['read']['iops']:.0f} and {quiet['read']['iops']:.0f}")
-    limit = 2 * base if LONG else 2 * base + 10_000
-    # On emulated processors that other machines share, the scan's own work is on the same processors.
+    # Emulated processors that other machines share stop for milliseconds now and then.
+    limit = 2 * base if LONG else 2 * base + 5_000
     check(p99 <= limit, f"p99 {p99:.0f} us with changes, {base:.0f} us without (limit {limit:.0f})")
 
 
