@@ -126,11 +126,6 @@ int scst_c_cpumask_parse(const char *buf, struct cpumask *mask)
 	return cpumask_parse(buf, mask);
 }
 
-void scst_c_cpumask_setall(struct cpumask *mask)
-{
-	cpumask_copy(mask, cpu_possible_mask);
-}
-
 void scst_c_kiocb_end_write(struct kiocb *iocb)
 {
 	kiocb_end_write(iocb);

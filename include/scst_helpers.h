@@ -39,7 +39,6 @@ void scst_c_percpu_ref_put(struct percpu_ref *ref);
 void scst_c_wake_up(struct wait_queue_head *wq, int nr);
 
 int scst_c_cpumask_parse(const char *buf, struct cpumask *mask);
-void scst_c_cpumask_setall(struct cpumask *mask);
 
 struct kiocb;
 void scst_c_kiocb_end_write(struct kiocb *iocb);

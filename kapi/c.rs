@@ -46,5 +46,4 @@ extern "C" {
     pub(crate) fn scst_c_wake_up(wq: *mut bindings::wait_queue_head, nr: c_int);
 
     pub(crate) fn scst_c_cpumask_parse(buf: *const c_char, mask: *mut bindings::cpumask) -> c_int;
-    pub(crate) fn scst_c_cpumask_setall(mask: *mut bindings::cpumask);
 }

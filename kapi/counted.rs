@@ -48,7 +48,9 @@ impl<T> Counted<T> {
     #[inline]
     pub fn get_rcu(&self, rcu: &rcu::Guard) -> Option<InUse<T>> {
         // INVARIANT: The use that was just counted is the new `InUse`'s.
-        self.uses.try_get_rcu(rcu).then(|| InUse(NonNull::from(self)))
+        self.uses
+            .try_get_rcu(rcu)
+            .then(|| InUse(NonNull::from(self)))
     }
 
     /// Lets no new use begin. Any context.

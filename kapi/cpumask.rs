@@ -27,8 +27,18 @@ impl CpuMask {
     /// All CPUs that the machine may have. May sleep.
     pub fn all() -> Result<Self> {
         let mask = CpuMask::empty()?;
+        // Not `cpumask_setall()`, which sets the bits beyond the last CPU, too.
         // SAFETY: The bitmap is valid, and not shared yet.
-        unsafe { c::scst_c_cpumask_setall(mask.as_raw()) };
+        let words = unsafe { &mut (*mask.as_raw()).bits };
+        let mut left = nr_cpu_ids();
+        for word in words {
+            *word = match left {
+                0 => 0,
+                n if n < c_ulong::BITS as usize => (1 << n) - 1,
+                _ => c_ulong::MAX,
+            };
+            left = left.saturating_sub(c_ulong::BITS as usize);
+        }
         Ok(mask)
     }
 
@@ -82,6 +92,12 @@ impl CpuMask {
     }
 }
 
+/// One more than the highest number that a CPU can have.
+fn nr_cpu_ids() -> usize {
+    // SAFETY: Set once at boot.
+    unsafe { bindings::nr_cpu_ids as usize }
+}
+
 impl PartialEq for CpuMask {
     fn eq(&self, other: &Self) -> bool {
         self.words() == other.words()
@@ -93,8 +109,7 @@ impl Eq for CpuMask {}
 /// As the kernel's `%*pb` does: `nr_cpu_ids` bits, groups of eight digits separated by commas.
 impl fmt::Display for CpuMask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: Set once at boot.
-        let bits = unsafe { bindings::nr_cpu_ids } as usize;
+        let bits = nr_cpu_ids();
         let groups = bits.div_ceil(32);
         for group in (0..groups).rev() {
             let at = group * 32;

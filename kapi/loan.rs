@@ -119,7 +119,7 @@ impl<S, T> Loan<S, T> {
     #[inline]
     pub fn shared(&self) -> &S {
         // SAFETY: The slot is valid by the type invariants.
-        unsafe { &*(&raw const (*self.slot.as_ptr()).shared) }
+        unsafe { &(*self.slot.as_ptr()).shared }
     }
 
     /// The slot's address: what a driver finds its own request by.

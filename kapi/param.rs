@@ -57,12 +57,12 @@ pub use param;
 #[macro_export]
 macro_rules! __param_static {
     (
-        [$($attr:tt)*] [$vis:vis] $ident:ident, $ty:ty, $default:expr, $name:tt, $perm:literal,
+        [$($attr:tt)*] [$($vis:tt)*] $ident:ident, $ty:ty, $default:expr, $name:tt, $perm:literal,
         [$($range:expr)?], $description:literal
     ) => {
         $($attr)*
         #[doc = concat!("\n\n", $description)]
-        $vis static $ident: $crate::param::Param<$ty> = $crate::param::Param::new(
+        $($vis)* static $ident: $crate::param::Param<$ty> = $crate::param::Param::new(
             $name,
             $default,
             $crate::__param_check!($ty, $($range)?),

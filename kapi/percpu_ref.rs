@@ -101,8 +101,8 @@ impl UseCount {
     /// As [`UseCount::try_get`], with a guard that puts.
     #[inline]
     pub fn enter(&self) -> Option<UseGuard<'_>> {
-        // INVARIANT: `try_get` just returned `true`.
-        self.try_get().then_some(UseGuard(self))
+        // INVARIANT: Made only if `try_get` returned `true`; not by `then_some`, whose guard would put.
+        self.try_get().then(|| UseGuard(self))
     }
 
     /// Lets no new users in. Does not wait. Calling it again does nothing. Any context.

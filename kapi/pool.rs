@@ -149,7 +149,12 @@ impl SgPool {
     fn put(&self, sg: OwnedSg) {
         let class = class_of(sg.len()).and_then(|(n, _)| self.classes.get(n));
         let surplus = match class {
-            Some(class) => class.unused.lock().push_within_capacity(sg).err().map(|e| e.0),
+            Some(class) => class
+                .unused
+                .lock()
+                .push_within_capacity(sg)
+                .err()
+                .map(|e| e.0),
             None => Some(sg),
         };
         drop(surplus);

@@ -7,6 +7,8 @@
 use core::{marker::PhantomData, ptr};
 use kernel::{bindings, page::PAGE_SIZE, prelude::*};
 
+// bindgen gives types of C an empty struct here and there, which is no reason to worry.
+#[allow(improper_ctypes)]
 extern "C" {
     fn scst_c_sg_zero(
         sg: *mut bindings::scatterlist,
@@ -224,7 +226,10 @@ unsafe impl Sync for OwnedSg {}
 impl OwnedSg {
     /// Allocates `len` bytes, rounded up to pages. Not cleared. `ENOMEM`.
     pub fn alloc(len: usize, gfp: Gfp) -> Result<Self> {
-        let len = len.max(1).checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
+        let len = len
+            .max(1)
+            .checked_next_multiple_of(PAGE_SIZE)
+            .ok_or(ENOMEM)?;
         let bytes = u32::try_from(len).map_err(|_| ENOMEM)?;
         let mut nents: c_uint = 0;
         // SAFETY: No requirements.

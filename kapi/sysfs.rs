@@ -22,7 +22,7 @@ pub(crate) use node::drain;
 
 use attr::{Entry, Source};
 use core::{marker::PhantomData, ptr};
-use kernel::{bindings, error::to_result, prelude::*};
+use kernel::{bindings, error::to_result, prelude::*, sync::static_lock_class};
 use node::NodeRef;
 
 /// Where a directory is made.
@@ -128,7 +128,14 @@ impl Dir {
         }
 
         let entry = KBox::new(
-            Entry::new(name, 0o444, Source::Fixed { text, from }),
+            // A class of its own: removing it under the directory's lock is fine, as its `show`
+            // takes none.
+            Entry::new(
+                name,
+                0o444,
+                Source::Fixed { text, from },
+                static_lock_class!(),
+            ),
             GFP_KERNEL,
         )?;
         // SAFETY: The kobject is of a `Node`, as its sysfs operations want it for an `Entry`;

@@ -2,13 +2,10 @@
 
 //! Facts about the running system.
 
-
-
 extern "C" {
     fn scst_c_num_online_cpus() -> u32;
     fn scst_c_totalram_mb() -> u64;
 }
-
 
 /// CPUs that are online now.
 pub fn online_cpus() -> u32 {

@@ -8,6 +8,8 @@
 
 use kernel::{bindings, jump_label::static_branch_unlikely};
 
+// bindgen gives types of C an empty struct here and there, which is no reason to worry.
+#[allow(improper_ctypes)]
 extern "C" {
     static __tracepoint_scst_cmd_received: bindings::tracepoint;
     static __tracepoint_scst_cmd_executing: bindings::tracepoint;

@@ -115,7 +115,13 @@ static DEVICE: &[Attr<Device>] = &[
                 return Err(EINVAL);
             }
             let shared = d.thread_config().shared;
-            reconfigure(d, ThreadConfig { count: n as u32, shared })
+            reconfigure(
+                d,
+                ThreadConfig {
+                    count: n as u32,
+                    shared,
+                },
+            )
         },
         "Threads for the device's commands; 0: the core's global ones.",
     ),
@@ -130,7 +136,10 @@ static DEVICE: &[Attr<Device>] = &[
                 "per_initiator" => false,
                 "shared" => true,
                 other => {
-                    log_err!("Unknown pool type \"{}\": per_initiator or shared expected", other);
+                    log_err!(
+                        "Unknown pool type \"{}\": per_initiator or shared expected",
+                        other
+                    );
                     return Err(EINVAL);
                 }
             };

@@ -234,13 +234,21 @@ pub(crate) fn access(target: &Arc<Target>) -> Result<sysfs::Group> {
 
 /// The `luns` directory of a group, in `parent`.
 pub(crate) fn luns_dir(parent: &Dir, target: &Arc<Target>, of: &Arc<Group>) -> Result<Dir> {
-    Dir::create(Parent::Dir(parent), b"luns", group(handle(target, of)?, LUNS)?)
+    Dir::create(
+        Parent::Dir(parent),
+        b"luns",
+        group(handle(target, of)?, LUNS)?,
+    )
 }
 
 /// The `ini_groups` directory of a target.
 pub(crate) fn ini_groups_dir(parent: &Dir, target: &Arc<Target>) -> Result<Dir> {
     let target = Arc::new(TargetFiles(target.clone()), GFP_KERNEL)?;
-    Dir::create(Parent::Dir(parent), b"ini_groups", group(target, INI_GROUPS)?)
+    Dir::create(
+        Parent::Dir(parent),
+        b"ini_groups",
+        group(target, INI_GROUPS)?,
+    )
 }
 
 /// The directories of a named group.
@@ -256,11 +264,7 @@ pub(crate) fn publish(
         group(handle.clone(), ACCESS)?,
     )?;
     let luns = luns_dir(&own, target, of)?;
-    let initiators = Dir::create(
-        Parent::Dir(&own),
-        b"initiators",
-        group(handle, INITIATORS)?,
-    )?;
+    let initiators = Dir::create(Parent::Dir(&own), b"initiators", group(handle, INITIATORS)?)?;
     Ok(GroupDirs {
         luns,
         initiators: Some(initiators),

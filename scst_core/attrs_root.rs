@@ -168,7 +168,10 @@ fn store_suspend(globals: &Globals, bytes: &[u8]) -> Result {
         -1 => now.saturating_sub(1).max(0),
         0.. => now.saturating_add(1),
         _ => {
-            log_err!("suspend {}: -1 to resume, 0 or more to suspend expected", depth);
+            log_err!(
+                "suspend {}: -1 to resume, 0 or more to suspend expected",
+                depth
+            );
             return Err(EINVAL);
         }
     };
@@ -233,7 +236,11 @@ pub(crate) fn plain(parent: &Dir, name: &[u8]) -> Result<Dir> {
 static SGV_ATTRS: &[Attr<SgPool>] = &[Attr::ro(
     c"global_stats",
     |pool, p| {
-        emit!(p, "Inactive pages                             {}\n", pool.cached_pages());
+        emit!(
+            p,
+            "Inactive pages                             {}\n",
+            pool.cached_pages()
+        );
         Ok(())
     },
     "Pages that the data-buffer pool holds and no command uses.",

@@ -96,11 +96,7 @@ static ATTRS: &[Attr<Session>] = &[
 ];
 
 /// The session's directory, with the driver's `attrs` in it.
-pub(crate) fn publish(
-    sessions: &Dir,
-    session: &Arc<Session>,
-    attrs: KVec<Group>,
-) -> Result<Dir> {
+pub(crate) fn publish(sessions: &Dir, session: &Arc<Session>, attrs: KVec<Group>) -> Result<Dir> {
     let mut groups = attrs;
     groups.push(Group::new(session.clone(), ATTRS)?, GFP_KERNEL)?;
     groups.push(Group::new(session.clone(), COUNTERS)?, GFP_KERNEL)?;

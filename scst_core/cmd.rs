@@ -27,10 +27,7 @@ use kapi::{
     pool::PooledSg,
     sg::SgList,
 };
-use kernel::{
-    prelude::*,
-    sync::atomic::{Acquire, Atomic, Full, Relaxed, Release},
-};
+use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use scst_proto::{
     cdb::Cdb,
     sense::{Sense, INTERNAL_TARGET_FAILURE},
@@ -260,7 +257,9 @@ impl Stage<Task, Command> for DataOut {
 
 impl Stage<Task, Command> for Executing {
     fn abandoned(loan: CommandLoan) {
-        kernel::pr_err_once!("A device handler dropped a command, answering INTERNAL TARGET FAILURE\n");
+        kernel::pr_err_once!(
+            "A device handler dropped a command, answering INTERNAL TARGET FAILURE\n"
+        );
         fail(loan);
     }
 }

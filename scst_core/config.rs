@@ -3,15 +3,8 @@
 //! The core's one object: what is registered, and the top of the sysfs tree.
 
 use crate::{
-    attrs_root,
-    cmd::CommandLoan,
-    device::Device,
-    drivers::Driver,
-    globals::Globals,
-    handlers::Handler,
-    nexus::Nexus,
-    threads::ThreadPool,
-    util::log_err,
+    attrs_root, cmd::CommandLoan, device::Device, drivers::Driver, globals::Globals,
+    handlers::Handler, nexus::Nexus, threads::ThreadPool, util::log_err,
 };
 use kapi::{
     counted::Counted,
@@ -131,7 +124,9 @@ impl Config {
             return Err(EEXIST);
         };
         self.devices.reserve(1, GFP_KERNEL)?;
-        self.devices.insert_within_capacity(at, device).map_err(|_| ENOMEM)
+        self.devices
+            .insert_within_capacity(at, device)
+            .map_err(|_| ENOMEM)
     }
 
     pub(crate) fn remove_device(&mut self, name: &str) -> Option<Arc<Device>> {

@@ -164,12 +164,18 @@ impl Device {
             PoolKind::Shared => (wanted.count, 0),
             PoolKind::PerInitiator => (0, wanted.count),
         };
-        let (shared, own) = if self.lu.sleeps() { counts(kind) } else { (0, 0) };
+        let (shared, own) = if self.lu.sleeps() {
+            counts(kind)
+        } else {
+            (0, 0)
+        };
         if shared != 0 {
             self.shared_pool.resize(shared, None)?;
         }
         if own != 0 {
-            each_pool(nexuses, |n, pool| pool.resize(own, n.session().cpus().as_deref()))?;
+            each_pool(nexuses, |n, pool| {
+                pool.resize(own, n.session().cpus().as_deref())
+            })?;
         }
         self.pool_kind.store(kind as u32, Relaxed);
         *self.threads.lock() = wanted;

@@ -83,7 +83,10 @@ pub fn register_driver(
     driver.state.lock().dir = Some(dir);
     config.drivers.push(driver.clone(), GFP_KERNEL)?;
     drop(config);
-    pr_info!("Target template {} registered successfully\n", driver.name());
+    pr_info!(
+        "Target template {} registered successfully\n",
+        driver.name()
+    );
     Ok(DriverRegistration(driver))
 }
 
@@ -108,7 +111,11 @@ impl DriverRegistration {
             driver.state.lock().dir = Some(dir);
             result?;
         }
-        driver.state.lock().targets.push(target.clone(), GFP_KERNEL)?;
+        driver
+            .state
+            .lock()
+            .targets
+            .push(target.clone(), GFP_KERNEL)?;
         drop(config);
         pr_info!(
             "Target {} for template {} registered successfully\n",
@@ -132,9 +139,15 @@ impl Drop for DriverRegistration {
         let dir = driver.state.lock().dir.take();
         drop(dir);
         while !driver.tracker.wait_none(10_000) {
-            log_err!("Driver {}: still waiting for its targets to go", driver.name());
+            log_err!(
+                "Driver {}: still waiting for its targets to go",
+                driver.name()
+            );
         }
-        pr_info!("Target template {} unregistered successfully\n", driver.name());
+        pr_info!(
+            "Target template {} unregistered successfully\n",
+            driver.name()
+        );
     }
 }
 

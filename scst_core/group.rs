@@ -155,10 +155,6 @@ impl Group {
         state.luns.binary_search_by_key(&lun, |l| l.lun).is_ok()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.state.lock().luns.is_empty()
-    }
-
     /// Maps `device` at `lun`, which is free.
     pub(crate) fn add_lun(&self, device: Arc<Device>, lun: u16, read_only: bool) -> Result {
         let mut state = self.state.lock();
@@ -176,7 +172,10 @@ impl Group {
             _dir: dir,
         };
         state.luns.reserve(1, GFP_KERNEL)?;
-        state.luns.insert_within_capacity(at, entry).map_err(|_| ENOMEM)
+        state
+            .luns
+            .insert_within_capacity(at, entry)
+            .map_err(|_| ENOMEM)
     }
 
     /// Unmaps `lun`; whether it was mapped.
@@ -233,7 +232,11 @@ impl Group {
     }
 
     pub(crate) fn has_member(&self, pattern: &str) -> bool {
-        self.state.lock().members.iter().any(|m| m.pattern == *pattern)
+        self.state
+            .lock()
+            .members
+            .iter()
+            .any(|m| m.pattern == *pattern)
     }
 
     pub(crate) fn add_member(&self, pattern: &str) -> Result {
@@ -242,8 +245,13 @@ impl Group {
         }
         let name = Name::new(pattern)?;
         let mut state = self.state.lock();
-        let dirs = state.dirs.as_ref().and_then(|dirs| dirs.initiators.as_ref());
-        let file = dirs.ok_or(EINVAL)?.file(pattern.as_bytes(), pattern.as_bytes())?;
+        let dirs = state
+            .dirs
+            .as_ref()
+            .and_then(|dirs| dirs.initiators.as_ref());
+        let file = dirs
+            .ok_or(EINVAL)?
+            .file(pattern.as_bytes(), pattern.as_bytes())?;
         state.members.push(
             Member {
                 pattern: name,

@@ -10,10 +10,7 @@ use crate::{
     session::Removed,
     util::{log_err, Name},
 };
-use kapi::{
-    sysfs::Dir,
-    tracker::Tracker,
-};
+use kapi::{sysfs::Dir, tracker::Tracker};
 use kernel::{
     prelude::*,
     sync::{
@@ -83,7 +80,10 @@ impl Drop for HandlerRegistration {
         let dir = handler.dir.lock().take();
         drop(dir);
         while !handler.tracker.wait_none(10_000) {
-            log_err!("Handler {}: still waiting for its devices to go", handler.name());
+            log_err!(
+                "Handler {}: still waiting for its devices to go",
+                handler.name()
+            );
         }
         pr_info!("Device handler {} unloaded\n", handler.name());
     }

@@ -12,7 +12,7 @@ use crate::{
     util::emit,
 };
 use kapi::{
-    counted::{Counted, InUse},
+    counted::Counted,
     loan::LoanQueue,
     lock::{new_spinlock_irq, SpinLockIrq},
     sysfs::{Attr, Page},
@@ -21,7 +21,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        rcu, Arc,
+        Arc,
     },
 };
 use scst_proto::{
@@ -240,17 +240,37 @@ impl Nexus {
 
 /// Attributes of `sessions/<name>/lun<N>`.
 pub(crate) static ATTRS: &[Attr<Counted<Nexus>>] = &[
-    Attr::ro(c"active_commands", |n, p| {
-        emit!(p, "{}\n", n.session().count_active(Some(n.lun())));
-        Ok(())
-    }, "Commands that this LUN has now."),
-    Attr::ro(c"latency", |n, p| n.stats.show_latency(p), "Command latencies: a histogram for each direction, and how many commands took how long."),
-    Attr::ro(c"stats", |n, p| n.stats.show_all(p), "Counters of this LUN."),
-    Attr::ro(c"thread_index", |n, p| {
-        emit!(p, "{}\n", if n.pool.is_some() { 0 } else { -1 });
-        Ok(())
-    }, "Index of the LUN's thread pool, -1 if it has none of its own."),
-    Attr::ro(c"thread_pid", show_pids, "PIDs of the threads that execute this LUN's commands."),
+    Attr::ro(
+        c"active_commands",
+        |n, p| {
+            emit!(p, "{}\n", n.session().count_active(Some(n.lun())));
+            Ok(())
+        },
+        "Commands that this LUN has now.",
+    ),
+    Attr::ro(
+        c"latency",
+        |n, p| n.stats.show_latency(p),
+        "Command latencies: a histogram for each direction, and how many commands took how long.",
+    ),
+    Attr::ro(
+        c"stats",
+        |n, p| n.stats.show_all(p),
+        "Counters of this LUN.",
+    ),
+    Attr::ro(
+        c"thread_index",
+        |n, p| {
+            emit!(p, "{}\n", if n.pool.is_some() { 0 } else { -1 });
+            Ok(())
+        },
+        "Index of the LUN's thread pool, -1 if it has none of its own.",
+    ),
+    Attr::ro(
+        c"thread_pid",
+        show_pids,
+        "PIDs of the threads that execute this LUN's commands.",
+    ),
 ];
 
 fn show_pids(nexus: &Counted<Nexus>, page: &mut Page<'_>) -> Result {
@@ -296,11 +316,5 @@ impl LunMap {
                 self.entries.get(at)
             }
         }
-    }
-
-    /// Begins a use of the nexus at `lun`.
-    #[inline]
-    pub(crate) fn get(&self, lun: u16, _rcu: &rcu::Guard) -> Option<InUse<Nexus>> {
-        self.find(lun)?.nexus.get()
     }
 }

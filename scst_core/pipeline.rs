@@ -8,9 +8,7 @@
 //! find the LUN, decode, check, get the data, execute, answer.
 
 use crate::{
-    cmd::{
-        status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant,
-    },
+    cmd::{status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant},
     handler::Context,
     nexus::{gate, Hole, Nexus},
     report_luns,
@@ -96,7 +94,12 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     };
     let mut loan = slot.lend(Command::new(incoming, nexus, cdb));
     loan.shared().begin(lun.map_or(u32::MAX, u32::from));
-    kapi::trace::cmd_received(loan.tag, loan.shared().lun_number(), &loan.raw, loan.prepared);
+    kapi::trace::cmd_received(
+        loan.tag,
+        loan.shared().lun_number(),
+        &loan.raw,
+        loan.prepared,
+    );
     let Some(mapping) = found.filter(|_| loan.nexus.is_some()) else {
         return report_luns::without_lun(session, loan, refusal);
     };

@@ -47,10 +47,16 @@ pub(crate) fn execute(mut cmd: Cmd<Executing>) {
 /// The parameter data of REPORT LUNS, as much of it as `length` bytes hold.
 fn luns_data(session: &Session, cdb: &[u8], length: u32) -> Result<KVec<u8>, Refusal> {
     let select = cdb.get(2).copied().unwrap_or(0);
-    let luns = session.luns_atomic().map_err(|_| Refusal::Status(status::BUSY))?;
-    let room = luns.len().saturating_add(1).saturating_mul(8).min(length as usize);
-    let mut data = KVec::from_elem(0u8, room, GFP_ATOMIC)
+    let luns = session
+        .luns_atomic()
         .map_err(|_| Refusal::Status(status::BUSY))?;
+    let room = luns
+        .len()
+        .saturating_add(1)
+        .saturating_mul(8)
+        .min(length as usize);
+    let mut data =
+        KVec::from_elem(0u8, room, GFP_ATOMIC).map_err(|_| Refusal::Status(status::BUSY))?;
     let mut writer = Writer::new(&mut data);
     let mut report = ReportLuns::start(&mut writer, select, session.group_addr_method())?;
     for lun in luns.iter().filter_map(|seen| Lun::new(seen.lun)) {
@@ -82,7 +88,9 @@ pub(crate) fn without_lun(session: &Session, mut loan: CommandLoan, refusal: Opt
         Ok(data) => give(&mut loan, &data),
         Err(refusal) => note(&mut loan, refusal),
     }
-    session.transport().send_response(Cmd::<Answered>::new(loan));
+    session
+        .transport()
+        .send_response(Cmd::<Answered>::new(loan));
 }
 
 fn inquiry(loan: &CommandLoan) -> Result<KVec<u8>, Refusal> {

@@ -112,7 +112,10 @@ impl kernel::Module for Scst {
         };
         let globals = globals::Globals::new(threads, memory, || FORCIBLY_CLOSE.get())?;
         config::start(globals)?;
-        pr_info!("SCST loaded successfully (max mem for commands {} MB)\n", memory);
+        pr_info!(
+            "SCST loaded successfully (max mem for commands {} MB)\n",
+            memory
+        );
         pr_info!("SCST version: {}\n", attrs_root::SCST_VERSION);
         Ok(Self { _barrier: barrier })
     }

@@ -271,7 +271,11 @@ impl Session {
                     let mapping = NEXT_MAPPING.fetch_add(1, Relaxed);
                     let since = find(&old, want.lun).map_or(mapping, |n| n.seen().since);
                     let lun = want.lun;
-                    let seen = SeenLun { lun, since, mapping };
+                    let seen = SeenLun {
+                        lun,
+                        since,
+                        mapping,
+                    };
                     let nexus = Nexus::new(session, device, seen, want.read_only)?;
                     added.push(nexus.clone(), GFP_KERNEL)?;
                     nexus
@@ -294,9 +298,7 @@ impl Session {
         removed.maps.reserve(1, GFP_KERNEL)?;
         let map = KBox::new(LunMap::new(entries), GFP_KERNEL)?;
         self.update_dirs(&removed.nexuses, &added)?;
-        removed
-            .maps
-            .push(self.map.replace(Some(map)), GFP_KERNEL)?;
+        removed.maps.push(self.map.replace(Some(map)), GFP_KERNEL)?;
         for nexus in &kept {
             if let Some(sense) = attention {
                 nexus.unit_attention(sense);

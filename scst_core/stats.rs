@@ -102,13 +102,6 @@ impl Stats {
         self.counters.reset(index(kind, count));
     }
 
-    /// All commands of all kinds.
-    pub(crate) fn commands(&self) -> u64 {
-        KINDS.iter().fold(0, |n, (kind, _)| {
-            n.wrapping_add(self.sum(*kind, Count::Commands))
-        })
-    }
-
     /// `kind commands bytes unaligned failed`, a line each.
     pub(crate) fn show_all(&self, page: &mut Page<'_>) -> Result {
         emit!(page, "kind commands bytes unaligned failed\n");
@@ -152,7 +145,12 @@ impl Totals {
     /// Adds what `stats` counted.
     pub(crate) fn add(&mut self, stats: &Stats) {
         for ((kind, _), counts) in KINDS.iter().zip(&mut self.0) {
-            let all = [Count::Commands, Count::Bytes, Count::Unaligned, Count::Failed];
+            let all = [
+                Count::Commands,
+                Count::Bytes,
+                Count::Unaligned,
+                Count::Failed,
+            ];
             for (count, sum) in all.iter().zip(counts) {
                 *sum = sum.wrapping_add(stats.sum(*kind, *count));
             }

@@ -221,7 +221,11 @@ impl Target {
             }
             LunsCommand::Del(lun) => {
                 if !group.del_lun(lun.get()) {
-                    log_err!("Virtual LUN {} not found in group {}", lun.get(), group.name());
+                    log_err!(
+                        "Virtual LUN {} not found in group {}",
+                        lun.get(),
+                        group.name()
+                    );
                     return Err(EINVAL);
                 }
                 self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?
@@ -304,8 +308,7 @@ impl Target {
                     return Err(EEXIST);
                 }
                 let group = Group::new(name, false)?;
-                let dirs =
-                    self.with_dirs(|d| attrs_group::publish(&d.ini_groups, self, &group))?;
+                let dirs = self.with_dirs(|d| attrs_group::publish(&d.ini_groups, self, &group))?;
                 group.set_dirs(Some(dirs));
                 self.state.lock().groups.push(group, GFP_KERNEL)?;
                 Removed::default()
@@ -322,7 +325,10 @@ impl Target {
             log_err!("Group {} not found in target {}", name, self.name());
             return Err(EINVAL);
         };
-        let in_use = self.sessions()?.iter().any(|s| Arc::ptr_eq(&s.group(), &group));
+        let in_use = self
+            .sessions()?
+            .iter()
+            .any(|s| Arc::ptr_eq(&s.group(), &group));
         if in_use && !core()?.globals.forcibly_close_sessions() {
             log_err!(
                 "Group {} has sessions: log the initiators out, or remove their names from it first",
@@ -352,7 +358,11 @@ impl Target {
         let guard = core.config.lock();
         match command {
             InitiatorsCommand::Add(pattern) => group.add_member(pattern).inspect_err(|_| {
-                log_err!("Initiator {} already exists in group {}", pattern, group.name());
+                log_err!(
+                    "Initiator {} already exists in group {}",
+                    pattern,
+                    group.name()
+                );
             })?,
             InitiatorsCommand::Del(pattern) => group.del_member(pattern).inspect_err(|_| {
                 log_err!("Initiator {} not found in group {}", pattern, group.name());
@@ -451,7 +461,10 @@ impl Target {
         let dir = self.with_dirs(|d| attrs_session::publish(&d.sessions, &session, attrs))?;
         session.set_dir(Some(dir));
         group.link_session(&session)?;
-        self.state.lock().sessions.push(session.clone(), GFP_KERNEL)?;
+        self.state
+            .lock()
+            .sessions
+            .push(session.clone(), GFP_KERNEL)?;
         let removed = session.sync_map(&group.wanted()?, None);
         if removed.is_err() {
             self.forget_session(&session);
@@ -500,7 +513,10 @@ impl Target {
                 session.nexus_loss(0);
                 removed.finish_quietly();
             }
-            Err(_) => log_err!("No memory to end session {}; its LUNs leak", session.initiator()),
+            Err(_) => log_err!(
+                "No memory to end session {}; its LUNs leak",
+                session.initiator()
+            ),
         }
     }
 

@@ -9,8 +9,8 @@
 use crate::cmd::{Command, CommandLoan, Task};
 use kapi::{
     cpumask::CpuMask,
-    lock::{new_spinlock_irq, SpinLockIrq},
     loan::LoanQueue,
+    lock::{new_spinlock_irq, SpinLockIrq},
     thread::{Thread, ThreadCtx},
     wait::{new_wait_queue, WaitQueue},
 };
@@ -97,11 +97,10 @@ impl ThreadPool {
         let mut threads = self.threads.lock();
         while threads.len() < count {
             let work = self.work.clone();
-            let thread = Thread::spawn(
-                fmt!("{}_{}", &*self.name, threads.len()),
-                -1,
-                move |ctx| work.serve(ctx),
-            )?;
+            let thread =
+                Thread::spawn(fmt!("{}_{}", &*self.name, threads.len()), -1, move |ctx| {
+                    work.serve(ctx)
+                })?;
             if let Some(cpus) = cpus.filter(|cpus| !cpus.is_empty()) {
                 thread.set_cpus(cpus)?;
             }
@@ -118,7 +117,10 @@ impl ThreadPool {
 
     /// Binds all threads to `cpus`. Sleeps.
     pub(crate) fn set_cpus(&self, cpus: &CpuMask) -> Result {
-        self.threads.lock().iter().try_for_each(|t| t.set_cpus(cpus))
+        self.threads
+            .lock()
+            .iter()
+            .try_for_each(|t| t.set_cpus(cpus))
     }
 
     /// Calls `f` with the PID of every thread.

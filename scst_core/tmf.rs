@@ -7,18 +7,10 @@
 //! more effect (SAM-6 clause 7). Marking is a race with the response that the
 //! command's state word decides; see [`crate::cmd`].
 
-use crate::{
-    cmd::Outstanding,
-    config::core,
-    nexus::SeenLun,
-    session::Session,
-    util::log_err,
-};
+use crate::{cmd::Outstanding, config::core, nexus::SeenLun, session::Session, util::log_err};
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Acquire, Relaxed},
-    },
+    sync::atomic::{Acquire, Relaxed},
 };
 use scst_proto::{
     sense::{Sense, COMMANDS_CLEARED, DEVICE_RESET_OCCURRED},
@@ -109,22 +101,12 @@ impl Session {
     /// CLEAR TASK SET (SAM-6 7.5): all commands of the logical unit, of every
     /// initiator. Sleeps.
     pub fn clear_task_set(&self, lun: u16, timeout_ms: u32) -> TmResult {
-        self.clear_device(
-            lun,
-            Cause::ClearTaskSet,
-            COMMANDS_CLEARED,
-            timeout_ms,
-        )
+        self.clear_device(lun, Cause::ClearTaskSet, COMMANDS_CLEARED, timeout_ms)
     }
 
     /// LOGICAL UNIT RESET (SAM-6 7.7). Sleeps.
     pub fn lun_reset(&self, lun: u16, timeout_ms: u32) -> TmResult {
-        self.clear_device(
-            lun,
-            Cause::LunReset,
-            DEVICE_RESET_OCCURRED,
-            timeout_ms,
-        )
+        self.clear_device(lun, Cause::LunReset, DEVICE_RESET_OCCURRED, timeout_ms)
     }
 
     /// The transport's TARGET RESET: LOGICAL UNIT RESET of every LUN that the
@@ -146,13 +128,7 @@ impl Session {
         self.finish_function(Cause::NexusLoss, timeout_ms)
     }
 
-    fn clear_device(
-        &self,
-        lun: u16,
-        cause: Cause,
-        attention: Sense,
-        timeout_ms: u32,
-    ) -> TmResult {
+    fn clear_device(&self, lun: u16, cause: Cause, attention: Sense, timeout_ms: u32) -> TmResult {
         let Some(nexus) = self.nexus(lun) else {
             return TmResult::NoLun;
         };

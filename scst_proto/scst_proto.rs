@@ -34,7 +34,8 @@
 //! of C SCST have always answered in a particular way that an initiator may have stored, the recorded bytes decide and
 //! are test vectors in `tests/recorded.rs`.
 
-#![no_std]
+// kbuild passes this one itself.
+#![cfg_attr(not(CONFIG_RUST), no_std)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

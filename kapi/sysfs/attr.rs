@@ -4,7 +4,12 @@
 
 use crate::module::{this_module_raw, ModuleRef};
 use core::{cmp::min, fmt, mem::size_of};
-use kernel::{bindings, page::PAGE_SIZE, prelude::*, sync::Arc};
+use kernel::{
+    bindings,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{Arc, LockClassKey},
+};
 
 /// One attribute (file) of objects of type `T`: a row of a table.
 ///
@@ -233,19 +238,26 @@ const _: () = assert!(size_of::<Entry>() <= 64 || cfg!(CONFIG_DEBUG_LOCK_ALLOC))
 
 impl Entry {
     /// An entry whose name is valid as long as the entry is.
-    pub(super) fn new(name: *const c_char, mode: u16, source: Source) -> Entry {
-        #[allow(unused_mut)]
-        let mut attr = bindings::attribute {
+    ///
+    /// `class` is what lockdep takes its protection against removal for. One for all that have a
+    /// `show` of their own: what lockdep then finds is one that takes a lock under which somebody
+    /// removes a directory.
+    pub(super) fn new(
+        name: *const c_char,
+        mode: u16,
+        source: Source,
+        class: Pin<&'static LockClassKey>,
+    ) -> Entry {
+        // Without lockdep, there are no more fields.
+        #[allow(clippy::needless_update)]
+        let attr = bindings::attribute {
             name,
             mode,
+            #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+            key: class.as_ptr(),
             ..Default::default()
         };
-        // One class for all: what lockdep then finds is a `show` that takes a lock under which
-        // somebody removes a directory.
-        #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-        {
-            attr.key = kernel::static_lock_class!().as_ptr();
-        }
+        let _ = class;
         Entry { attr, source }
     }
 }

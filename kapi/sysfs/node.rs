@@ -16,7 +16,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Full, Relaxed},
-        Mutex,
+        static_lock_class, Mutex,
     },
     types::Opaque,
 };
@@ -29,7 +29,8 @@ static LIVE: Atomic<i32> = Atomic::new(0);
 struct Node {
     #[pin]
     kobj: Opaque<bindings::kobject>,
-    /// Whether the kobject is in sysfs. Guards `kobj.sd` against [`NodeRef::remove`].
+    /// Whether the kobject is in sysfs. Guards `kobj.sd` against [`NodeRef::remove`]. Taken by a
+    /// `store`, so not to be held while waiting for one; inside of it are only sysfs's own locks.
     #[pin]
     there: Mutex<bool>,
     /// Written when there is no sysfs access: before the node is added, and after it was removed.
@@ -211,7 +212,11 @@ fn entries(groups: &KVec<Group>) -> Result<KVec<Entry>> {
                 group: g.try_into()?,
                 index: i.try_into()?,
             };
-            entries.push(Entry::new(name.as_char_ptr(), mode, source), GFP_KERNEL)?;
+            let class = static_lock_class!();
+            entries.push(
+                Entry::new(name.as_char_ptr(), mode, source, class),
+                GFP_KERNEL,
+            )?;
             i += 1;
         }
     }
@@ -328,6 +333,14 @@ unsafe fn try_store(
     let groups = unsafe { &*(*node_of(kobj)).groups.get() };
     let pinned = groups.get(usize::from(*group)).ok_or(EIO)?.pin()?;
 
+    // A removal that is under way takes the kobject's directory away before it waits for us, and
+    // sysfs_break_active_protection() would look for the file there. The lock keeps one from
+    // beginning; it is never held while somebody waits for a `store`.
+    // SAFETY: By the requirements of this function, the node is valid and protected now.
+    let there = unsafe { &(*node_of(kobj)).there }.lock();
+    if !*there {
+        return Err(ENODEV);
+    }
     // From here on, the directory may go: neither `groups` nor the entry may be used any more.
     // This takes a reference on the kobject, and thereby on the node.
     // SAFETY: By the requirements of this function, both are valid and protected now.
@@ -335,6 +348,7 @@ unsafe fn try_store(
     if protection.is_null() {
         return Err(ENODEV);
     }
+    drop(there);
     // SAFETY: By the requirements of this function.
     let bytes = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), count) };
     let stored = pinned.object.store(index, bytes);
