@@ -62,13 +62,18 @@ def _without_groups(text: str) -> str:
     return re.sub(r"    designator type: Target port group,.*\n.*\n", "", text)
 
 
+def _test_unit_ready(node: str) -> str:
+    """One TEST UNIT READY (the sg_turs of sg3_utils 1.48 sends none)."""
+    return sh("sg_raw", node, "00", "00", "00", "00", "00", "00", status=None)
+
+
 def _answers(name: str, lun: int) -> None:
     """Compare the answers of a disk with the recorded ones."""
     node = scst.wait_disk(lun, kind="scsi_generic")
     listed = recording.Differences("sg")
     # A unit attention that setting up left is not the subject.
     for _ in range(2):
-        sh("sg_turs", node, status=None)
+        _test_unit_ready(node)
     problems = []
     for command, output, status in recording.commands(name):
         argv = shlex.split(command.replace("DEV", node))
@@ -87,6 +92,33 @@ def _answers(name: str, lun: int) -> None:
 for _name, _lun in (("null0", 0), ("file0", 1), ("thin0", 2), ("blk0", 3), ("bs4k0", 5), ("cd0", 7)):
     suite.test(f"{_name} answers sg_inq, sg_vpd, sg_readcap, sg_modes, sg_luns as recorded")(
         functools.partial(_answers, _name, _lun))
+
+
+# Harmless commands: opcode and, after a comma, service action, as sg_opcodes names them; the bytes.
+_HARMLESS = {
+    "1e": "1e 00 00 00 00 00", "16": "16 00 00 00 00 00", "17": "17 00 00 00 00 00", "35": "35 00 00 00 00 00 00 00 00 00",
+    "5e,0": "5e 00 00 00 00 00 00 00 40 00", "5e,2": "5e 02 00 00 00 00 00 00 40 00",
+    "84,3": "84 03 00 00 00 00 00 00 00 00 00 00 00 40 00 00", "a3,a": "a3 0a 00 00 00 00 00 00 00 40 00 00",
+    "a3,d": "a3 0d 00 00 00 00 00 00 00 10 00 00",
+}
+
+
+@suite.test("REPORT SUPPORTED OPERATION CODES names no command that is then unknown")
+def supported() -> None:
+    node = scst.wait_disk(0, kind="scsi_generic")
+    listed = set()
+    for line in sh("sg_opcodes", "-n", node).splitlines():
+        found = re.match(r" ([0-9a-f]{2})\s+(?:([0-9a-f]{1,4})\s+)?\d+\s+\d,\d", line)
+        if found:
+            listed.add(found[1] + (f",{found[2]}" if found[2] else ""))
+    check("28" in listed, f"READ(10) is not listed: {sorted(listed)}")
+    unknown = []
+    for name, cdb in _HARMLESS.items():
+        if name in listed:
+            answer = sh("sg_raw", "-r", "64", node, *cdb.split(), status=None)
+            if "Invalid command operation code" in answer:
+                unknown.append(f"{name} is listed, and answered with INVALID COMMAND OPERATION CODE")
+    no_differences(unknown)
 
 
 @suite.test("identities are made as IDENTITY.md says, with a setup_id too")
@@ -210,7 +242,7 @@ def resize() -> None:
     load = Fio(node, size="32m", time_based=None, runtime=60)
     try:
         scst.put(scst.DEVICES / "null0/size_mb", "96")
-        answer = sh("sg_turs", "-v", scst.wait_disk(0, kind="scsi_generic"), status=None)
+        answer = _test_unit_ready(scst.wait_disk(0, kind="scsi_generic"))
         _rescan(0)
         wait_until(lambda: _sectors(node) == 96 << 11, 10, f"nullio: {_sectors(node)} sectors (TUR said {answer})")
     finally:
