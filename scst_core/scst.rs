@@ -11,6 +11,7 @@
 //!
 //! In the order in which they may be taken:
 //!
+//! 0. `Core::thread_changes`, a mutex: one change of a device's threads at a time.
 //! 1. `Core::config`, a mutex: what is registered, and who may change the tree.
 //!    Nothing is waited for under it but memory and sysfs `show` functions:
 //!    what has to drain is taken out ([`session::Removed`]) and drained after.
