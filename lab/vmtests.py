@@ -133,11 +133,10 @@ def _judge(test: Test, section: Optional[tuple[list[str], Optional[int]]]) -> Co
     return counts
 
 
-def run_group(tests: list[Test], long: bool) -> Counts:
-    """Boot once for the tests of a group and judge each."""
+def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None) -> Counts:
+    """Boot once for the tests of a group and judge each; with the MODULES of a directory, or those of this clone."""
     flavour, group = tests[0].group
-    modules = None
-    if kernel.have_modules():
+    if modules is None and kernel.have_modules():
         modules = kernel.build_modules(debug_kernel.tree() if flavour == "debug" else kernel.stock("7.2"))
     job = _JOB % {"length": "long" if long else "short", "tests": " ".join(test.path.name for test in tests)}
     result = vm.run(f"test-{flavour}-{group}", job, _config(tests, long, modules))

@@ -300,7 +300,7 @@ def _ios(node: str) -> int:
 def fio(filename: str, sections: Sequence[dict[str, object]] = (), timeout: float = 120,
         **options: object) -> dict[str, Any]:
     """Run fio to its end."""
-    return Fio(filename, sections, **options).result(timeout)
+    return Fio(filename, sections, False, **options).result(timeout)
 
 
 def p99_us(record: dict[str, Any], direction: str = "read") -> float:

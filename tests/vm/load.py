@@ -141,6 +141,7 @@ def refused() -> None:
 
 @suite.test("rmmod in order takes everything down")
 def unload() -> None:
+    check(scst.loaded(), "scst is not loaded")
     log = Kmsg()
     scst.unload()
     check(not scst.ROOT.exists(), f"{scst.ROOT} is still there")
