@@ -43,7 +43,7 @@ static HANDLER: &[Attr<Handler>] = &[
     ),
     Attr::rw(
         c"trace_level",
-        |h, p| show_trace_level(&h.trace_level, p),
+        |h, p| show_trace_level(&h.trace_level, ", order", p),
         |h, b| store_trace_level(&h.trace_level, b),
         "What is logged.",
     ),

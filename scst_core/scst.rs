@@ -111,6 +111,14 @@ impl kernel::Module for Scst {
             0 => u32::try_from(kapi::system::memory_mb() / 4).unwrap_or(u32::MAX),
             mb => mb,
         };
+        let per_device = match MAX_DEV_CMD_MEM.get() {
+            0 => memory / 5 * 2,
+            mb => mb,
+        };
+        // What users read is what is in force.
+        SCST_THREADS.set(threads);
+        MAX_CMD_MEM.set(memory);
+        MAX_DEV_CMD_MEM.set(per_device);
         let globals = globals::Globals::new(threads, memory, || FORCIBLY_CLOSE.get())?;
         config::start(globals)?;
         pr_info!(
