@@ -78,9 +78,9 @@ def _answers(name: str, lun: int) -> None:
         want = _without_groups(output)
         if " ".join(got.split()) != " ".join(want.split()):
             theirs, ours = want.splitlines(), got.splitlines()
-            lines = [f"  - {line}" for line in theirs if line not in ours]
-            lines += [f"  + {line}" for line in ours if line not in theirs]
-            problems.append(f"{command}:\n" + "\n".join(lines[:12]))
+            lines = [f"  - {line}" for line in theirs if line not in ours][:12]
+            lines += [f"  + {line}" for line in ours if line not in theirs][:12]
+            problems.append(f"{command}:\n" + "\n".join(lines))
     no_differences(problems)
 
 
