@@ -2,12 +2,18 @@
 /* What kapi::system asks. */
 #include <linux/cpumask.h>
 #include <linux/mm.h>
+#include <linux/nodemask.h>
 #include "scst_system.h"
 
 
 u32 scst_c_num_online_cpus(void)
 {
 	return num_online_cpus();
+}
+
+bool scst_c_node_online(int node)
+{
+	return node >= 0 && node < MAX_NUMNODES && node_online(node);
 }
 
 u64 scst_c_totalram_mb(void)

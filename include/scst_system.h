@@ -6,5 +6,6 @@
 
 u32 scst_c_num_online_cpus(void);
 u64 scst_c_totalram_mb(void);
+bool scst_c_node_online(int node);
 
 #endif

@@ -5,6 +5,7 @@
 extern "C" {
     fn scst_c_num_online_cpus() -> u32;
     fn scst_c_totalram_mb() -> u64;
+    fn scst_c_node_online(node: i32) -> bool;
 }
 
 /// CPUs that are online now.
@@ -17,4 +18,10 @@ pub fn online_cpus() -> u32 {
 pub fn memory_mb() -> u64 {
     // SAFETY: No requirements.
     unsafe { scst_c_totalram_mb() }
+}
+
+/// Whether `node` is a NUMA node of this machine.
+pub fn is_node(node: i32) -> bool {
+    // SAFETY: The function checks the number.
+    unsafe { scst_c_node_online(node) }
 }

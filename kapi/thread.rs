@@ -5,31 +5,25 @@
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 
 use crate::cpumask::CpuMask;
-use core::marker::PhantomData;
+use core::{marker::PhantomData, ptr};
 use kernel::{
     bindings,
     error::{from_err_ptr, to_result},
     fmt,
     prelude::*,
-    str::CString,
+    sync::Completion,
     types::NotThreadSafe,
 };
+use pin_init::stack_pin_init;
 
 /// A running kernel thread. Dropping it asks the thread to stop and waits until
 /// it has: may sleep, and must not be done by the thread itself.
 ///
 /// # Invariants
 ///
-/// `task` is a kthread that `kthread_stop` has not been called for: it does not
+/// `0` is a kthread that `kthread_stop` has not been called for: it does not
 /// end before, so the pointer is valid.
-/// `start` is what the thread was given, and `free` frees it; it is the thread's
-/// as soon as that has run.
-pub struct Thread {
-    task: *mut bindings::task_struct,
-    pid: i32,
-    start: *mut c_void,
-    free: unsafe fn(*mut c_void),
-}
+pub struct Thread(*mut bindings::task_struct);
 
 // SAFETY: A task may be stopped and looked at from any other task.
 unsafe impl Send for Thread {}
@@ -47,20 +41,25 @@ impl ThreadCtx {
     }
 }
 
-/// What a new thread is given: its closure, until it takes it.
-struct Start<F>(Option<F>);
+/// What a new thread is given.
+struct Start<F> {
+    body: F,
+    /// In the frame of `Thread::spawn`, which waits for it.
+    runs: *const Completion,
+}
 
 /// The thread's function.
 ///
 /// # Safety
 ///
-/// `data` is a `Start<F>` that nobody else uses before `kthread_stop` returns.
+/// `data` is a `Start<F>` from `KBox::into_raw` that this takes over, and its
+/// `runs` is valid until it is completed.
 unsafe extern "C" fn run<F: FnOnce(&ThreadCtx)>(data: *mut c_void) -> c_int {
     // SAFETY: By the contract above.
-    let start = unsafe { KBox::<Start<F>>::from_raw(data.cast()) };
-    if let Some(body) = KBox::into_inner(start).0 {
-        body(&ThreadCtx(PhantomData));
-    }
+    let start = KBox::into_inner(unsafe { KBox::<Start<F>>::from_raw(data.cast()) });
+    // SAFETY: By the contract above; not used after this.
+    unsafe { (*start.runs).complete_all() };
+    (start.body)(&ThreadCtx(PhantomData));
     // The pointer in `Thread` stays valid only if the thread waits to be told.
     // SAFETY: This is a kthread, which may sleep here.
     unsafe {
@@ -71,33 +70,32 @@ unsafe extern "C" fn run<F: FnOnce(&ThreadCtx)>(data: *mut c_void) -> c_int {
     0
 }
 
-/// Frees the closure of a thread that never ran.
-///
-/// # Safety
-///
-/// `start` is a `Start<F>` given up by `Thread::spawn`, and nobody else's.
-unsafe fn free<F>(start: *mut c_void) {
-    // SAFETY: By the contract above.
-    drop(unsafe { KBox::<Start<F>>::from_raw(start.cast()) });
-}
-
 impl Thread {
     /// Starts a thread called `name` (the kernel keeps 15 characters of it) on
-    /// NUMA node `node`, or on any for -1. Sleeps. `ENOMEM`, `EINTR`.
+    /// NUMA node `node`, or on any for -1, and waits until it runs `body`.
+    /// Sleeps. `ENOMEM`, `EINTR`.
+    ///
+    /// The wait has two reasons. A kthread that is stopped before it runs never
+    /// does, and `body` would be dropped in silence. And a kthread sets its CPUs
+    /// when it first runs, so that an earlier [`Thread::set_cpus`] would be lost.
     pub fn spawn<F>(name: fmt::Arguments<'_>, node: i32, body: F) -> Result<Self>
     where
         F: FnOnce(&ThreadCtx) + Send + 'static,
     {
-        let name = CString::try_from_fmt(name)?;
-        let start = KBox::into_raw(KBox::new(Start(Some(body)), GFP_KERNEL)?);
-        // SAFETY: `run::<F>` takes what `start` is. The format has one string.
+        stack_pin_init!(let runs = Completion::new());
+        let start = Start {
+            body,
+            runs: ptr::from_ref(&*runs),
+        };
+        let start = KBox::into_raw(KBox::new(start, GFP_KERNEL)?);
+        // SAFETY: `run::<F>` takes what `start` is. `%pA` prints format arguments.
         let created = from_err_ptr(unsafe {
             bindings::kthread_create_on_node(
                 Some(run::<F>),
                 start.cast(),
                 node,
-                c"%s".as_char_ptr(),
-                name.as_char_ptr(),
+                c"%pA".as_char_ptr(),
+                ptr::from_ref(&name).cast::<c_void>(),
             )
         });
         let task = match created {
@@ -108,45 +106,37 @@ impl Thread {
                 return Err(e);
             }
         };
-        // SAFETY: The task was just created and cannot end before it is stopped.
-        let pid = unsafe {
-            bindings::wake_up_process(task);
-            (*task).pid
-        };
-        Ok(Self {
-            task,
-            pid,
-            start: start.cast(),
-            free: free::<F>,
-        })
+        // INVARIANT: Just created; nobody else knows it.
+        let thread = Self(task);
+        // SAFETY: The task is valid by the type invariants.
+        unsafe { bindings::wake_up_process(task) };
+        // Nobody can stop the thread before this function returns, so it runs.
+        runs.wait_for_completion();
+        Ok(thread)
     }
 
     /// The thread's PID in the initial namespace.
     pub fn pid(&self) -> i32 {
-        self.pid
+        // SAFETY: The task is valid by the type invariants, and keeps its PID.
+        unsafe { (*self.0).pid }
     }
 
     /// Lets the thread run on `cpus` only. Sleeps. `EINVAL` if none is online.
     pub fn set_cpus(&self, cpus: &CpuMask) -> Result {
         // SAFETY: The task is valid by the type invariants, the mask is borrowed.
-        to_result(unsafe { bindings::set_cpus_allowed_ptr(self.task, cpus.as_raw()) })
+        to_result(unsafe { bindings::set_cpus_allowed_ptr(self.0, cpus.as_raw()) })
     }
 
     /// Sets the thread's nice value, -20 to 19.
     pub fn set_nice(&self, nice: i32) {
         // SAFETY: The task is valid by the type invariants.
-        unsafe { bindings::set_user_nice(self.task, nice as isize) };
+        unsafe { bindings::set_user_nice(self.0, nice as isize) };
     }
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
         // SAFETY: Valid by the type invariants, and not used after this.
-        let result = unsafe { bindings::kthread_stop(self.task) };
-        // `run` returns 0: this is a thread that was stopped before it ran.
-        if result == EINTR.to_errno() {
-            // SAFETY: `run` did not take the closure, and never will.
-            unsafe { (self.free)(self.start) };
-        }
+        unsafe { bindings::kthread_stop(self.0) };
     }
 }

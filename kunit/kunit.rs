@@ -6,18 +6,7 @@
 //! kernels (`make SCST_KUNIT=1`) the module runs them itself, prints the same KTAP, and fails to
 //! load if one of them fails.
 
-use kapi::{
-    thread::{Thread, ThreadCtx},
-    time::sleep_ms,
-};
-use kernel::{
-    fmt,
-    prelude::*,
-    sync::{
-        atomic::{Acquire, Atomic, Release},
-        Arc,
-    },
-};
+use kernel::prelude::*;
 
 mod locks;
 mod pools;
@@ -65,23 +54,6 @@ macro_rules! check {
     };
 }
 pub(crate) use check;
-
-/// Spawns a thread, and returns when it runs: a thread that is stopped before that does nothing.
-pub(crate) fn running(
-    name: fmt::Arguments<'_>,
-    body: impl FnOnce(&ThreadCtx) + Send + 'static,
-) -> Result<Thread> {
-    let runs = Arc::new(Atomic::<i32>::new(0), GFP_KERNEL)?;
-    let here = runs.clone();
-    let thread = Thread::spawn(name, -1, move |ctx| {
-        here.store(1, Release);
-        body(ctx);
-    })?;
-    while runs.load(Acquire) == 0 {
-        sleep_ms(1);
-    }
-    Ok(thread)
-}
 
 /// Declares the suites: what each is called, and its tests.
 macro_rules! suites {
@@ -147,7 +119,7 @@ suites! {
     kapi_uses: uses { counts_drain, kill_is_final, wait_times_out, many_users }
     kapi_wait: waits { ping_pong, timeouts, all_wake }
     kapi_lock: locks { excludes, try_lock_fails_when_held }
-    kapi_thread: threads { start_and_stop, joins, name_nice_and_cpus }
+    kapi_thread: threads { start_and_stop, joins, name_nice_and_cpus, cpus_stay_as_set }
     kapi_pool: pools { copies, hits, limit, segments, shared_by_threads }
     kapi_small: small { percpu_sums, cpu_masks, parameters, work_is_drained, time_goes_on }
 }

@@ -2,8 +2,11 @@
 
 //! `kapi::lock`.
 
-use crate::{check, running};
-use kapi::lock::{new_spinlock_irq, SpinLockIrq};
+use crate::check;
+use kapi::{
+    lock::{new_spinlock_irq, SpinLockIrq},
+    thread::Thread,
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -20,7 +23,7 @@ pub(crate) fn excludes() -> Result {
     let mut threads = KVec::new();
     for i in 0..3 {
         let (shared, bad) = (shared.clone(), bad.clone());
-        let thread = running(fmt!("kapi_locker/{}", i), move |_| {
+        let thread = Thread::spawn(fmt!("kapi_locker/{}", i), -1, move |_| {
             for _ in 0..EACH {
                 let mut pair = shared.lock();
                 if pair.0 != pair.1 {

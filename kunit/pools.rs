@@ -2,10 +2,11 @@
 
 //! `kapi::sg` and `kapi::pool`.
 
-use crate::{check, running};
+use crate::check;
 use kapi::{
     pool::{SgPool, CLASSES, LARGEST},
     sg::{Gfp, OwnedSg},
+    thread::Thread,
 };
 use kernel::{
     prelude::*,
@@ -103,7 +104,7 @@ pub(crate) fn shared_by_threads() -> Result {
     let mut threads = KVec::new();
     for seed in 0..4usize {
         let (pool, bad) = (pool.clone(), bad.clone());
-        let thread = running(fmt!("kapi_pool/{}", seed), move |_| {
+        let thread = Thread::spawn(fmt!("kapi_pool/{}", seed), -1, move |_| {
             if hammer(&pool, seed).is_err() {
                 bad.add(1, Relaxed);
             }

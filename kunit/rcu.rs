@@ -2,8 +2,8 @@
 
 //! `kapi::rcu`: readers on all CPUs against a writer.
 
-use crate::{check, running};
-use kapi::rcu::RcuBox;
+use crate::check;
+use kapi::{rcu::RcuBox, thread::Thread};
 use kernel::{
     prelude::*,
     sync::{
@@ -50,7 +50,7 @@ pub(crate) fn readers_see_whole_values() -> Result {
     let mut readers = KVec::new();
     for i in 0..3 {
         let (shared, bad) = (shared.clone(), bad.clone());
-        let reader = running(fmt!("kapi_reader/{}", i), move |ctx| {
+        let reader = Thread::spawn(fmt!("kapi_reader/{}", i), -1, move |ctx| {
             while !ctx.should_stop() {
                 for _ in 0..100 {
                     let guard = read_lock();

@@ -2,9 +2,11 @@
 
 //! `kapi::percpu`, `kapi::cpumask`, `kapi::param`, `kapi::work`, `kapi::time`.
 
-use crate::{check, running, vfs::Sysfs};
+use crate::{check, vfs::Sysfs};
 use core::fmt::Write;
-use kapi::{cpumask::CpuMask, percpu::PerCpuCounters, time::now_ns, work::WorkQueue};
+use kapi::{
+    cpumask::CpuMask, percpu::PerCpuCounters, thread::Thread, time::now_ns, work::WorkQueue,
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -20,7 +22,7 @@ pub(crate) fn percpu_sums() -> Result {
     let mut threads = KVec::new();
     for i in 0..3 {
         let counters = counters.clone();
-        let thread = running(fmt!("kapi_adder/{}", i), move |_| {
+        let thread = Thread::spawn(fmt!("kapi_adder/{}", i), -1, move |_| {
             for _ in 0..EACH {
                 counters.add([(0, 1), (2, 512), (3, 7), (usize::MAX, 7)]);
             }

@@ -2,10 +2,11 @@
 
 //! `kapi::sysfs`: contents, and removal against everything that may be going on.
 
-use crate::{check, running, vfs::Sysfs};
+use crate::{check, vfs::Sysfs};
 use core::fmt::Write;
 use kapi::{
     sysfs::{Attr, Dir, Group, Page, Parent},
+    thread::Thread,
     time::sleep_ms,
     wait::{new_wait_queue, WaitQueue},
 };
@@ -225,7 +226,7 @@ pub(crate) fn removal_does_not_wait_for_store() -> Result {
     let top = top(&thing)?;
     let (fs2, done) = (fs.clone(), Arc::new(Atomic::<i32>::new(0), GFP_KERNEL)?);
     let done2 = done.clone();
-    let writer = running(fmt!("kapi_writer"), move |_| {
+    let writer = Thread::spawn(fmt!("kapi_writer"), -1, move |_| {
         if fs2.write(c"kernel/kapi_kunit/slow_store", b"1").is_ok() {
             done2.store(1, Release);
         }
@@ -245,11 +246,11 @@ pub(crate) fn removal_waits_for_show() -> Result {
     let top = top(&thing)?;
     let done = Arc::new(Atomic::<i32>::new(0), GFP_KERNEL)?;
     let (fs2, done2) = (fs.clone(), done.clone());
-    let reader = running(fmt!("kapi_reader"), move |_| {
+    let reader = Thread::spawn(fmt!("kapi_reader"), -1, move |_| {
         let _ = fs2.read(c"kernel/kapi_kunit/slow_show");
     })?;
     thing.wait_entered();
-    let remover = running(fmt!("kapi_remover"), move |_| {
+    let remover = Thread::spawn(fmt!("kapi_remover"), -1, move |_| {
         drop(top);
         done2.store(1, Release);
     })?;
@@ -267,7 +268,7 @@ pub(crate) fn comes_and_goes_while_read() -> Result {
     let mut threads = KVec::new();
     for write in [false, true] {
         let fs = fs.clone();
-        let thread = running(fmt!("kapi_user"), move |ctx| {
+        let thread = Thread::spawn(fmt!("kapi_user"), -1, move |ctx| {
             while !ctx.should_stop() {
                 // Both may fail or not: the file comes and goes.
                 if write {

@@ -2,8 +2,8 @@
 
 //! `kapi::percpu_ref`: a count drains, and only when all users are gone.
 
-use crate::{check, running};
-use kapi::{percpu_ref::UseCount, time::sleep_ms};
+use crate::check;
+use kapi::{percpu_ref::UseCount, thread::Thread, time::sleep_ms};
 use kernel::{
     prelude::*,
     sync::{
@@ -62,7 +62,7 @@ pub(crate) fn many_users() -> Result {
         for i in 0..4 {
             let (count, inside, late, gone) =
                 (count.clone(), inside.clone(), late.clone(), gone.clone());
-            let user = running(fmt!("kapi_user/{}", i), move |_| {
+            let user = Thread::spawn(fmt!("kapi_user/{}", i), -1, move |_| {
                 while count.try_get() {
                     inside.fetch_add(1, Full);
                     if gone.load(Acquire) != 0 {

@@ -2,8 +2,9 @@
 
 //! `kapi::wait`: no wake-up is lost, times are kept.
 
-use crate::{check, running};
+use crate::check;
 use kapi::{
+    thread::Thread,
     time::now_ns,
     wait::{new_wait_queue, WaitQueue},
 };
@@ -40,7 +41,7 @@ pub(crate) fn ping_pong() -> Result {
     const ROUNDS: i32 = 2000;
     let court = Court::new()?;
     let other = court.clone();
-    let thread = running(fmt!("kapi_pong"), move |_| {
+    let thread = Thread::spawn(fmt!("kapi_pong"), -1, move |_| {
         for i in 0..ROUNDS {
             other
                 .queue
@@ -72,7 +73,7 @@ pub(crate) fn timeouts() -> Result {
     court.queue.wait_interruptible(|| true)?;
 
     let other = court.clone();
-    let thread = running(fmt!("kapi_waker"), move |_| {
+    let thread = Thread::spawn(fmt!("kapi_waker"), -1, move |_| {
         kapi::time::sleep_ms(20);
         other.ball.store(1, Release);
         other.queue.wake_all();
@@ -89,7 +90,7 @@ pub(crate) fn all_wake() -> Result {
     let mut sleepers = KVec::new();
     for i in 0..8 {
         let court = court.clone();
-        let sleeper = running(fmt!("kapi_sleeper/{}", i), move |ctx| {
+        let sleeper = Thread::spawn(fmt!("kapi_sleeper/{}", i), -1, move |ctx| {
             court
                 .queue
                 .wait_idle(|| court.ball.load(Acquire) == 1 || ctx.should_stop());
@@ -112,7 +113,7 @@ pub(crate) fn all_wake() -> Result {
 
     // Stopping a thread wakes it from a wait whose condition asks for that.
     let other = Court::new()?;
-    let thread = running(fmt!("kapi_sleeper"), move |ctx| {
+    let thread = Thread::spawn(fmt!("kapi_sleeper"), -1, move |ctx| {
         other.queue.wait_idle(|| ctx.should_stop());
     })?;
     kapi::time::sleep_ms(10);

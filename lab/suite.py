@@ -69,7 +69,7 @@ def _proto(long: bool) -> Counts:
     steps = [("cargo test", ["cargo", "test", "--no-fail-fast"]),
              ("cargo clippy", ["cargo", "clippy", "--all-targets", "--", "-D", "warnings"])]
     if fuzz.exists():
-        steps.append(("fuzz", ["sh", str(fuzz), "3600" if long else "20"]))
+        steps.append(("fuzz", ["sh", str(fuzz), "600" if long else "8"]))
     for name, command in steps:
         log = paths.fresh_log(name.replace(" ", "-"))
         try:
@@ -123,7 +123,7 @@ def _kunit(long: bool) -> Counts:
         return _skip("KUnit", "no Kbuild in this clone")
     modules = kernel.build_modules(debug_kernel.tree())
     result = vm.run("kunit", script, vm.Config(kernel=debug_kernel.bootable(), modules=modules, timeout=600,
-                                               append="loglevel=7"))
+                                               append="loglevel=7 kunit.enable=1 kunit.autorun=1"))
     dmesg = result.share / "dmesg"
     counts = ktap.parse((dmesg.read_text(errors="replace") if dmesg.exists() else result.console).splitlines())
     if not result.ok:

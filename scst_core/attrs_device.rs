@@ -16,7 +16,7 @@ use kernel::{
     prelude::*,
     sync::{atomic::Relaxed, Arc},
 };
-use scst_proto::command::HandlerCommand;
+use scst_proto::{command::HandlerCommand, number::parse_i64};
 
 /// Most commands of a nexus that `max_tgt_dev_commands` may allow.
 const MAX_COMMANDS: u64 = 65536;
@@ -43,7 +43,7 @@ static HANDLER: &[Attr<Handler>] = &[
     ),
     Attr::rw(
         c"trace_level",
-        |h, p| show_trace_level(&h.trace_level, p),
+        |h, p| show_trace_level(&h.trace_level, ", order", p),
         |h, b| store_trace_level(&h.trace_level, b),
         "What is logged.",
     ),
@@ -97,10 +97,17 @@ static DEVICE: &[Attr<Device>] = &[
         },
         "Most commands that an initiator may have outstanding.",
     ),
-    Attr::ro(
+    Attr::rw(
         c"numa_node_id",
-        |d, p| show_keyed(p, d.numa_node, d.numa_node >= 0),
-        "NUMA node of the device's memory and threads; -1 for any.",
+        |d, p| {
+            let node = d.numa_node.load(Relaxed);
+            show_keyed(p, node, node >= 0)
+        },
+        |d, b| {
+            let node = parsed(parse_i64(text(b)?))?;
+            d.set_numa_node(i32::try_from(node).unwrap_or(i32::MIN))
+        },
+        "NUMA node for the threads of LUNs that are mapped from now on; -1 for any.",
     ),
     Attr::rw(
         c"threads_num",
@@ -159,11 +166,8 @@ static DEVICE: &[Attr<Device>] = &[
 ];
 
 fn reconfigure(device: &Device, wanted: ThreadConfig) -> Result {
-    let core = core()?;
-    let config = core.config.lock();
-    let device = config.device(device.name()).cloned().ok_or(ENODEV)?;
-    let nexuses = config.nexuses_of(&device)?;
-    device.configure_threads(wanted, &nexuses)
+    let device = core()?.device(device.name()).ok_or(ENODEV)?;
+    device.configure_threads(wanted)
 }
 
 /// The directories of a device: its own, with the handler's `attrs`, and the

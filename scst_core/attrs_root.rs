@@ -133,7 +133,7 @@ static ATTRS: &[Attr<Globals>] = &[
     Attr::ro(c"trace_cmds", |_, _| Ok(()), "Commands being executed, with the reason that each waits for."),
     Attr::rw(
         c"trace_level",
-        |g, p| show_trace_level(&g.trace_level, p),
+        |g, p| show_trace_level(&g.trace_level, "", p),
         |g, b| store_trace_level(&g.trace_level, b),
         "What is logged.",
     ),
@@ -190,14 +190,16 @@ fn show_version(_: &Globals, page: &mut Page<'_>) -> Result {
     Ok(())
 }
 
-/// Shows a `trace_level`, and how to write it.
-pub(crate) fn show_trace_level(level: &Atomic<u32>, page: &mut Page<'_>) -> Result {
+/// Shows a `trace_level`, and how to write it; `more` tokens are those of some
+/// modules only.
+pub(crate) fn show_trace_level(level: &Atomic<u32>, more: &str, page: &mut Page<'_>) -> Result {
     emit!(page, "{}\n\n\n", Level(level.load(Relaxed)));
     emit!(
         page,
         "Usage:\n\techo \"all|none|default\" >trace_level\n\techo \"value DEC|0xHEX|0OCT\" >trace_level\n\
          \techo \"add|del TOKEN\" >trace_level\n\nwhere TOKEN is one of [function, line, pid, out_of_mem, \
-         special, scsi, mgmt, minor, scsi_serializing, retry, pr]\n"
+         special, scsi, mgmt, minor, scsi_serializing, retry, pr{}]\n",
+        more
     );
     Ok(())
 }

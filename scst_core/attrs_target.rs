@@ -23,7 +23,7 @@ use scst_proto::command::DriverCommand;
 
 static DRIVER: &[Attr<Driver>] = &[Attr::rw(
     c"trace_level",
-    |d, p| show_trace_level(&d.trace_level, p),
+    |d, p| show_trace_level(&d.trace_level, "", p),
     |d, b| store_trace_level(&d.trace_level, b),
     "What is logged.",
 )];

@@ -46,6 +46,9 @@ pub(crate) struct Top {
 pub(crate) struct Core {
     #[pin]
     pub(crate) config: Mutex<Config>,
+    /// Held while the threads of a device change; before `config`.
+    #[pin]
+    pub(crate) thread_changes: Mutex<()>,
     pub(crate) globals: Arc<Globals>,
     pub(crate) top: Top,
     pub(crate) threads: Arc<ThreadPool>,
@@ -73,7 +76,7 @@ pub(crate) fn push_global(loan: CommandLoan) {
 /// Brings the core up, when the module is loaded.
 pub(crate) fn start(globals: Arc<Globals>) -> Result {
     let buffers = SgPool::new(globals.max_cmd_mem_mb)?;
-    let threads = ThreadPool::new("scstd")?;
+    let threads = ThreadPool::new("scstd", -1)?;
     threads.resize(globals.threads(), None)?;
     let root = attrs_root::publish(Parent::Kernel, &globals, &threads)?;
     let top = Top {
@@ -87,6 +90,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
     CORE.set(Arc::pin_init(
         pin_init!(Core {
             config <- new_mutex!(Config::default()),
+            thread_changes <- new_mutex!(()),
             globals,
             top,
             threads,

@@ -9,10 +9,10 @@ use crate::{
     handlers::Handler,
     nexus::Nexus,
     threads::{ThreadPool, MAX_THREADS},
-    util::Name,
+    util::{log_err, Name},
 };
 use core::ops::Deref;
-use kapi::{cpumask::CpuMask, sysfs::Dir, tracker::Tracked};
+use kapi::{counted::Counted, cpumask::CpuMask, sysfs::Dir, tracker::Tracked};
 use kernel::{
     prelude::*,
     sync::{
@@ -39,7 +39,7 @@ pub(crate) struct Device {
     pub(crate) handler: Arc<Handler>,
     pub(crate) pdt: PeripheralDeviceType,
     pub(crate) lu: Unit,
-    pub(crate) numa_node: i32,
+    pub(crate) numa_node: Atomic<i32>,
     pub(crate) max_commands: Atomic<u32>,
     /// A [`PoolKind`].
     pool_kind: Atomic<u32>,
@@ -78,13 +78,14 @@ impl Device {
         id: u32,
         handler: Arc<Handler>,
         lu: Arc<dyn LogicalUnit>,
-        numa_node: i32,
+        node: i32,
         tracked: Tracked,
     ) -> Result<Arc<Self>> {
         let pdt = PeripheralDeviceType(handler.ops().device_type());
         let count = lu.default_threads();
         let lu = Unit(lu);
-        let shared_pool = ThreadPool::new(name)?;
+        check_node(node)?;
+        let shared_pool = ThreadPool::new(name, node)?;
         let name = Name::new(name)?;
         Arc::pin_init(
             pin_init!(Self {
@@ -93,7 +94,7 @@ impl Device {
                 handler,
                 pdt,
                 lu,
-                numa_node,
+                numa_node: Atomic::new(node),
                 max_commands: Atomic::new(DEFAULT_MAX_COMMANDS),
                 pool_kind: Atomic::new(PoolKind::PerInitiator as u32),
                 shared_pool,
@@ -119,6 +120,13 @@ impl Device {
         *self.threads.lock()
     }
 
+    /// `EINVAL` if there is no such node; -1 is any.
+    pub(crate) fn set_numa_node(&self, node: i32) -> Result {
+        check_node(node)?;
+        self.numa_node.store(node, Relaxed);
+        Ok(())
+    }
+
     fn pool_kind(&self) -> PoolKind {
         match self.pool_kind.load(Relaxed) {
             1 => PoolKind::Shared,
@@ -135,7 +143,7 @@ impl Device {
         if !self.lu.sleeps() {
             return Ok(None);
         }
-        let pool = ThreadPool::new(self.name())?;
+        let pool = ThreadPool::new(self.name(), self.numa_node.load(Relaxed))?;
         if self.pool_kind() == PoolKind::PerInitiator {
             pool.resize(self.thread_config().count, cpus.as_deref())?;
         }
@@ -144,50 +152,51 @@ impl Device {
 
     /// Changes number and kind of the threads without stopping I/O: threads of
     /// the new kind start, commands go to them, those of the old kind end when
-    /// their queue is empty. `nexuses` are all of the device. Management;
-    /// sleeps, as long as the commands that the old threads execute.
-    pub(crate) fn configure_threads(
-        &self,
-        wanted: ThreadConfig,
-        nexuses: &[Arc<kapi::counted::Counted<Nexus>>],
-    ) -> Result {
+    /// their queue is empty. Takes the configuration's lock, but not while it
+    /// waits for threads to end, as those may want it; sleeps as long as the
+    /// commands that the old threads execute.
+    pub(crate) fn configure_threads(self: &Arc<Self>, wanted: ThreadConfig) -> Result {
         if wanted.count > MAX_THREADS {
             return Err(EINVAL);
         }
+        let core = scst_core()?;
+        let _one_at_a_time = core.thread_changes.lock();
         let kind = match (wanted.count, wanted.shared) {
             (0, _) => PoolKind::Global,
             (_, true) => PoolKind::Shared,
             (_, false) => PoolKind::PerInitiator,
         };
-        let counts = |kind| match kind {
+        let counts = match kind {
+            _ if !self.lu.sleeps() => (0, 0),
             PoolKind::Global => (0, 0),
             PoolKind::Shared => (wanted.count, 0),
             PoolKind::PerInitiator => (0, wanted.count),
         };
-        let (shared, own) = if self.lu.sleeps() {
-            counts(kind)
-        } else {
-            (0, 0)
-        };
-        if shared != 0 {
-            self.shared_pool.resize(shared, None)?;
-        }
-        if own != 0 {
+        let (shared, own) = counts;
+        self.shared_pool.grow(shared, None)?;
+        let start = |nexuses: &[Arc<Counted<Nexus>>]| {
             each_pool(nexuses, |n, pool| {
-                pool.resize(own, n.session().cpus().as_deref())
-            })?;
-        }
+                pool.grow(own, n.session().cpus().as_deref())
+            })
+        };
+        start(&core.nexuses_of(self)?)?;
         self.pool_kind.store(kind as u32, Relaxed);
         *self.threads.lock() = wanted;
+        // LUNs that were mapped meanwhile still had the old setting; those that
+        // are mapped from here on have the new one.
+        let nexuses = {
+            let config = core.config.lock();
+            let nexuses = config.nexuses_of(self)?;
+            start(&nexuses)?;
+            nexuses
+        };
         // After this nobody queues to the old pool: see `enqueue`.
         kapi::rcu::synchronize();
-        if shared == 0 {
-            self.shared_pool.resize(0, None)?;
-        }
-        if own == 0 {
-            each_pool(nexuses, |_, pool| pool.resize(0, None))?;
-        }
-        Ok(())
+        self.shared_pool.shrink(shared);
+        each_pool(&nexuses, |_, pool| {
+            pool.shrink(own);
+            Ok(())
+        })
     }
 
     /// Calls `f` with the PIDs of the threads that serve `nexus`.
@@ -257,8 +266,19 @@ impl Drop for Unit {
     }
 }
 
+fn check_node(node: i32) -> Result {
+    if node == -1 || kapi::system::is_node(node) {
+        return Ok(());
+    }
+    log_err!(
+        "numa_node_id {}: -1 or a node of this machine expected",
+        node
+    );
+    Err(EINVAL)
+}
+
 fn each_pool(
-    nexuses: &[Arc<kapi::counted::Counted<Nexus>>],
+    nexuses: &[Arc<Counted<Nexus>>],
     mut f: impl FnMut(&Nexus, &ThreadPool) -> Result,
 ) -> Result {
     nexuses

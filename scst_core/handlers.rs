@@ -4,7 +4,7 @@
 
 use crate::{
     attrs_device,
-    config::core,
+    config::{core, Config},
     device::{Device, DeviceHandle},
     handler::{AttachContext, DeviceHandler},
     session::Removed,
@@ -112,16 +112,27 @@ impl Handler {
 
     fn add_device(self: &Arc<Self>, name: &str, params: Params<'_>) -> Result {
         let core = core()?;
-        let mut config = core.config.lock();
-        if config.device(name).is_some() {
+        let taken = |config: &Config| {
+            if config.device(name).is_none() {
+                return Ok(());
+            }
             log_err!("Device {} already exists", name);
-            return Err(EEXIST);
-        }
+            Err(EEXIST)
+        };
+        taken(&core.config.lock())?;
         let ctx = AttachContext {
             setup_id: core.globals.setup_id.load(Relaxed),
         };
-        // The handler has said in the log what is wrong.
-        let attached = self.ops.attach(name, params, ctx)?;
+        // Opening a file may take long: not under the lock.
+        let attached = self.ops.attach(name, params, ctx).inspect_err(|e| {
+            log_err!(
+                "New device handler's {} attach() failed: {}",
+                self.name(),
+                e.to_errno()
+            );
+        })?;
+        let mut config = core.config.lock();
+        taken(&config)?;
         let id = config.next_id();
         let device = Device::new(
             name,

@@ -11,6 +11,7 @@
 //!
 //! In the order in which they may be taken:
 //!
+//! 0. `Core::thread_changes`, a mutex: one change of a device's threads at a time.
 //! 1. `Core::config`, a mutex: what is registered, and who may change the tree.
 //!    Nothing is waited for under it but memory and sysfs `show` functions:
 //!    what has to drain is taken out ([`session::Removed`]) and drained after.
@@ -110,6 +111,14 @@ impl kernel::Module for Scst {
             0 => u32::try_from(kapi::system::memory_mb() / 4).unwrap_or(u32::MAX),
             mb => mb,
         };
+        let per_device = match MAX_DEV_CMD_MEM.get() {
+            0 => memory / 5 * 2,
+            mb => mb,
+        };
+        // What users read is what is in force.
+        SCST_THREADS.set(threads);
+        MAX_CMD_MEM.set(memory);
+        MAX_DEV_CMD_MEM.set(per_device);
         let globals = globals::Globals::new(threads, memory, || FORCIBLY_CLOSE.get())?;
         config::start(globals)?;
         pr_info!(

@@ -53,12 +53,14 @@ pub(crate) struct ThreadPool {
     #[pin]
     threads: Mutex<KVec<Thread>>,
     name: CString,
+    /// NUMA node, or -1.
+    node: i32,
 }
 
 impl ThreadPool {
     /// A pool without threads; they are called `<name>_<n>`, cut to the 15
     /// characters that the kernel keeps. May sleep.
-    pub(crate) fn new(name: &str) -> Result<Arc<Self>> {
+    pub(crate) fn new(name: &str, node: i32) -> Result<Arc<Self>> {
         let work = Arc::pin_init(
             pin_init!(Work {
                 queue <- new_spinlock_irq!(LoanQueue::new()),
@@ -72,6 +74,7 @@ impl ThreadPool {
                 work,
                 threads <- new_mutex!(KVec::new()),
                 name,
+                node,
             }),
             GFP_KERNEL,
         )
@@ -84,23 +87,36 @@ impl ThreadPool {
         self.work.wait.wake_one();
     }
 
-    /// Makes the pool have `count` threads: starts or stops as many as needed.
-    /// Threads that stop finish the queue first, so nothing queued before is
-    /// lost. Sleeps. On an error the pool has the threads that it could start.
+    /// Makes the pool have `count` threads: [`ThreadPool::shrink`], then
+    /// [`ThreadPool::grow`].
     pub(crate) fn resize(&self, count: u32, cpus: Option<&CpuMask>) -> Result {
-        let count = count.min(MAX_THREADS) as usize;
-        while let Some(surplus) = self.take_surplus(count) {
-            // Joins the thread, which may be in the middle of a command: not
-            // under the lock.
+        self.shrink(count);
+        self.grow(count, cpus)
+    }
+
+    /// Stops threads until there are at most `count`. They finish the queue
+    /// first if they are the last, and in any case the command that they
+    /// execute. Sleeps as long as that takes, so not under a lock that a handler
+    /// may want: the configuration's, above all.
+    pub(crate) fn shrink(&self, count: u32) {
+        while let Some(surplus) = self.take_surplus(count as usize) {
             drop(surplus);
         }
+    }
+
+    /// Starts threads until there are `count`, but no more than
+    /// [`MAX_THREADS`]. Sleeps. After an error the pool has those that it could
+    /// start.
+    pub(crate) fn grow(&self, count: u32, cpus: Option<&CpuMask>) -> Result {
+        let count = count.min(MAX_THREADS) as usize;
         let mut threads = self.threads.lock();
         while threads.len() < count {
             let work = self.work.clone();
-            let thread =
-                Thread::spawn(fmt!("{}_{}", &*self.name, threads.len()), -1, move |ctx| {
-                    work.serve(ctx)
-                })?;
+            let thread = Thread::spawn(
+                fmt!("{}_{}", &*self.name, threads.len()),
+                self.node,
+                move |ctx| work.serve(ctx),
+            )?;
             if let Some(cpus) = cpus.filter(|cpus| !cpus.is_empty()) {
                 thread.set_cpus(cpus)?;
             }

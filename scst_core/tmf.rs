@@ -163,13 +163,19 @@ impl Session {
     }
 
     fn luns_with(&self, flags: kernel::alloc::Flags) -> Result<KVec<SeenLun>> {
-        let mut count = 0;
-        self.for_each_nexus(|_| count += 1);
-        let mut luns = KVec::with_capacity(count, flags)?;
-        self.for_each_nexus(|nexus| {
-            let _ = luns.push_within_capacity(nexus.seen());
-        });
-        Ok(luns)
+        loop {
+            let mut count = 0;
+            self.for_each_nexus(|_| count += 1);
+            let mut luns = KVec::with_capacity(count, flags)?;
+            let mut all = true;
+            // The map may be another one by now, with more LUNs.
+            self.for_each_nexus(|nexus| {
+                all &= luns.push_within_capacity(nexus.seen()).is_ok();
+            });
+            if all {
+                return Ok(luns);
+            }
+        }
     }
 }
 

@@ -24,7 +24,7 @@ for target; do
 	[ -d "seeds/$target" ] && seeds="seeds/$target"
 	dict=
 	[ -f "seeds/$target.dict" ] && dict="-dict=seeds/$target.dict"
-	"target/$host/release/$target" -max_total_time="$seconds" -print_final_stats=1 -verbosity=0 \
+	"${CARGO_TARGET_DIR:-target}/$host/release/$target" -max_total_time="$seconds" -print_final_stats=1 -verbosity=0 \
 		-artifact_prefix="artifacts/$target/" $dict "corpus/$target" $seeds 2>"artifacts/$target/log" || {
 		tail -40 "artifacts/$target/log"
 		echo "not ok - $target" >&2

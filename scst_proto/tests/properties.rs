@@ -195,7 +195,7 @@ proptest! {
     #[test]
     fn crc_is_the_definition(bytes in prop::collection::vec(any::<u8>(), 0..40), start: u32) {
         let bitwise = bytes.iter().fold(start, |crc, b| {
-            (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 != 0 { c >> 1 ^ 0x82f6_3b78 } else { c >> 1 })
+            (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 != 0 { (c >> 1) ^ 0x82f6_3b78 } else { c >> 1 })
         });
         prop_assert_eq!(crc32c(start, &bytes), bitwise);
     }
@@ -219,7 +219,7 @@ proptest! {
     #[test]
     fn mode_select_round_trip(wce: bool, bits in (0u8..2, 0u8..2, 0u8..4)) {
         // What one device says of itself, another of its kind takes over.
-        let control = [0x20 | bits.0 << 2, bits.1 << 4, 0x08 * bits.0, 0x40 * bits.1];
+        let control = [0x20 | (bits.0 << 2), bits.1 << 4, 0x08 * bits.0, 0x40 * bits.1];
         let (from, to) = (device(wce, control), device(!wce, [0x20, 0x10, 0, 0]));
         let mut buf = [0; 256];
         let mut w = Writer::new(&mut buf);

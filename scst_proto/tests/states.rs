@@ -92,7 +92,7 @@ fn unit_attentions() {
     assert!(q.push(MODE_PARAMETERS_CHANGED));
     assert_eq!(q.pop(), Some(POWER_ON_OCCURRED));
     assert!(
-        q.unpop(POWER_ON_OCCURRED) == true && q.len() == 1,
+        q.unpop(POWER_ON_OCCURRED) && q.len() == 1,
         "a reset put back clears again"
     );
     assert_eq!(q.pop(), Some(POWER_ON_OCCURRED));
