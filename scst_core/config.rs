@@ -12,6 +12,7 @@ use kapi::{
     pool::{PooledSg, SgPool},
     sg::Gfp,
     sysfs::{Dir, Parent},
+    work::WorkQueue,
 };
 use kernel::{
     prelude::*,
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) globals: Arc<Globals>,
     pub(crate) top: Top,
     pub(crate) threads: Arc<ThreadPool>,
+    /// For what a management write starts and does not wait for.
+    pub(crate) work: WorkQueue,
     pub(crate) buffers: Arc<SgPool>,
 }
 
@@ -87,6 +90,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
         _sgv: attrs_root::sgv(&root, &buffers)?,
         _root: root,
     };
+    let work = WorkQueue::new(c"scst")?;
     CORE.set(Arc::pin_init(
         pin_init!(Core {
             config <- new_mutex!(Config::default()),
@@ -94,6 +98,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
             globals,
             top,
             threads,
+            work,
             buffers,
         }),
         GFP_KERNEL,

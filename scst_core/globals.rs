@@ -65,6 +65,10 @@ impl Globals {
         )
     }
 
+    pub(crate) fn set_async_lun_replace(&self, on: bool) {
+        self.async_lun_replace.store(u32::from(on), Relaxed);
+    }
+
     /// Number of global threads.
     pub(crate) fn threads(&self) -> u32 {
         self.threads.load(Relaxed)

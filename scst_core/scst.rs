@@ -85,15 +85,15 @@ kapi::param! {
     static MAX_CMD_MEM: u32 = 0, name: "scst_max_cmd_mem", perm: 0o444, range: 0..=1048576,
         description: "Most memory in MB that the commands of all devices may hold (0, the default: a quarter of RAM)";
     static MAX_DEV_CMD_MEM: u32 = 0, name: "scst_max_dev_cmd_mem", perm: 0o444, range: 0..=1048576,
-        description: "Most memory in MB that the commands of one device may hold (0, the default: 2/5 of scst_max_cmd_mem)";
+        description: "Kept for configurations that set it: the limit is scst_max_cmd_mem, for all devices together (0, the default: 2/5 of that)";
     static FORCIBLY_CLOSE: bool = false, name: "forcibly_close_sessions", perm: 0o644,
         description: "Deleting a group that has sessions moves them to another instead of failing with EBUSY (default: N)";
     static AUTO_CM: bool = true, name: "auto_cm_assignment", perm: 0o644,
-        description: "Make devices known to the copy manager as they are added (default: Y)";
+        description: "Kept for configurations that set it: there is no copy manager yet (default: Y)";
     static ASYNC_LUN_REPLACE: bool = false, name: "async_lun_replace", perm: 0o644,
         description: "Replacing a LUN does not wait for the commands of the old device (default: N)";
     static ALUA_INVARIANT_CHECK: bool = false, name: "alua_invariant_check", perm: 0o644,
-        description: "Check the state of ALUA at run time (default: N)";
+        description: "Kept for configurations that set it: there is no ALUA yet (default: N)";
 }
 
 struct Scst {
@@ -120,6 +120,7 @@ impl kernel::Module for Scst {
         MAX_CMD_MEM.set(memory);
         MAX_DEV_CMD_MEM.set(per_device);
         let globals = globals::Globals::new(threads, memory, || FORCIBLY_CLOSE.get())?;
+        globals.set_async_lun_replace(ASYNC_LUN_REPLACE.get());
         config::start(globals)?;
         pr_info!(
             "SCST loaded successfully (max mem for commands {} MB)\n",

@@ -210,6 +210,10 @@ impl Target {
     /// A line written to `luns/mgmt` of `group`.
     pub(crate) fn manage_luns(&self, group: &Arc<Group>, command: LunsCommand<'_>) -> Result {
         let core = core()?;
+        let later = matches!(
+            command,
+            LunsCommand::Replace(_) | LunsCommand::ReplaceNoUa(_)
+        ) && core.globals.async_lun_replace.load(Relaxed) != 0;
         let guard = core.config.lock();
         let removed = match command {
             LunsCommand::Add(entry) => self.add_lun(&core, &guard, group, entry)?,
@@ -236,6 +240,10 @@ impl Target {
             }
         };
         drop(guard);
+        if later {
+            // The old device's commands end while the new one is in use.
+            return core.work.queue(move || removed.finish());
+        }
         removed.finish();
         Ok(())
     }
