@@ -297,7 +297,7 @@ const NULL0_PAGES: &str = "00 02 00 00 00 00 02 00
 #[test]
 fn mode_pages_of_a_disk() {
     let d = mode_device(0x20000, 512);
-    let ten = |pc: u8| [0x5a, 0, pc << 6 | 0x3f, 0, 0, 0, 0, 0xff, 0xff, 0];
+    let ten = |pc: u8| [0x5a, 0, (pc << 6) | 0x3f, 0, 0, 0, 0, 0xff, 0xff, 0];
     let expected = hex(&format!("00 86 00 10 00 00 00 08 {NULL0_PAGES}"));
     for pc in [0, 2, 3] {
         assert_eq!(mode_sense(&d, &ten(pc)), expected, "page control {pc}");
