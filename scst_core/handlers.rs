@@ -123,14 +123,9 @@ impl Handler {
         let ctx = AttachContext {
             setup_id: core.globals.setup_id.load(Relaxed),
         };
-        // Opening a file may take long: not under the lock.
-        let attached = self.ops.attach(name, params, ctx).inspect_err(|e| {
-            log_err!(
-                "New device handler's {} attach() failed: {}",
-                self.name(),
-                e.to_errno()
-            );
-        })?;
+        // Opening a file may take long: not under the lock. The handler has said in the log what is wrong, and each
+        // refused write leaves one line there.
+        let attached = self.ops.attach(name, params, ctx)?;
         let mut config = core.config.lock();
         taken(&config)?;
         let id = config.next_id();

@@ -138,7 +138,9 @@ def latency() -> None:
     scst.put(scst.ROOT / "measure_latency", "1")
     try:
         fio(node, rw="randread", number_ios=200, size="8m")
-        text = (_SESSION / "latency/r4096").read_text()
+        place = _SESSION / "latency/r4096"
+        check(place.exists(), f"no {place}")
+        text = place.read_text()
     finally:
         scst.put(scst.ROOT / "measure_latency", "0")
     lines = text.splitlines()
