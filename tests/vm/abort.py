@@ -140,13 +140,14 @@ def timeouts() -> None:
     node = scst.wait_disk(0)
     before = _stats()
     _timeout(node, 1)
-    load = Fio(node, rw="randwrite", iodepth=8, number_ios=scaled(3000, 20000), size="8m", verify="crc32c",
+    load = Fio(node, rw="randwrite", iodepth=8, number_ios=scaled(12000, 40000), size="8m", verify="crc32c",
                verify_fatal=1)
     try:
         for _ in range(scaled(1, 10)):
-            time.sleep(1)
-            _set_delay(1500)
-            time.sleep(3)
+            time.sleep(0.5)
+            # The block layer looks for time-outs once a second or so: the delay has to be well beyond.
+            _set_delay(4000)
+            time.sleep(6)
             _set_delay(0)
     finally:
         load.result(timeout=240)
