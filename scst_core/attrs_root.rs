@@ -98,7 +98,7 @@ static ATTRS: &[Attr<Globals>] = &[
         c"measure_latency",
         |g, p| show_keyed(p, g.measure_latency.load(Relaxed), false),
         |g, b| store_flag(&g.measure_latency, b),
-        "1: fill the latency directories of the sessions. Histograms of LUNs are always on.",
+        "Kept for clients that set it: the histograms of LUNs (lun<N>/latency) are always on.",
     ),
     Attr::rw(
         c"poll_us",

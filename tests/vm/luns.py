@@ -99,8 +99,9 @@ def storm() -> None:
     scst.wait_gone(1)
     note(f"p99 {p99:.0f} us with {_ROUNDS} changes ({took:.1f} s, slowest {slowest:.0f} ms), {quiet:.0f} us without, "
          f"{control:.0f} us while only the initiator drops and finds a disk ({took_control:.1f} s)")
-    # Emulated processors that other machines share stop for milliseconds now and then.
-    limit = 2 * max(quiet, control) + (0 if LONG else 3000)
+    # Emulated processors that other machines share stop for many milliseconds now and then: the short form only shows
+    # that nothing stalls, the long one compares.
+    limit = 2 * max(quiet, control) + (0 if LONG else 50000)
     check(p99 <= limit, f"p99 {p99:.0f} us with changes; limit {limit:.0f} us")
 
 

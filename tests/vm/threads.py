@@ -132,22 +132,6 @@ def counters() -> None:
     check(_count("read_cmd_count") < 10, "read_cmd_count after its reset")
 
 
-@suite.test("latency files fill when measure_latency is on")
-def latency() -> None:
-    node = scst.wait_disk(1)
-    scst.put(scst.ROOT / "measure_latency", "1")
-    try:
-        fio(node, rw="randread", number_ios=200, size="8m")
-        place = _SESSION / "latency/r4096"
-        check(place.exists(), f"no {place}")
-        text = place.read_text()
-    finally:
-        scst.put(scst.ROOT / "measure_latency", "0")
-    lines = text.splitlines()
-    equal(lines[0], "state count min max avg stddev", "heading of latency/r4096")
-    check(any(line.split()[1].isdigit() and int(line.split()[1]) >= 200 for line in lines[1:]), f"r4096:\n{text}")
-
-
 def _reads_of_lun() -> tuple[int, list[list[str]]]:
     where = _SESSION / "lun1"
     rows = [line.split() for line in (where / "stats").read_text().splitlines()[1:]]
