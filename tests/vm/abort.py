@@ -140,15 +140,19 @@ def timeouts() -> None:
     node = scst.wait_disk(0)
     before = _stats()
     _timeout(node, 1)
-    load = Fio(node, rw="randwrite", iodepth=8, number_ios=scaled(12000, 40000), size="8m", verify="crc32c",
+    # Slow before the load begins, so that its first commands time out however fast the machine is. The block layer looks
+    # for time-outs once a second or so: the delay has to be well beyond.
+    _set_delay(4000)
+    load = Fio(node, rw="randwrite", iodepth=8, number_ios=scaled(2000, 40000), size="8m", verify="crc32c",
                verify_fatal=1)
     try:
-        for _ in range(scaled(1, 10)):
-            time.sleep(0.5)
-            # The block layer looks for time-outs once a second or so: the delay has to be well beyond.
-            _set_delay(4000)
+        for _ in range(scaled(0, 10)):
             time.sleep(6)
             _set_delay(0)
+            time.sleep(0.5)
+            _set_delay(4000)
+        time.sleep(6)
+        _set_delay(0)
     finally:
         load.result(timeout=240)
         _timeout(node, 30)
