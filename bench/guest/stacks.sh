@@ -7,6 +7,16 @@
 tgt=/sys/kernel/scst_tgt
 lio=/sys/kernel/config/target
 
+# A host is in use for as long as the kernel takes to drop its last disk, which goes on after `del` has returned.
+scst_unload() {
+	local try
+	for try in {1..60}; do
+		modprobe -r scst_local 2> /dev/null && break
+		sleep 0.25
+	done
+	modprobe -r scst_local scst_vdisk scst
+}
+
 # Wait until a SCSI disk with this model exists; its node goes to $disk.
 wait_for_model() {
 	local model=$1 dir try
@@ -71,7 +81,7 @@ stack_ours() {
 }
 unstack_ours() {
 	scst_del bench "vdisk_${1:-nullio}"
-	modprobe -r scst_local scst_vdisk scst
+	scst_unload
 	case ${1:-nullio} in
 	fileio) rm -f /tmp/bench.img ;;
 	blockio) modprobe -r null_blk ;;

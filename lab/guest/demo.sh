@@ -30,5 +30,5 @@ echo "  null0: 16 MiB read"
 scst_del blk0 vdisk_blockio 2
 scst_del file0 vdisk_fileio 1
 scst_del null0 vdisk_nullio 0
-modprobe -r scst_local scst_vdisk scst
+scst_unload
 echo "  all taken down, modules unloaded"
