@@ -7,8 +7,6 @@
 /// To be used in the crate root's scope of a crate that has a `module!`: 7.2 has a static named
 /// `THIS_MODULE` there, later kernels a type named `LocalModule`.
 #[cfg(not(KERNEL_7_3))]
-// The module of the caller is meant, indeed.
-#[allow(clippy::crate_in_macro_def)]
 #[macro_export]
 #[allow(clippy::crate_in_macro_def)] // The using crate's, not this one's.
 macro_rules! this_module {
@@ -22,8 +20,6 @@ macro_rules! this_module {
 /// To be used in the crate root's scope of a crate that has a `module!`: 7.2 has a static named
 /// `THIS_MODULE` there, later kernels a type named `LocalModule`.
 #[cfg(KERNEL_7_3)]
-// The module of the caller is meant, indeed.
-#[allow(clippy::crate_in_macro_def)]
 #[macro_export]
 #[allow(clippy::crate_in_macro_def)] // The using crate's, not this one's.
 macro_rules! this_module {

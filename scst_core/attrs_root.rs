@@ -5,7 +5,7 @@
 use crate::{
     globals::{Globals, DEFAULT_TASKLET_CMD},
     threads::{ThreadPool, MAX_THREADS},
-    util::{emit, flag, log_err, number, parsed, show_keyed, text},
+    util::{emit, log_err, number, parsed, show_flag, show_keyed, store_flag, text},
 };
 use kapi::{
     pool::SgPool,
@@ -42,11 +42,6 @@ fn bounded(bytes: &[u8], max: u64) -> Result<u32> {
     u32::try_from(n).map_err(|_| EINVAL)
 }
 
-fn store_flag(at: &Atomic<u32>, bytes: &[u8]) -> Result {
-    at.store(u32::from(flag(bytes)?), Relaxed);
-    Ok(())
-}
-
 static ATTRS: &[Attr<Globals>] = &[
     Attr::rw(
         c"async_lun_replace",
@@ -67,10 +62,7 @@ static ATTRS: &[Attr<Globals>] = &[
     ),
     Attr::rw(
         c"force_global_sgv_pool",
-        |g, p| {
-            let on = g.force_global_sgv_pool.load(Relaxed);
-            show_keyed(p, on, on != 0)
-        },
+        |g, p| show_flag(p, &g.force_global_sgv_pool),
         |g, b| store_flag(&g.force_global_sgv_pool, b),
         "1: data buffers of all CPUs come from one pool.",
     ),

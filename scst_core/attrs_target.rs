@@ -9,15 +9,12 @@ use crate::{
     group::GroupDirs,
     stats::{Count, Kind},
     target::{Target, TargetDirs},
-    util::{emit, flag, number, parsed, show_keyed, text},
+    util::{emit, flag, number, parsed, show_flag, show_keyed, store_flag, text},
 };
 use kapi::sysfs::{Attr, Dir, Group, Page, Parent};
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        Arc,
-    },
+    sync::{atomic::Relaxed, Arc},
 };
 use scst_proto::command::DriverCommand;
 
@@ -81,16 +78,6 @@ fn show_sum(target: &Target, page: &mut Page<'_>, kind: Kind, count: Count) -> R
         _ => sum,
     };
     emit!(page, "{}\n", unit);
-    Ok(())
-}
-
-fn show_flag(page: &mut Page<'_>, at: &Atomic<u32>) -> Result {
-    let on = at.load(Relaxed);
-    show_keyed(page, on, on != 0)
-}
-
-fn store_flag(at: &Atomic<u32>, bytes: &[u8]) -> Result {
-    at.store(u32::from(flag(bytes)?), Relaxed);
     Ok(())
 }
 

@@ -4,7 +4,11 @@
 
 use core::fmt;
 use kapi::sysfs::Page;
-use kernel::{prelude::*, str::CString};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::atomic::{Atomic, Relaxed},
+};
 
 /// An owned name of an object of the tree.
 pub(crate) struct Name(CString);
@@ -77,6 +81,18 @@ pub(crate) fn flag(bytes: &[u8]) -> Result<bool> {
             Err(EINVAL)
         }
     }
+}
+
+/// Shows a switch of an object, whose default is off.
+pub(crate) fn show_flag(page: &mut Page<'_>, at: &Atomic<u32>) -> Result {
+    let on = at.load(Relaxed);
+    show_keyed(page, on, on != 0)
+}
+
+/// Sets a switch of an object.
+pub(crate) fn store_flag(at: &Atomic<u32>, bytes: &[u8]) -> Result {
+    at.store(u32::from(flag(bytes)?), Relaxed);
+    Ok(())
 }
 
 /// Logs an error in SCST's wording.
