@@ -17,8 +17,8 @@ from .sandbox import Bind
 PACKAGES = ("bash", "coreutils", "util-linux", "mount", "kmod", "fio", "sg3-utils", "lsscsi", "e2fsprogs", "xfsprogs",
             "python3", "dmsetup", "procps", "psmisc", "strace", "iproute2", "gawk", "grep", "sed", "findutils",
             "busybox-static", "hostname", "file", "xxd",
-            # SRP: verbs from user space, discovery, path failover; iproute2 brings rdma
-            "ibverbs-providers", "python3-pyverbs", "srptools", "multipath-tools")
+            # SRP: verbs from user space, discovery; iproute2 brings rdma, dmsetup makes multipath devices
+            "ibverbs-providers", "python3-pyverbs", "srptools")
 
 # Files that no test here can reach, left out to keep the image small.
 _DROPPED = ("usr/lib/udev/hwdb.bin", "usr/lib/udev/hwdb.d", "usr/lib/python3/dist-packages/pyverbs/providers")

@@ -25,12 +25,20 @@ class Target:
 
     name: str
 
+    def __init__(self) -> None:
+        self.disks: list[tuple[str, int, Sequence[Link]]] = []
+        """Name, LUN and ports of what `add` made."""
+
     def load(self) -> None:
         """Load the modules; the links must be up."""
         raise NotImplementedError
 
     def add(self, kind: str, name: str, lun: int, where: str = "", links: Sequence[Link] = (Link(0),)) -> None:
         """Make a disk of a kind over a file or block device, and give it to all initiators of the links' ports."""
+        raise NotImplementedError
+
+    def attach_again(self, link: Link) -> None:
+        """Give the link's port its LUNs again, after its RDMA device was away, and enable it."""
         raise NotImplementedError
 
     def enable(self, *links: Link) -> None:
@@ -106,6 +114,28 @@ class Lio(Target):
             if not mapped.exists():
                 mapped.mkdir()
                 (mapped / name).symlink_to(place)
+        self.disks.append((name, lun, links))
+
+    def attach_again(self, link: Link) -> None:
+        # Its configuration is by name and outlives the device.
+        self.enable(link)
+
+    def grant(self, address: str, luns: dict[int, int], link: Link = Link(0)) -> None:
+        """Let an initiator at an address see LUNs of its own, each a LUN of the port."""
+        acl = self._group(link) / "acls" / address
+        acl.mkdir()
+        for lun, theirs in luns.items():
+            mapped = acl / f"lun_{lun}"
+            if not mapped.exists():
+                mapped.mkdir()
+            for old in filter(Path.is_symlink, mapped.iterdir()):
+                old.unlink()
+            (mapped / "lun").symlink_to(self._group(link) / f"lun/lun_{theirs}")
+        for mapped in acl.glob("lun_*"):
+            if int(mapped.name[4:]) not in luns:
+                for old in filter(Path.is_symlink, mapped.iterdir()):
+                    old.unlink()
+                mapped.rmdir()
 
     def enable(self, *links: Link) -> None:
         for link in links:
@@ -177,6 +207,14 @@ class Ours(Target):
         scst.add_device(f"vdisk_{kind}", name, "size_mb=1024" if kind == "nullio" else f"filename={where}")
         for link in links:
             scst.add_lun(name, lun, self.port(link) / "luns")
+        self.disks.append((name, lun, links))
+
+    def attach_again(self, link: Link) -> None:
+        wait_until(self.port(link).exists, 10, f"no port {link.gid}")
+        for name, lun, links in self.disks:
+            if link in links:
+                scst.add_lun(name, lun, self.port(link) / "luns")
+        self.enable(link)
 
     def enable(self, *links: Link) -> None:
         for link in links:
@@ -243,6 +281,9 @@ class Plan:
         self.suite.main()
 
     def _add(self, target: Target) -> None:
+        tests = [test for test in self._tests if not test[3] or target.name in test[3]]
+        if not tests:
+            return
         ready: list[bool] = []
 
         def begin() -> None:
@@ -266,7 +307,6 @@ class Plan:
             return run
 
         self.suite.test(f"{target.name}: the target is set up")(begin)
-        for name, function, limit_s, only in self._tests:
-            if not only or target.name in only:
-                self.suite.test(f"{target.name}: {name}", limit_s)(guarded(function))
+        for name, function, limit_s, _ in tests:
+            self.suite.test(f"{target.name}: {name}", limit_s)(guarded(function))
         self.suite.test(f"{target.name}: logged out, taken down, unloaded")(guarded(lambda _: end()))
