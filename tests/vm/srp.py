@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""SRP over Soft-RoCE in one machine, as the initiator sees it: RDMA devices over dummy netdevs, logins, disks, states.
+"""SRP over Soft-RoCE in one machine, as the initiator sees it: RDMA devices, logins, disks, states, multipath.
 
-The initiator is the stock ib_srp. Both ends are on one rxe device: what goes to the device's own address is looped back
-by rxe, through the same verbs as over a wire.
+The initiator is the stock ib_srp. On a Link both ends are on one rxe device over a dummy netdev: what goes to the device's
+own address is looped back by rxe, through the same verbs as over a wire. A Wire has two devices and a cable to pull.
 """
 
 from __future__ import annotations
@@ -47,6 +47,16 @@ class Link:
         return f"192.168.{77 + self.number}.1"
 
     @property
+    def initiator_device(self) -> str:
+        """The RDMA device that the initiator uses."""
+        return self.device
+
+    @property
+    def initiator_address(self) -> str:
+        """The IPv4 address that the initiator has there."""
+        return self.address
+
+    @property
     def gid(self) -> str:
         """Its port GID, as SCST names the target port."""
         return f"fe80:0000:0000:0000:0000:00ff:fe00:{self.number + 1:04x}"
@@ -63,18 +73,14 @@ class Link:
         wait_until(lambda: Path(f"/sys/class/infiniband/{self.device}/ports/1/gids/1").read_text().strip("0:\n"), 10,
                    f"{self.device} has no GID for {self.address}")
 
-    def state(self) -> str:
-        """State of the RDMA port, `ACTIVE` or `DOWN`."""
-        text = Path(f"/sys/class/infiniband/{self.device}/ports/1/state").read_text()
+    def in_namespace(self) -> "contextlib.AbstractContextManager[None]":
+        """Be where the initiator is, in the sense of network namespaces, for as long as the block runs."""
+        return contextlib.nullcontext()
+
+    def state(self, device: str = "") -> str:
+        """State of the port of an RDMA device, the target's if none is named: `ACTIVE` or `DOWN`."""
+        text = Path(f"/sys/class/infiniband/{device or self.device}/ports/1/state").read_text()
         return text.split(":")[1].strip()
-
-    def pull(self) -> None:
-        """Pull the cable: the netdev goes down."""
-        sh("ip", "link", "set", self.netdev, "down")
-
-    def plug(self) -> None:
-        """Put the cable back."""
-        sh("ip", "link", "set", self.netdev, "up")
 
     def unplug_device(self) -> None:
         """Take the RDMA device away, as a hot-unplug does."""
@@ -86,6 +92,82 @@ class Link:
             sh("rdma", "link", "delete", self.device)
         if Path("/sys/class/net", self.netdev).exists():
             sh("ip", "link", "delete", self.netdev)
+
+
+_NAMESPACE = "ini"
+
+
+class Wire(Link):
+    """Two RDMA devices, the target's and the initiator's, on a switch; the initiator's is in a network namespace.
+
+    A netdev that is down is no pulled cable: it makes rxe fail a management datagram outright, which ib_mad's queue pair
+    of that port does not survive in 7.2. On a link without carrier it is lost, as it should be.
+    """
+
+    @property
+    def netdev(self) -> str:
+        return f"wt{self.number}"
+
+    @property
+    def initiator_device(self) -> str:
+        return f"rxi{self.number}"
+
+    @property
+    def initiator_address(self) -> str:
+        return f"192.168.{77 + self.number}.9"
+
+    def up(self) -> None:
+        number = self.number
+        if Path("/sys/class/infiniband", self.initiator_device).exists():
+            return
+        if not Path("/run/netns", _NAMESPACE).exists():
+            sh("ip", "netns", "add", _NAMESPACE)
+        sh("modprobe", "-a", "veth", "bridge")
+        sh("ip", "link", "add", f"sw{number}", "type", "bridge", "forward_delay", "0")
+        sh("ip", "link", "set", f"sw{number}", "up")
+        for side, address in (("t", f"02:00:00:00:00:{number + 1:02x}"), ("i", f"02:00:00:00:01:{number + 1:02x}")):
+            sh("ip", "link", "add", f"w{side}{number}", "address", address, "type", "veth", "peer", f"s{side}{number}")
+            sh("ip", "link", "set", f"s{side}{number}", "master", f"sw{number}", "up")
+        sh("ip", "link", "set", f"wi{number}", "netns", _NAMESPACE)
+        for prefix, name, address in (((), self.netdev, self.address),
+                                      (("ip", "netns", "exec", _NAMESPACE), f"wi{number}", self.initiator_address)):
+            sh(*prefix, "ip", "addr", "add", f"{address}/24", "dev", name)
+            sh(*prefix, "ip", "link", "set", name, "up")
+            device = self.device if name == self.netdev else self.initiator_device
+            sh(*prefix, "rdma", "link", "add", device, "type", "rxe", "netdev", name)
+        super().up()
+        wait_until(lambda: self.state(self.initiator_device) == "ACTIVE", 10, f"{self.initiator_device} is not active")
+
+    def pull(self) -> None:
+        """Pull the initiator's cable out of the switch."""
+        sh("ip", "link", "set", f"si{self.number}", "down")
+
+    def plug(self) -> None:
+        """Put it back."""
+        sh("ip", "link", "set", f"si{self.number}", "up")
+        wait_until(lambda: self.state(self.initiator_device) == "ACTIVE", 10, f"{self.initiator_device} is not active")
+
+    def remove(self) -> None:
+        if Path("/sys/class/infiniband", self.initiator_device).exists():
+            sh("rdma", "link", "delete", self.initiator_device)
+            sh("ip", "netns", "exec", _NAMESPACE, "ip", "link", "delete", f"wi{self.number}")
+        super().remove()
+        if Path("/sys/class/net", f"sw{self.number}").exists():
+            sh("ip", "link", "delete", f"sw{self.number}")
+
+    def in_namespace(self) -> "contextlib.AbstractContextManager[None]":
+        return _namespace(f"/run/netns/{_NAMESPACE}")
+
+
+@contextlib.contextmanager
+def _namespace(path: str) -> Iterator[None]:
+    """This thread is in another network namespace for as long as the block runs."""
+    with open("/proc/self/ns/net", "rb") as before, open(path, "rb") as wanted:
+        os.setns(wanted.fileno(), os.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            os.setns(before.fileno(), os.CLONE_NEWNET)
 
 
 def service_id() -> str:
@@ -216,11 +298,12 @@ def login_text(link: Link, **options: object) -> str:
 
 def try_login(link: Link, **options: object) -> int:
     """Try a login; the errno, or 0."""
-    path = Path(f"/sys/class/infiniband_srp/srp-{link.device}-1/add_target")
+    path = Path(f"/sys/class/infiniband_srp/srp-{link.initiator_device}-1/add_target")
     wait_until(path.exists, 10, f"{path} does not appear")
     handle = os.open(path, os.O_WRONLY)
     try:
-        os.write(handle, login_text(link, **options).encode())
+        with link.in_namespace():
+            os.write(handle, login_text(link, **options).encode())
         return 0
     except OSError as error:
         return error.errno or -1
@@ -234,7 +317,7 @@ def login(link: Link = Link(0), **options: object) -> Host:
     end = time.monotonic() + 10
     # A host that is gone is known to the initiator for a moment more.
     while (result := try_login(link, **options)) == errno.EEXIST and time.monotonic() < end:
-        time.sleep(0.02)
+        time.sleep(0.2)
     if result:
         raise Failure(f"login {login_text(link, **options)}: {errno_name(result)}")
     new = [host for host in hosts() if host.number not in before]

@@ -57,6 +57,11 @@ def _seen(host: Host) -> dict[int, int]:
     return found
 
 
+def _wait_for(host: Host, want: dict[int, int], whose: str) -> None:
+    wait_until(lambda: host.luns() == sorted(want), 20, f"LUNs of {whose}: {host.luns()}, want {sorted(want)}")
+    equal(_seen(host), want, f"LUNs of {whose}")
+
+
 def _want(**luns: str) -> dict[int, int]:
     return {int(lun[1:]): _SIZES[name] for lun, name in luns.items()}
 
@@ -68,7 +73,8 @@ def _login(address: str) -> Host:
 @plan.test("initiators at two addresses have different LUNs", only=("LIO",))
 def by_address(target: Target) -> None:
     first, second = _login(_LINK.address), _login(_OTHERS[0])
-    equal((sorted(_seen(first)), sorted(_seen(second))), ([0], [0, 5]), "LUNs")
+    _wait_for(first, {0: 1024}, "the first")
+    _wait_for(second, {0: 1024, 5: 1024}, "the second")
     srp.log_out()
 
 
@@ -82,7 +88,7 @@ def groups(target: Target) -> None:
     lines = log.lines()
     equal(target.sessions(_LINK), sorted(address for address, _, _ in cases), "sessions")
     for host, address, group, want in open_:
-        equal(_seen(host), want, f"LUNs of {address}")
+        _wait_for(host, want, address)
         line = f'Using security group "{group}" for initiator "{address}"'
         check(any(line in text for text in lines), f"no log line {line}")
         host.logout()
@@ -123,7 +129,7 @@ def coming_and_going(target: Target) -> None:
         try:
             scst.add_lun("d3", 7, luns)
             host.rescan()
-            wait_until(lambda: _seen(host) == {**_want(l0="d1", l5="d0", l7="d3")}, 20, f"LUNs {host.luns()}")
+            _wait_for(host, _want(l0="d1", l5="d0", l7="d3"), "the host")
             fio(host.disk(7), number_ios=100)
             scst.put(luns / "mgmt", "del 7")
             errors = sh("dd", f"if={host.disk(7, 'block')}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct",
@@ -150,12 +156,12 @@ def moved(target: Target) -> None:
             load.kill()
         (host.scsi_device(0) / "delete").write_text("1")
         host.rescan()
-        wait_until(lambda: host.luns() == [0] and _seen(host) == _want(l0="d2"), 20, f"LUNs {host.luns()}")
+        _wait_for(host, _want(l0="d2"), "the moved initiator")
         equal(target.sessions(_LINK), [_LINK.address], "sessions")
         fio(host.disk(0), number_ios=100)
     scst.put(groups_ / "bypattern/initiators/mgmt", f"move {_LINK.address} byname")
     with srp.logged_in() as host:
-        equal(_seen(host), _want(l0="d1", l5="d0"), "LUNs after the way back")
+        _wait_for(host, _want(l0="d1", l5="d0"), "the initiator that is back")
 
 
 @plan.test("a target that is not enabled takes no login; force_close ends a session", only=("ours",))
@@ -171,7 +177,7 @@ def refused(target: Target) -> None:
     check(srp.try_login(_LINK) != 0, "a login through a disabled port succeeded")
     target.enable(_LINK)
     with srp.logged_in() as host:
-        equal(sorted(_seen(host)), [0, 5], "LUNs")
+        _wait_for(host, _want(l0="d1", l5="d0"), "the host")
 
 
 if __name__ == "__main__":

@@ -78,6 +78,8 @@ def _set_timeout(host: Host, lun: int, seconds: int) -> None:
 def lun_resets(target: Target) -> None:
     with srp.logged_in(ch_count=2) as host:
         node, sg = host.disk(0), host.disk(0, "scsi_generic")
+        # A command that the reset ended without an answer is found by its time-out: the initiator forgets none by itself.
+        _set_timeout(host, 0, 3)
         _set_delay(20)
         load = _verifying(node, number_ios=scaled(800, 40000))
         done = 0
@@ -171,62 +173,10 @@ def multipath_logins(target: Target) -> None:
         srp.log_out()
 
 
-@plan.test("the cable of one of two paths is pulled and put back: no error, both paths work again")
-def multipath_cable(target: Target) -> None:
-    paths = [srp.login(link) for link in _LINKS]
-    device = Multipath("mp", *(host.disk(0) for host in paths))
-    try:
-        for host in paths:
-            host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=1)
-        with _load(device.node, rw="randwrite", size="8m", verify="crc32c", verify_fatal=1) as load:
-            for number in range(scaled(1, 20)):
-                link, host = _LINKS[number % 2], paths[number % 2]
-                link.pull()
-                host.wait_state("fail-fast", 15)
-                wait_until(lambda: device.working() == 1, 15, "the path did not fail")
-                time.sleep(0.5)
-                check(load.running, "the load ended without a path")
-                link.plug()
-                host.wait_state("running", 60)
-                device.reinstate(host.disk(0))
-                time.sleep(0.5)
-                equal(device.working(), 2, "working paths")
-        load.result()
-    finally:
-        for link in _LINKS:
-            link.plug()
-        device.remove()
-        srp.log_out()
-
-
-@plan.test("the cable is pulled and stays out: I/O fails and the host goes within their time-outs")
-def cable(target: Target) -> None:
-    link = _LINKS[0]
-    host = srp.login(link)
-    host.set_timeouts(fast_io_fail=1, dev_loss=4, reconnect=-1)
-    load = Fio(host.disk(1), time_based=None, runtime=3600)
-    start = time.monotonic()
-    link.pull()
-    try:
-        wait_until(lambda: not load.running, 20, "I/O goes on without a link")
-        failed = time.monotonic() - start
-        host.wait_gone(20)
-        gone = time.monotonic() - start
-        note(f"I/O failed after {failed:.1f} s (fast_io_fail_tmo 1), the host went after {gone:.1f} s (dev_loss_tmo 4)")
-        load.result(errors=True)
-    finally:
-        load.kill()
-        link.plug()
-    wait_until(lambda: link.state() == "ACTIVE", 10, f"{link.device} is {link.state()}")
-    with srp.logged_in(link) as again:
-        fio(again.disk(1), number_ios=200)
-    target.wait_idle()
-
-
 @plan.test("the target is disabled under load: it is done in time, and enabled again it serves the same host")
 def disabled(target: Target) -> None:
     with srp.logged_in() as host:
-        host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=1)
+        host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=3)
         with _load(host.disk(1), iodepth=32) as load:
             start = time.monotonic()
             target.disable(_LINKS[0])

@@ -87,7 +87,7 @@ class Lio(Target):
 
     def acl(self, link: Link) -> Path:
         """The directory that says what the initiator at the link's address may see."""
-        return self._group(link) / "acls" / link.address
+        return self._group(link) / "acls" / link.initiator_address
 
     def _open(self, link: Link) -> None:
         group = self._group(link)
@@ -117,7 +117,8 @@ class Lio(Target):
         self.disks.append((name, lun, links))
 
     def attach_again(self, link: Link) -> None:
-        # Its configuration is by name and outlives the device.
+        # Its configuration is by name and outlives the device, but the new port is not enabled, whatever the file says.
+        self.disable(link)
         self.enable(link)
 
     def grant(self, address: str, luns: dict[int, int], link: Link = Link(0)) -> None:
