@@ -86,8 +86,8 @@ class Lio(Target):
         return self._root / "srpt" / guid / guid
 
     def acl(self, link: Link) -> Path:
-        """The directory that says what the initiator at the link's address may see."""
-        return self._group(link) / "acls" / link.initiator_address
+        """The directory that says what initiators may see: with RDMA/CM LIO knows all by the port's own address."""
+        return self._group(link) / "acls" / link.address
 
     def _open(self, link: Link) -> None:
         group = self._group(link)
@@ -120,23 +120,6 @@ class Lio(Target):
         # Its configuration is by name and outlives the device, but the new port is not enabled, whatever the file says.
         self.disable(link)
         self.enable(link)
-
-    def grant(self, address: str, luns: dict[int, int], link: Link = Link(0)) -> None:
-        """Let an initiator at an address see LUNs of its own, each a LUN of the port."""
-        acl = self._group(link) / "acls" / address
-        acl.mkdir()
-        for lun, theirs in luns.items():
-            mapped = acl / f"lun_{lun}"
-            if not mapped.exists():
-                mapped.mkdir()
-            for old in filter(Path.is_symlink, mapped.iterdir()):
-                old.unlink()
-            (mapped / "lun").symlink_to(self._group(link) / f"lun/lun_{theirs}")
-        for mapped in acl.glob("lun_*"):
-            if int(mapped.name[4:]) not in luns:
-                for old in filter(Path.is_symlink, mapped.iterdir()):
-                    old.unlink()
-                mapped.rmdir()
 
     def enable(self, *links: Link) -> None:
         for link in links:
