@@ -233,6 +233,10 @@ class Host:
         put("dev_loss_tmo", dev_loss)
         put("reconnect_delay", reconnect)
 
+    def set_command_timeout(self, lun: int, seconds: int) -> None:
+        """After how long the initiator takes a command of a LUN for lost."""
+        (self.scsi_device(lun) / "timeout").write_text(str(seconds))
+
     def scsi_device(self, lun: int = 0) -> Path:
         """Where a LUN stands in sysfs."""
         return Path(f"/sys/class/scsi_device/{self.number}:0:0:{lun}/device")
