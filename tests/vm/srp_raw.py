@@ -166,6 +166,8 @@ def _event_descriptors() -> set[int]:
 class Channel:
     """A connection to the target's port of a link, a login if all goes well."""
 
+    _hollow = 0
+
     def __init__(self, link: Link = Link(0)) -> None:
         """Find the way there; nothing reaches the target yet."""
         before = _event_descriptors()
@@ -205,7 +207,9 @@ class Channel:
 
     def request(self, private: bytes, queue_pair: bool = True) -> None:
         """Send a connection request with this private data; without a QUEUE_PAIR it is a hollow one."""
-        number = 0x123456
+        # The connection manager takes a number that it knows for a remnant of an old connection.
+        Channel._hollow += 1
+        number = 0x100000 + Channel._hollow
         if queue_pair:
             self._make_queue_pair()
             assert self._qp is not None
