@@ -42,7 +42,7 @@ class Witness:
         """Log in and start the load."""
         self._host = srp.login(_LINK, ch_count=2)
         self._load = Fio(self._host.disk(0), rw="randwrite", iodepth=4, size="4m", verify="crc32c", verify_fatal=1,
-                         time_based=None, runtime=3600, rate_iops=400)
+                         time_based=None, runtime=3600, rate_iops="100000,400")
 
     def _ios(self) -> int:
         assert self._host is not None
@@ -78,7 +78,8 @@ def setup(target: Target) -> None:
     witness.begin()
 
 
-plan = srp_target.Plan(setup, limit_s=120)
+# A process that has had a verbs context open keeps its RDMA device busy.
+plan = srp_target.Plan(setup, limit_s=120, keep_links=True)
 
 
 def _trick(name: str, only: Sequence[str] = ()) -> Callable[[Callable[[Target], None]], None]:
