@@ -44,6 +44,16 @@ pub struct Slot<S, T> {
 unsafe impl<S: Sync, T: Send> Sync for Slot<S, T> {}
 
 impl<S, T> Slot<S, T> {
+    /// An unused slot. It must not move any more once it is lent.
+    pub const fn new(shared: S) -> Self {
+        // INVARIANT: There is no loan yet.
+        Self {
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+            next: UnsafeCell::new(ptr::null_mut()),
+            shared,
+        }
+    }
+
     /// Makes an unused slot at `at`. Any context.
     ///
     /// # Safety

@@ -163,11 +163,16 @@ fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
 #[inline]
 pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Refusal> {
     let length = loan.expected.min(loan.prepared);
-    if loan.direction != Direction::None && length != 0 && matches!(loan.data, Data::None) {
-        loan.data = crate::config::buffer(length)
-            .map(Data::Pooled)
-            .map_err(|_| Refusal::Status(status::BUSY))?;
+    if loan.direction == Direction::None || length == 0 || !matches!(loan.data, Data::None) {
+        return Ok(());
     }
+    let void = loan.nexus.as_ref().is_some_and(|n| n.device.lu.void(&loan.cdb));
+    loan.data = match void {
+        true => Data::Void,
+        false => crate::config::buffer(length)
+            .map(Data::Pooled)
+            .map_err(|_| Refusal::Status(status::BUSY))?,
+    };
     Ok(())
 }
 

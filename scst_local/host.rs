@@ -261,7 +261,7 @@ impl Host {
             // another command before this returns.
             let (f, slot) =
                 unsafe { (&mut *arg.cast::<&mut dyn FnMut(Outstanding<'_>)>(), &*slot) };
-            if let Some(outstanding) = Outstanding::of(slot, tag) {
+            if let Some(outstanding) = Outstanding::of(slot, || tag) {
                 f(outstanding);
             }
         }
@@ -517,7 +517,7 @@ unsafe extern "C" fn scst_local_abort(data: *const HostData, slot: *const Slot, 
     // SAFETY: The slot of a command that the midlayer has not freed.
     let slot = unsafe { &*slot };
     port.abort(tag);
-    let gone = port.wait_until(|| Outstanding::of(slot, tag).is_none());
+    let gone = port.wait_until(|| Outstanding::of(slot, || tag).is_none());
     wait_answered();
     gone
 }

@@ -27,6 +27,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Whether commands need a thread.
     const SLEEPS: bool;
 
+    /// Whether it keeps nothing: all reads are zeros.
+    const VOID: bool = false;
+
     /// Fills the command's buffer from `at`.
     fn read(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent);
 

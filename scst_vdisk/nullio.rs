@@ -22,9 +22,9 @@ impl Null {
         Self
     }
 
-    /// What an initiator reads: zeros. This is the one place where that is
-    /// decided. The buffer may be memory of the kernel that held something
-    /// else before, so it never goes out as it is.
+    /// What an initiator reads: zeros. The buffer may be memory of the kernel
+    /// that held something else before, so it never goes out as it is. Without
+    /// a buffer ([`scst::Data::Void`]) the transport sees to it.
     #[inline]
     fn fill(cmd: &Cmd<Executing>, len: usize) {
         if let Some(buffer) = cmd.data() {
@@ -35,6 +35,7 @@ impl Null {
 
 impl Store for Null {
     const SLEEPS: bool = false;
+    const VOID: bool = true;
 
     #[inline]
     fn read(&self, _disk: &Disk, cmd: Cmd<Executing>, at: Extent) {
