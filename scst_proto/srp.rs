@@ -35,7 +35,9 @@
 use crate::bytes::{be16, be32, be64};
 use crate::sense::Sense;
 
+pub mod channel;
 pub mod cmd;
+pub mod credit;
 pub mod data_buffer;
 pub mod descriptors;
 pub mod iu;
