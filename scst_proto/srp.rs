@@ -40,6 +40,7 @@ pub mod cmd;
 pub mod credit;
 pub mod data_buffer;
 pub mod descriptors;
+pub mod dm;
 pub mod iu;
 pub mod login;
 pub mod names;
