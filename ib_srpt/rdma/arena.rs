@@ -16,7 +16,7 @@ use core::{
     ops::{Deref, DerefMut},
     ptr::{self, NonNull},
 };
-use kapi::sg::SgList;
+use kapi::sg::{Gfp, SgList};
 use kernel::{
     bindings,
     prelude::*,
@@ -104,8 +104,8 @@ impl Requests {
         send_len: u32,
     ) -> Result<Arc<Self>> {
         let many = count as usize;
-        let recv = Buffers::new(pd, many, recv_len as usize, Toward::Memory)?;
-        let send = Buffers::new(pd, many, send_len as usize, Toward::Device)?;
+        let recv = Buffers::new(pd, many, recv_len as usize, Toward::Memory, Gfp::Kernel)?;
+        let send = Buffers::new(pd, many, send_len as usize, Toward::Device, Gfp::Kernel)?;
         let mut items = KVVec::with_capacity(many, GFP_KERNEL)?;
         // SAFETY: The buffers become part of the items, which are not used
         // after both are dropped, by the type invariants.

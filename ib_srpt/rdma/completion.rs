@@ -13,7 +13,7 @@
 //! C headers: `include/rdma/ib_verbs.h`, `include/linux/irq_poll.h`,
 //! `include/linux/irq_work.h`
 
-use super::device::Device;
+use super::{arena::Queue, device::Device, queue_pair::ReceiveBatch};
 use core::{
     cell::UnsafeCell,
     mem::MaybeUninit,
@@ -51,27 +51,37 @@ pub(crate) struct Completion {
     pub(crate) len: u32,
 }
 
+/// What whoever polls the queue has for himself.
+pub(crate) struct Poller {
+    /// Requests to be posted for receiving again.
+    pub(crate) receives: ReceiveBatch,
+    /// Units that came too early.
+    pub(crate) held: Queue,
+}
+
 /// Whoever work requests are completed to. Softirq context, one call at a time
 /// for one completion queue.
 pub(crate) trait Completions: Send + Sync + 'static {
     /// One work request is complete.
-    fn completed(&self, completion: Completion);
+    fn completed(&self, poller: &mut Poller, completion: Completion);
 
     /// There are no more at this moment.
-    fn batch_done(&self);
+    fn batch_done(&self, poller: &mut Poller);
 }
 
 /// A completion queue.
 ///
 /// # Invariants
 ///
-/// `raw` is valid and ours, with this as its context. `handler` is written only
-/// while nobody polls: before the first event, and in [`CompletionQueue::stop`]
-/// after polling was disabled for good.
+/// `raw` is valid and ours, with this as its context. `handler` is written, and
+/// `poller` touched by others than who polls, only while nobody polls: before
+/// the first event, and in [`CompletionQueue::stop`] after polling was disabled
+/// for good.
 #[pin_data(PinnedDrop)]
 pub(crate) struct CompletionQueue {
     raw: UnsafeCell<*mut ib::ib_cq>,
     handler: UnsafeCell<Option<Arc<dyn Completions>>>,
+    poller: UnsafeCell<Poller>,
     device: Arc<Device>,
     #[pin]
     poll: Opaque<ib::irq_poll>,
@@ -97,6 +107,10 @@ impl CompletionQueue {
             pin_init!(Self {
                 raw: UnsafeCell::new(ptr::null_mut()),
                 handler: UnsafeCell::new(Some(handler)),
+                poller: UnsafeCell::new(Poller {
+                    receives: ReceiveBatch::new(),
+                    held: Queue::new(),
+                }),
                 device: device.clone(),
                 // SAFETY: Initialises the memory that it gets.
                 poll <- Opaque::ffi_init(|slot| unsafe {
@@ -171,7 +185,7 @@ impl CompletionQueue {
 
     /// Takes completions, at most `budget`; how many.
     #[inline]
-    fn process(&self, handler: &dyn Completions, budget: usize) -> usize {
+    fn process(&self, handler: &dyn Completions, poller: &mut Poller, budget: usize) -> usize {
         let cq = self.raw();
         // SAFETY: The queue is valid.
         let Some(poll_cq) = (unsafe { (*(*cq).device).ops.poll_cq }) else {
@@ -188,33 +202,37 @@ impl CompletionQueue {
             // says: of a failed one only `wr_id`, `status` and `qp` are defined.
             let list = unsafe { slice::from_raw_parts(batch.as_ptr().cast::<ib::ib_wc>(), got) };
             for wc in list {
-                handler.completed(Completion {
+                let completion = Completion {
                     // SAFETY: Any bytes are a number.
                     id: unsafe { wc.__bindgen_anon_1.wr_id },
                     status: wc.status,
                     len: wc.byte_len,
-                });
+                };
+                handler.completed(poller, completion);
             }
             done += got;
             if got < want {
                 break;
             }
         }
-        handler.batch_done();
+        handler.batch_done(poller);
         done
     }
 
-    /// Ends all polling and lets go of the handler. Process context, not from
-    /// the handler itself; the second call does nothing.
-    pub(crate) fn stop(&self) {
+    /// Ends all polling and lets go of the handler; what the poller had is the
+    /// caller's. Process context, once, not from the handler itself.
+    pub(crate) fn stop(&self) -> Option<Poller> {
         // SAFETY: `poll` is initialised. This waits until nobody polls, and from
-        // then on nobody does. The state bit tells a second call.
+        // then on nobody does.
         unsafe {
-            let poll = self.poll.get();
-            if (*self.handler.get()).is_some() {
-                ib::irq_poll_disable(poll);
-                *self.handler.get() = None;
-            }
+            (*self.handler.get()).as_ref()?;
+            ib::irq_poll_disable(self.poll.get());
+            *self.handler.get() = None;
+            let empty = Poller {
+                receives: ReceiveBatch::new(),
+                held: Queue::new(),
+            };
+            Some(core::mem::replace(&mut *self.poller.get(), empty))
         }
     }
 }
@@ -222,7 +240,7 @@ impl CompletionQueue {
 #[pinned_drop]
 impl PinnedDrop for CompletionQueue {
     fn drop(self: Pin<&mut Self>) {
-        self.stop();
+        drop(self.stop());
         if !self.raw().is_null() {
             // SAFETY: Ours; nothing is attached to it any more. No event comes
             // after this.
@@ -259,12 +277,14 @@ unsafe extern "C" fn kick(work: *mut bindings::irq_work) {
 unsafe extern "C" fn poll(poll: *mut ib::irq_poll, budget: c_int) -> c_int {
     // SAFETY: `poll` is the member of a queue, which waits for this function
     // before it goes; `handler` does not change while it runs.
-    let (cq, handler) = unsafe {
+    // `poller` is this function's alone.
+    let (cq, handler, poller) = unsafe {
         let cq = &*container_of!(Opaque::cast_from(poll), CompletionQueue, poll);
-        (cq, &*cq.handler.get())
+        (cq, &*cq.handler.get(), &mut *cq.poller.get())
     };
+    let budget_left = usize::try_from(budget).unwrap_or(0);
     let done = match handler {
-        Some(handler) => cq.process(&**handler, usize::try_from(budget).unwrap_or(0)) as c_int,
+        Some(handler) => cq.process(&**handler, poller, budget_left) as c_int,
         None => 0,
     };
     if done < budget {

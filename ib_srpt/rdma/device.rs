@@ -59,6 +59,13 @@ impl Drop for Device {
     }
 }
 
+// SAFETY: The device is valid as long as this exists, by the type invariants.
+unsafe impl super::cm::DeviceHold for Device {
+    fn as_raw(&self) -> NonNull<ib::ib_device> {
+        self.raw
+    }
+}
+
 /// What a port of a device is.
 #[derive(Clone, Copy)]
 pub(crate) struct PortInfo {

@@ -10,7 +10,7 @@ use core::{
     ptr::{self, NonNull},
     slice,
 };
-use kapi::sg::SgList;
+use kapi::sg::{Gfp, SgList};
 use kernel::{bindings, prelude::*, sync::Arc};
 use rdma_bindings as ib;
 
@@ -101,7 +101,7 @@ impl Local<'_> {
 /// all bytes are initialised.
 pub(crate) struct Buffers {
     pd: Arc<ProtectionDomain>,
-    chunks: KVVec<(NonNull<u8>, u64)>,
+    chunks: KVec<(NonNull<u8>, u64)>,
     chunk_len: usize,
     stride: usize,
     per_chunk: usize,
@@ -139,12 +139,14 @@ const CHUNK: usize = 64 << 10;
 const LINE: usize = 64;
 
 impl Buffers {
-    /// `count` cleared buffers of `size` bytes or a little more. Sleeps. `ENOMEM`.
+    /// `count` cleared buffers of `size` bytes or a little more. Sleeps if `gfp`
+    /// says so. `ENOMEM`.
     pub(crate) fn new(
         pd: &Arc<ProtectionDomain>,
         count: usize,
         size: usize,
         dir: Toward,
+        gfp: Gfp,
     ) -> Result<Self> {
         let stride = size.max(1).checked_next_multiple_of(LINE).ok_or(EINVAL)?;
         let per_chunk = (CHUNK / stride).max(1);
@@ -153,7 +155,7 @@ impl Buffers {
         let sync = !unsafe { ib_c_uses_virt_dma(pd.device().raw()) };
         let mut this = Self {
             pd: pd.clone(),
-            chunks: KVVec::new(),
+            chunks: KVec::new(),
             chunk_len,
             stride,
             per_chunk,
@@ -162,13 +164,14 @@ impl Buffers {
             sync,
         };
         for _ in 0..count.div_ceil(per_chunk) {
-            this.chunks.reserve(1, GFP_KERNEL)?;
+            let (flags, raw_flags) = match gfp {
+                Gfp::Kernel => (GFP_KERNEL, bindings::GFP_KERNEL),
+                Gfp::Atomic => (GFP_ATOMIC, bindings::GFP_ATOMIC | bindings::__GFP_NOWARN),
+            };
+            this.chunks.reserve(1, flags)?;
             // SAFETY: Any size may be asked for; it is not on the stack.
             let at = unsafe {
-                bindings::alloc_pages_exact_noprof(
-                    chunk_len,
-                    bindings::GFP_KERNEL | bindings::__GFP_ZERO,
-                )
+                bindings::alloc_pages_exact_noprof(chunk_len, raw_flags | bindings::__GFP_ZERO)
             };
             let at = NonNull::new(at.cast::<u8>()).ok_or(ENOMEM)?;
             let raw = pd.device().raw();
@@ -180,7 +183,7 @@ impl Buffers {
                 unsafe { bindings::free_pages_exact(at.as_ptr().cast(), chunk_len) };
                 return Err(ENOMEM);
             }
-            this.chunks.push((at, addr), GFP_KERNEL)?;
+            this.chunks.push((at, addr), flags)?;
         }
         Ok(this)
     }
@@ -293,6 +296,41 @@ impl Buffer {
 
     pub(super) fn as_ptr(&self) -> *mut u8 {
         self.at.as_ptr()
+    }
+}
+
+/// One buffer by itself.
+pub(crate) struct Single {
+    /// Declared, and so dropped, before the memory.
+    buffer: Buffer,
+    memory: Buffers,
+}
+
+impl Single {
+    /// A cleared buffer of `len` bytes or a little more. `ENOMEM`.
+    pub(crate) fn new(
+        pd: &Arc<ProtectionDomain>,
+        len: usize,
+        dir: Toward,
+        gfp: Gfp,
+    ) -> Result<Self> {
+        let memory = Buffers::new(pd, 1, len, dir, gfp)?;
+        // SAFETY: Both go together, and work that is posted with the buffer has
+        // the request that it is part of.
+        let buffer = unsafe { memory.take() }.next().ok_or(ENOMEM)?;
+        Ok(Self { buffer, memory })
+    }
+
+    /// The buffer.
+    #[inline]
+    pub(crate) fn get(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    /// Its first `len` bytes, after the device has written them.
+    pub(crate) fn written(&self, len: u32) -> &[u8] {
+        self.memory.regain(&self.buffer, len);
+        self.buffer.bytes().get(..len as usize).unwrap_or_default()
     }
 }
 

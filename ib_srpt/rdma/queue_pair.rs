@@ -6,6 +6,7 @@
 
 use super::{
     arena::{Body, Handle, Queue},
+    cm,
     completion::CompletionQueue,
     device::ProtectionDomain,
     dma::Local,
@@ -99,43 +100,28 @@ impl<'t> Chain<'t> {
         }
     }
 
-    /// Pieces of memory that there is room for, 0 if there is none for another
-    /// work request.
+    /// Pieces of memory that there is room for.
     #[inline]
     pub(crate) fn room(&self) -> usize {
-        match self.used_wrs {
-            CHAIN_WRS => 0,
-            _ => CHAIN_PIECES - self.used_sges,
-        }
+        CHAIN_PIECES.saturating_sub(self.used_sges)
     }
 
+    /// Begins a work request without memory; [`Chain::piece`] adds that.
     #[inline]
-    fn push(
+    fn begin(
         &mut self,
-        local: &[Local<'t>],
         opcode: ib::ib_wr_opcode,
         flags: c_int,
         remote: Remote,
     ) -> Result<(), Full> {
-        let (Some(slot), Some(sges)) = (
-            self.wrs.get_mut(self.used_wrs),
-            self.sges.get_mut(self.used_sges..self.used_sges + local.len()),
-        ) else {
-            return Err(Full);
-        };
-        for (to, from) in sges.iter_mut().zip(local) {
-            to.write(ib::ib_sge {
-                addr: from.addr,
-                length: from.len(),
-                lkey: from.lkey,
-            });
-        }
+        let slot = self.wrs.get_mut(self.used_wrs).ok_or(Full)?;
+        let sges = self.sges.get_mut(self.used_sges..).ok_or(Full)?;
         slot.write(ib::ib_rdma_wr {
             wr: ib::ib_send_wr {
                 next: ptr::null_mut(),
                 __bindgen_anon_1: ib::ib_send_wr__bindgen_ty_1 { wr_id: self.id },
                 sg_list: sges.as_mut_ptr().cast(),
-                num_sge: local.len() as c_int,
+                num_sge: 0,
                 opcode,
                 send_flags: flags,
                 ex: ib::ib_send_wr__bindgen_ty_2 { imm_data: 0 },
@@ -143,24 +129,36 @@ impl<'t> Chain<'t> {
             remote_addr: remote.addr,
             rkey: remote.rkey,
         });
-        self.used_sges += local.len();
         self.used_wrs += 1;
         Ok(())
     }
 
-    /// Moves data between `local` and the initiator's memory.
+    /// Adds memory of this machine to the last work request.
     #[inline]
-    pub(crate) fn rdma(
-        &mut self,
-        way: Rdma,
-        local: &[Local<'t>],
-        remote: Remote,
-    ) -> Result<(), Full> {
+    pub(crate) fn piece(&mut self, local: Local<'t>) -> Result<(), Full> {
+        let last = self.used_wrs.checked_sub(1).ok_or(Full)?;
+        let wr = self.wrs.get_mut(last).ok_or(Full)?;
+        let sge = self.sges.get_mut(self.used_sges).ok_or(Full)?;
+        sge.write(ib::ib_sge {
+            addr: local.addr,
+            length: local.len(),
+            lkey: local.lkey,
+        });
+        self.used_sges += 1;
+        // SAFETY: The first `used_wrs` work requests were written.
+        unsafe { wr.assume_init_mut() }.wr.num_sge += 1;
+        Ok(())
+    }
+
+    /// Begins to move data between this machine's memory, as [`Chain::piece`]
+    /// says, and the initiator's.
+    #[inline]
+    pub(crate) fn rdma(&mut self, way: Rdma, remote: Remote) -> Result<(), Full> {
         let opcode = match way {
             Rdma::Read => ib::ib_wr_opcode_IB_WR_RDMA_READ,
             Rdma::Write => ib::ib_wr_opcode_IB_WR_RDMA_WRITE,
         };
-        self.push(local, opcode, 0, remote)
+        self.begin(opcode, 0, remote)
     }
 
     /// Sends `local` as a unit. With `solicited`, the initiator gets an event
@@ -172,13 +170,11 @@ impl<'t> Chain<'t> {
             false => 0,
         };
         let nowhere = Remote { addr: 0, rkey: 0 };
-        self.push(&[local], ib::ib_wr_opcode_IB_WR_SEND, flags, nowhere)
-    }
-
-    /// Work requests in the chain.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.used_wrs
+        if self.room() == 0 {
+            return Err(Full);
+        }
+        self.begin(ib::ib_wr_opcode_IB_WR_SEND, flags, nowhere)?;
+        self.piece(local)
     }
 
     /// Links the work requests; with `last`, the last one makes a completion.
@@ -473,17 +469,6 @@ impl QueuePair {
         })
     }
 
-    /// The C structure, for the connection managers.
-    pub(super) fn raw(&self) -> *mut ib::ib_qp {
-        self.raw.as_ptr()
-    }
-
-    /// Its number, which the other side needs to know.
-    pub(crate) fn number(&self) -> u32 {
-        // SAFETY: Valid by the type invariants; the number is constant.
-        unsafe { self.raw.as_ref().qp_num }
-    }
-
     pub(crate) fn completions(&self) -> &CompletionQueue {
         &self.cq
     }
@@ -496,16 +481,6 @@ impl QueuePair {
         self.capacity
     }
 
-    /// Sets the attributes that a connection manager has worked out. Sleeps.
-    ///
-    /// # Safety
-    ///
-    /// `attr` is valid for what `mask` names.
-    pub(super) unsafe fn modify(&self, attr: *mut ib::ib_qp_attr, mask: c_int) -> Result {
-        // SAFETY: The pair is valid; the rest is this function's contract.
-        to_result(unsafe { ib::ib_modify_qp(self.raw(), attr, mask) })
-    }
-
     /// Puts the pair into the error state: all work is flushed. Sleeps.
     pub(crate) fn fail(&self) -> Result {
         let attr = Opaque::<ib::ib_qp_attr>::zeroed();
@@ -513,7 +488,8 @@ impl QueuePair {
         // is looked at.
         unsafe {
             (*attr.get()).qp_state = ib::ib_qp_state_IB_QPS_ERR;
-            self.modify(attr.get(), ib::ib_qp_attr_mask_IB_QP_STATE as c_int)
+            let mask = ib::ib_qp_attr_mask_IB_QP_STATE as c_int;
+            to_result(ib::ib_modify_qp(self.raw.as_ptr(), attr.get(), mask))
         }
     }
 
@@ -584,12 +560,17 @@ impl QueuePair {
         }
     }
 
-    /// Destroys the pair. Gives back the requests that it kept, and the queue
-    /// for completions that are still in it. Sleeps.
-    pub(crate) fn destroy(self) -> Queue {
-        let stranded = core::mem::replace(&mut *self.stranded.lock(), Queue::new());
-        drop(self);
-        stranded
+    /// Takes the requests that the pair kept. They may be used again when it is
+    /// destroyed.
+    pub(crate) fn stranded(&self) -> Queue {
+        core::mem::replace(&mut *self.stranded.lock(), Queue::new())
+    }
+}
+
+// SAFETY: The pair is valid and the same as long as this exists.
+unsafe impl cm::QueuePair for QueuePair {
+    fn as_raw(&self) -> NonNull<ib::ib_qp> {
+        self.raw
     }
 }
 
