@@ -14,7 +14,12 @@
 //!   they go in that order.
 
 pub(crate) mod arena;
+pub(crate) mod cm;
 pub(crate) mod completion;
+mod connection;
 pub(crate) mod device;
 pub(crate) mod dma;
+pub(crate) mod ib_cm;
+pub(crate) mod mad;
 pub(crate) mod queue_pair;
+pub(crate) mod rdma_cm;
