@@ -132,6 +132,11 @@ impl<'a> Outstanding<'a> {
         self.task.lun_number()
     }
 
+    /// Whether it is marked aborted.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.task.is_aborted()
+    }
+
     /// Marks the command aborted, if it is in a state in which `cause` reaches
     /// it ([`effect`]). True if the mark stands: the command will end
     /// without a response, and ends in [`Cmd::finish`]. False if its response

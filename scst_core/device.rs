@@ -199,6 +199,15 @@ impl Device {
         })
     }
 
+    /// Ends the commands that wait for a thread that all nexuses share, and are
+    /// marked aborted. Any context.
+    pub(crate) fn end_aborted(&self) {
+        self.shared_pool.end_aborted();
+        if self.pool_kind() == PoolKind::Global {
+            crate::config::end_aborted_global();
+        }
+    }
+
     /// Calls `f` with the PIDs of the threads that serve `nexus`.
     pub(crate) fn for_each_pid(&self, nexus: &Nexus, f: impl FnMut(i32)) {
         match (self.pool_kind(), &nexus.pool) {

@@ -4,7 +4,7 @@
 //! the map from LUN to nexus that every command goes through.
 
 use crate::{
-    cmd::{status, Cmd, Command, CommandLoan, Executing, Task},
+    cmd::{Command, CommandLoan, Task},
     device::Device,
     session::Session,
     stats::Stats,
@@ -209,11 +209,6 @@ impl Nexus {
     pub(crate) fn swallow(&self, loan: CommandLoan) {
         self.hole.lock().push_back(loan);
         // It may have been marked before it was in the queue.
-        self.release_aborted();
-    }
-
-    /// Ends the swallowed commands that are marked aborted.
-    pub(crate) fn release_aborted(&self) {
         self.release(|loan| loan.shared().is_aborted());
     }
 
@@ -223,12 +218,18 @@ impl Nexus {
     }
 
     fn release(&self, which: impl Fn(&CommandLoan) -> bool) {
-        let mut queue = self.hole.lock().take();
-        while let Some(loan) = queue.pop_front() {
-            match which(&loan) {
-                true => Cmd::<Executing>::new(loan).status(status::TASK_ABORTED),
-                false => self.hole.lock().push_back(loan),
-            }
+        let found = self.hole.lock().extract(which);
+        crate::pipeline::end_aborted(found);
+    }
+
+    /// Ends the commands that are marked aborted and that nobody works on: those
+    /// in the black hole, and those that wait for a thread of the device. Any
+    /// context.
+    pub(crate) fn end_idle_aborted(&self) {
+        self.release(|loan| loan.shared().is_aborted());
+        if let Some(pool) = &self.pool {
+            pool.end_aborted();
+            self.device.end_aborted();
         }
     }
 

@@ -8,14 +8,14 @@
 //! find the LUN, decode, check, get the data, execute, answer.
 
 use crate::{
-    cmd::{status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant},
+    cmd::{status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Task, Vacant},
     handler::Context,
     nexus::{gate, Hole, Nexus},
     report_luns,
     session::Session,
 };
 use core::convert::Infallible;
-use kapi::counted::InUse;
+use kapi::{counted::InUse, loan::LoanQueue};
 use kernel::{prelude::*, sync::rcu};
 use scst_proto::{
     cdb::{self, Cdb},
@@ -242,16 +242,22 @@ fn queue(loan: CommandLoan) {
     }
 }
 
+/// Ends commands that nobody works on, without executing them.
+pub(crate) fn end_aborted(mut queue: LoanQueue<Task, Command>) {
+    while let Some(loan) = queue.pop_front() {
+        Cmd::<Executing>::new(loan).status(status::TASK_ABORTED);
+    }
+}
+
 /// Executes the command, unless it was aborted. A thread of a pool, or the
 /// transport's context if the handler does not sleep.
 #[inline]
 pub(crate) fn execute(loan: CommandLoan) {
-    let go = loan.shared().advance_to(State::Executing);
+    if !loan.shared().advance_to(State::Executing) {
+        return Cmd::<Executing>::new(loan).status(status::TASK_ABORTED);
+    }
     kapi::trace::cmd_executing(loan.tag, loan.shared().lun_number());
     let cmd = Cmd::<Executing>::new(loan);
-    if !go {
-        return cmd.status(status::TASK_ABORTED);
-    }
     // A use of its own, so that the device outlives the call even where the
     // handler has long completed the command.
     match cmd.nexus_in_use() {

@@ -16,6 +16,14 @@
 //! management has aborted: the midlayer itself drops an answer to a command
 //! that it has given up (`SCMD_STATE_COMPLETE`).
 //!
+//! The midlayer's error handling goes from the abort of a command to resets of its
+//! LUN, of the target and of the host, and after the last of them it ends the
+//! commands that it was about, whatever became of them: their memory and their
+//! data are somebody else's from then on. I/O of a backing store cannot be taken
+//! back, so the handlers wait for it as long as it takes, and the last of them
+//! returns only when no command is left. A single stuck disk is waited for in its
+//! commands' aborts, while the host's other disks go on.
+//!
 //! Between `finish` and `scsi_done()` a command is no longer to be seen by task
 //! management but still ours. [`respond`] therefore does both inside one RCU
 //! read section, and error handling waits for a grace period before it tells
@@ -553,6 +561,23 @@ unsafe extern "C" fn scst_local_target_reset(data: *const HostData) -> bool {
     let done = port.target_reset();
     wait_answered();
     done
+}
+
+/// As [`scst_local_lun_reset`], for all that the host has, after everything else
+/// has failed.
+///
+/// # Safety
+///
+/// Called by `eh_host_reset_handler` only.
+#[no_mangle]
+unsafe extern "C" fn scst_local_host_reset(data: *const HostData) -> bool {
+    // SAFETY: Error handling has a reference to the host.
+    let Some(port) = (unsafe { port(data) }) else {
+        return false;
+    };
+    port.host_reset();
+    wait_answered();
+    true
 }
 
 /// A disk was found.

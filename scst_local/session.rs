@@ -8,7 +8,7 @@ use crate::{
     scan::Seen,
     target::{Driver, NameGuard, Versions},
 };
-use kapi::sysfs::Link;
+use kapi::{sysfs::Link, tracker::Tracker};
 use kernel::{
     impl_has_work,
     prelude::*,
@@ -20,10 +20,8 @@ use kernel::{
 use scst::{Answered, Cmd, Outstanding, SessionRegistration, TargetRegistration, Transport};
 use scst_proto::lun::Lun;
 
-/// How long the midlayer's error handling waits for commands to end, in
-/// milliseconds: well below its own patience, so that it can go on to the next
-/// means.
-const PATIENCE_MS: u32 = 10_000;
+/// After how many milliseconds the log says that the end of a session waits.
+const REPORT_MS: u32 = 10_000;
 
 /// The initiator's side of a session: its host. The core reaches it by an
 /// [`Initiator`], the midlayer by the driver data of the host.
@@ -39,6 +37,8 @@ pub(crate) struct Port {
     /// is about to close.
     #[pin]
     link: Mutex<Option<Arc<SessionRegistration>>>,
+    /// Who has the session by `link` now.
+    users: Tracker,
     /// LUNs that the midlayer knows from us.
     #[pin]
     pub(crate) luns: Mutex<KVec<Seen>>,
@@ -93,6 +93,7 @@ impl Port {
                 versions,
                 host <- Host::new(),
                 link <- new_mutex!(None),
+                users: Tracker::new()?,
                 luns <- new_mutex!(KVec::new()),
                 transport_id <- new_mutex!(None),
                 scan <- new_work!("scst_local scan"),
@@ -116,7 +117,15 @@ impl Port {
 
     /// Calls `f` with the session, which stays as long as that takes.
     pub(crate) fn with_session<R>(&self, f: impl FnOnce(&SessionRegistration) -> R) -> Option<R> {
-        self.link.lock().as_deref().map(f)
+        // Goes after `session`, whose last reference this must not be.
+        let _user;
+        let session = {
+            let link = self.link.lock();
+            let session = link.clone()?;
+            _user = self.users.track();
+            session
+        };
+        Some(f(&session))
     }
 
     /// Compares the LUNs of session and host soon; asking for it several times
@@ -126,10 +135,11 @@ impl Port {
         let _ = self.driver.queue().enqueue::<Arc<Self>, 0>(self.clone());
     }
 
-    /// Aborts the command `tag`.
+    /// Aborts the command `tag`. As for all that follows here: sleeps until the
+    /// commands have ended, however long the device below takes for that.
     pub(crate) fn abort(&self, tag: u64) {
         self.driver.stats().count_abort();
-        self.with_session(|session| session.abort_task(tag, PATIENCE_MS));
+        self.with_session(|session| session.abort_task(tag, None));
     }
 
     /// Ends the commands of the LUN field `lun`; true if none is left.
@@ -138,15 +148,25 @@ impl Port {
         let Ok(lun) = Lun::decode(lun.to_be_bytes()).map(Lun::get) else {
             return false;
         };
-        self.with_session(|session| session.lun_reset(lun, PATIENCE_MS));
+        self.with_session(|session| session.lun_reset(lun, None));
         self.wait_until(|| self.active(Some(lun)) == 0)
     }
 
     /// Ends the commands of all LUNs; true if none is left.
     pub(crate) fn target_reset(&self) -> bool {
         self.driver.stats().count_target_reset();
-        self.with_session(|session| session.target_reset(PATIENCE_MS));
+        self.with_session(|session| session.target_reset(None));
         self.wait_until(|| self.active(None) == 0)
+    }
+
+    /// Ends all commands of this host; when it returns none is left.
+    pub(crate) fn host_reset(&self) {
+        loop {
+            self.with_session(|session| session.nexus_loss(None));
+            if self.wait_until(|| self.active(None) == 0) {
+                return;
+            }
+        }
     }
 
     /// Number of commands that the core has, of one LUN or of all.
@@ -280,6 +300,14 @@ impl Drop for Session {
         // The last reference: `Online` had the other one. Not under the lock,
         // as the core's end of the session may ask the transport something.
         let link = self.port.link.lock().take();
+        // No command is left that they could wait for, but an administrator's
+        // reset may wait for other initiators'.
+        while !self.port.users.wait_none(REPORT_MS) {
+            log_err!(
+                "Session {}: still waiting for the end of a reset",
+                self.name()
+            );
+        }
         drop(link);
     }
 }
