@@ -113,8 +113,12 @@ def wait_disk(lun: int, target: Path = TARGET, kind: str = "block") -> str:
     def node() -> str:
         with contextlib.suppress(OSError):
             for name in os.listdir(where):
-                if os.path.exists(f"/dev/{name}"):
-                    return f"/dev/{name}"
+                path = f"/dev/{name}"
+                if kind == "block":
+                    # The node of a disk that is still being added is there, and cannot be opened (ENXIO).
+                    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+                if os.path.exists(path):
+                    return path
         return ""
     wait_until(node, 20, f"no disk for LUN {lun} of {target.name} ({where})")
     return node()
