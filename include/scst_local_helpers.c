@@ -117,6 +117,12 @@ static int sdev_configure(struct scsi_device *sdev, struct queue_limits *lim)
 	return 0;
 }
 
+static int change_queue_depth(struct scsi_device *sdev, int depth)
+{
+	scst_local_depth_grows(shost_priv(sdev->host), depth);
+	return scsi_change_queue_depth(sdev, depth);
+}
+
 static struct scsi_host_template template = {
 	.module			= THIS_MODULE,
 	.name			= "scst_local",
@@ -129,7 +135,7 @@ static struct scsi_host_template template = {
 	.eh_target_reset_handler = eh_target_reset,
 	.eh_host_reset_handler	= eh_host_reset,
 	.sdev_configure		= sdev_configure,
-	.change_queue_depth	= scsi_change_queue_depth,
+	.change_queue_depth	= change_queue_depth,
 	.can_queue		= 256,
 	.cmd_per_lun		= 64,
 	.this_id		= -1,

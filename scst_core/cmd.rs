@@ -232,6 +232,8 @@ pub struct Command {
     pub(crate) direction: Direction,
     pub(crate) status: u8,
     pub(crate) aborted: bool,
+    /// The nexus has counted it.
+    pub(crate) admitted: bool,
     pub(crate) raw_len: u8,
     pub(crate) raw: [u8; MAX_CDB],
 }
@@ -295,6 +297,9 @@ fn end(mut loan: CommandLoan) {
 #[inline]
 fn answer(mut loan: CommandLoan) {
     loan.aborted = !loan.shared().advance_to(State::Responding);
+    if loan.admitted {
+        leave(&mut loan);
+    }
     kapi::trace::cmd_responded(loan.tag, u32::from(loan.status));
     // A use of its own: `send_response` may finish the command, and its use of
     // the nexus, while the transport still runs.
@@ -304,6 +309,15 @@ fn answer(mut loan: CommandLoan) {
             .transport()
             .send_response(Cmd(Staged::new(loan))),
         None => end(loan),
+    }
+}
+
+/// A command that its nexus has counted is no longer in the task set.
+#[cold]
+fn leave(loan: &mut CommandLoan) {
+    loan.admitted = false;
+    if let Some(nexus) = &loan.nexus {
+        nexus.leave();
     }
 }
 

@@ -62,6 +62,7 @@ impl Command {
             direction: Direction::None,
             status: status::GOOD,
             aborted: false,
+            admitted: false,
             raw_len: incoming.cdb_len,
             raw: *incoming.cdb,
         })
@@ -128,6 +129,10 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
 /// Sizes the transfer and decides whether the command may run.
 #[inline]
 fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
+    let gate = loan.nexus.as_ref().map_or(0, |nexus| nexus.gate());
+    if gate & gate::LIMITED != 0 {
+        admit(loan)?;
+    }
     let Some(nexus) = &loan.nexus else {
         return Err(Refusal::Status(status::BUSY));
     };
@@ -138,7 +143,6 @@ fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
         Some(bytes) => u32::try_from(bytes).unwrap_or(u32::MAX),
         None => loan.prepared,
     };
-    let gate = nexus.gate();
     if gate != 0 {
         check_gate(nexus, gate, &cdb)?;
     }
@@ -157,6 +161,16 @@ fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
         return Err(Refusal::Core);
     }
     Ok(())
+}
+
+/// Takes a place in the task set of an initiator that may have only so many.
+#[cold]
+fn admit(loan: &mut CommandLoan) -> Result<(), Refusal> {
+    loan.admitted = loan.nexus.as_ref().is_some_and(|nexus| nexus.admit());
+    match loan.admitted {
+        true => Ok(()),
+        false => Err(Refusal::Status(status::TASK_SET_FULL)),
+    }
 }
 
 /// Sees to it that a command that moves data has a buffer for them.

@@ -219,6 +219,12 @@ impl Session {
         crate::pipeline::receive(self, slot, incoming)
     }
 
+    /// The transport's [`queue_depth`](Transport::queue_depth) has grown. Any
+    /// context.
+    pub fn queue_depth_changed(&self) {
+        self.for_each_nexus(|nexus| nexus.update_limit());
+    }
+
     /// Calls `f` for each mapped LUN, in ascending order. Under RCU: `f` must
     /// not sleep.
     pub(crate) fn for_each_nexus(&self, mut f: impl FnMut(&Arc<Counted<Nexus>>)) {
@@ -300,6 +306,9 @@ impl Session {
         let map = KBox::new(LunMap::new(entries), GFP_KERNEL)?;
         self.update_dirs(&removed.nexuses, &added)?;
         removed.maps.push(self.map.replace(Some(map)), GFP_KERNEL)?;
+        for nexus in &added {
+            nexus.update_limit();
+        }
         for nexus in &kept {
             if let Some(sense) = attention {
                 nexus.unit_attention(sense);

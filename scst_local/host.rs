@@ -53,7 +53,7 @@ use scst::{
 
 /// Commands that a disk may have outstanding, unless the administrator changes
 /// it.
-const QUEUE_DEPTH: u32 = 64;
+pub(crate) const QUEUE_DEPTH: u32 = 64;
 
 /// Size of the midlayer's sense buffers.
 const SENSE_BUFFER: usize = 96;
@@ -578,6 +578,19 @@ unsafe extern "C" fn scst_local_host_reset(data: *const HostData) -> bool {
     port.host_reset();
     wait_answered();
     true
+}
+
+/// An administrator gives a disk another queue depth.
+///
+/// # Safety
+///
+/// Called by `change_queue_depth` only.
+#[no_mangle]
+unsafe extern "C" fn scst_local_depth_grows(data: *const HostData, depth: u32) {
+    // SAFETY: The disk has a reference to its host.
+    if let Some(port) = unsafe { port(data) } {
+        port.depth_grows(depth);
+    }
 }
 
 /// A disk was found.

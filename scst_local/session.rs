@@ -4,7 +4,7 @@
 
 use crate::{
     attrs,
-    host::{self, Host, Online},
+    host::{self, Host, Online, QUEUE_DEPTH},
     scan::Seen,
     target::{Driver, NameGuard, Versions},
 };
@@ -13,7 +13,10 @@ use kernel::{
     impl_has_work,
     prelude::*,
     str::CString,
-    sync::{new_mutex, Arc, Mutex},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
     time::{delay::fsleep, Delta},
     workqueue::{new_work, Work, WorkItem},
 };
@@ -37,6 +40,8 @@ pub(crate) struct Port {
     /// is about to close.
     #[pin]
     link: Mutex<Option<Arc<SessionRegistration>>>,
+    /// The largest queue depth that a disk of the host has ever had.
+    depth: Atomic<u32>,
     /// Who has the session by `link` now.
     users: Tracker,
     /// LUNs that the midlayer knows from us.
@@ -93,6 +98,7 @@ impl Port {
                 versions,
                 host <- Host::new(),
                 link <- new_mutex!(None),
+                depth: Atomic::new(QUEUE_DEPTH),
                 users: Tracker::new()?,
                 luns <- new_mutex!(KVec::new()),
                 transport_id <- new_mutex!(None),
@@ -169,6 +175,20 @@ impl Port {
         }
     }
 
+    /// A disk of the host is about to get the queue depth `depth`. Sleeps.
+    pub(crate) fn depth_grows(&self, depth: u32) {
+        let mut old = self.depth.load(Relaxed);
+        while old < depth {
+            match self.depth.cmpxchg(old, depth, Relaxed) {
+                Ok(_) => {
+                    self.with_session(|session| session.queue_depth_changed());
+                    return;
+                }
+                Err(now) => old = now,
+            }
+        }
+    }
+
     /// Number of commands that the core has, of one LUN or of all.
     fn active(&self, lun: Option<u16>) -> usize {
         let mut count = 0usize;
@@ -224,6 +244,10 @@ impl Transport for Initiator {
 
     fn visit_commands(&self, visit: &mut dyn FnMut(Outstanding<'_>)) {
         self.0.host.visit(visit);
+    }
+
+    fn queue_depth(&self) -> u32 {
+        self.0.depth.load(Relaxed)
     }
 
     fn luns_changed(&self) {
