@@ -16,14 +16,6 @@
 //! management has aborted: the midlayer itself drops an answer to a command
 //! that it has given up (`SCMD_STATE_COMPLETE`).
 //!
-//! The midlayer's error handling goes from the abort of a command to resets of its
-//! LUN, of the target and of the host, and after the last of them it ends the
-//! commands that it was about, whatever became of them: their memory and their
-//! data are somebody else's from then on. I/O of a backing store cannot be taken
-//! back, so the handlers wait for it as long as it takes, and the last of them
-//! returns only when no command is left. A single stuck disk is waited for in its
-//! commands' aborts, while the host's other disks go on.
-//!
 //! Between `finish` and `scsi_done()` a command is no longer to be seen by task
 //! management but still ours. [`respond`] therefore does both inside one RCU
 //! read section, and error handling waits for a grace period before it tells
@@ -506,9 +498,21 @@ unsafe fn port(data: *const HostData) -> Option<Arc<Port>> {
     (!port.is_null()).then(|| unsafe { ArcBorrow::from_raw(port) }.into())
 }
 
-/// Waits until everybody who has finished a command has also answered it.
-fn wait_answered() {
+/// Has the port of a host recover from an error; what that returns, or false if
+/// the host is going. Waits until everybody who has finished a command has also
+/// answered it.
+///
+/// # Safety
+///
+/// `data` belongs to a host that stays while this runs.
+unsafe fn recover(data: *const HostData, by: impl FnOnce(&Port) -> bool) -> bool {
+    // SAFETY: By the function's contract.
+    let Some(port) = (unsafe { port(data) }) else {
+        return false;
+    };
+    let done = by(&port);
     kapi::rcu::synchronize();
+    done
 }
 
 /// The midlayer gives up a command. True if we no longer have it.
@@ -518,16 +522,14 @@ fn wait_answered() {
 /// Called by `eh_abort_handler` only.
 #[no_mangle]
 unsafe extern "C" fn scst_local_abort(data: *const HostData, slot: *const Slot, tag: u64) -> bool {
-    // SAFETY: Error handling has a reference to the host.
-    let Some(port) = (unsafe { port(data) }) else {
-        return false;
-    };
     // SAFETY: The slot of a command that the midlayer has not freed.
     let slot = unsafe { &*slot };
-    port.abort(tag);
-    let gone = port.wait_until(|| Outstanding::of(slot, tag).is_none());
-    wait_answered();
-    gone
+    let abort = |port: &Port| {
+        port.abort(tag);
+        port.wait_until(|| Outstanding::of(slot, tag).is_none())
+    };
+    // SAFETY: Error handling has a reference to the host.
+    unsafe { recover(data, abort) }
 }
 
 /// The midlayer, or an administrator, resets a LUN. True if none of its
@@ -539,12 +541,7 @@ unsafe extern "C" fn scst_local_abort(data: *const HostData, slot: *const Slot, 
 #[no_mangle]
 unsafe extern "C" fn scst_local_lun_reset(data: *const HostData, lun: u64) -> bool {
     // SAFETY: Error handling has a reference to the host.
-    let Some(port) = (unsafe { port(data) }) else {
-        return false;
-    };
-    let done = port.lun_reset(lun);
-    wait_answered();
-    done
+    unsafe { recover(data, |port| port.lun_reset(lun)) }
 }
 
 /// As [`scst_local_lun_reset`], for all LUNs.
@@ -555,12 +552,7 @@ unsafe extern "C" fn scst_local_lun_reset(data: *const HostData, lun: u64) -> bo
 #[no_mangle]
 unsafe extern "C" fn scst_local_target_reset(data: *const HostData) -> bool {
     // SAFETY: Error handling has a reference to the host.
-    let Some(port) = (unsafe { port(data) }) else {
-        return false;
-    };
-    let done = port.target_reset();
-    wait_answered();
-    done
+    unsafe { recover(data, Port::target_reset) }
 }
 
 /// As [`scst_local_lun_reset`], for all that the host has, after everything else
@@ -572,12 +564,7 @@ unsafe extern "C" fn scst_local_target_reset(data: *const HostData) -> bool {
 #[no_mangle]
 unsafe extern "C" fn scst_local_host_reset(data: *const HostData) -> bool {
     // SAFETY: Error handling has a reference to the host.
-    let Some(port) = (unsafe { port(data) }) else {
-        return false;
-    };
-    port.host_reset();
-    wait_answered();
-    true
+    unsafe { recover(data, Port::host_reset) }
 }
 
 /// An administrator gives a disk another queue depth.

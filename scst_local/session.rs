@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A session, which is a SCSI host, and how that host's errors are handled.
+//!
+//! The midlayer's error handling goes from the abort of a command to resets of its
+//! LUN, of the target and of the host, and after the last of them it ends the
+//! commands that it was about, whatever became of them: their memory and their
+//! data are somebody else's from then on. I/O of a backing store cannot be taken
+//! back, so the handlers wait for it as long as it takes, and the last of them
+//! returns only when no command is left. A single stuck disk is waited for in its
+//! commands' aborts, while the host's other disks go on.
 
 use crate::{
     attrs,
@@ -165,12 +173,13 @@ impl Port {
         self.wait_until(|| self.active(None) == 0)
     }
 
-    /// Ends all commands of this host; when it returns none is left.
-    pub(crate) fn host_reset(&self) {
+    /// Ends all commands of this host: always true, as it returns only when none
+    /// is left.
+    pub(crate) fn host_reset(&self) -> bool {
         loop {
             self.with_session(|session| session.nexus_loss(None));
             if self.wait_until(|| self.active(None) == 0) {
-                return;
+                return true;
             }
         }
     }
