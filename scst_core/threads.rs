@@ -55,6 +55,14 @@ impl ThreadPool {
         self.work.push(loan);
     }
 
+    /// Ends the queued commands that are marked aborted: nobody works on them, and
+    /// the threads may be busy for long. Any context.
+    pub(crate) fn end_aborted(&self) {
+        let aborted = |loan: &CommandLoan| loan.shared().is_aborted();
+        let found = self.work.queue.lock().extract(aborted);
+        crate::pipeline::end_aborted(found);
+    }
+
     /// Makes the pool have `count` threads: [`ThreadPool::shrink`], then
     /// [`ThreadPool::grow`].
     pub(crate) fn resize(&self, count: u32, cpus: Option<&CpuMask>) -> Result {
