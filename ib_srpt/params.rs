@@ -30,3 +30,25 @@ kapi::param! {
     pub(crate) static SQ_SIZE: u32 = 256, name: "srpt_sq_size", perm: 0o444,
         description: "Size of a channel's send queue (default 256)";
 }
+
+/// Bytes of a receive buffer.
+pub(crate) fn req_size() -> u32 {
+    MAX_REQ_SIZE.get().clamp(64, 65536)
+}
+
+/// Bytes of a response buffer.
+pub(crate) fn rsp_size() -> u32 {
+    MAX_RSP_SIZE.get().clamp(64, 4096)
+}
+kapi::param! {
+    static SERVICE_GUID: kapi::param::Text<20> = kapi::param::Text::new(""), name: "srpt_service_guid", perm: 0o444,
+        description: "ioc_guid, id_ext and service ID of all targets, hexadecimal, instead of the node GUID of the first device";
+}
+
+/// `srpt_service_guid`; 0 if it is not set.
+pub(crate) fn service_guid() -> u64 {
+    let text = SERVICE_GUID.get();
+    let digits = core::str::from_utf8(text.as_bytes()).unwrap_or("");
+    let digits = digits.trim().trim_start_matches("0x");
+    u64::from_str_radix(digits, 16).unwrap_or(0)
+}

@@ -181,6 +181,18 @@ impl Requests {
         self.taken.fetch_sub(1, Full);
     }
 
+    /// Says that the queue that had the posted requests is destroyed: all
+    /// requests that were posted for receiving are idle again.
+    ///
+    /// The destroyed queue has no completions left, and its last channel is gone.
+    pub(crate) fn all_back(&self) {
+        for index in 0..self.count() {
+            if let Some(handle) = self.completed(index) {
+                self.retire(handle);
+            }
+        }
+    }
+
     /// Requests that are in use.
     pub(crate) fn in_use(&self) -> u32 {
         self.taken.load(Acquire)

@@ -288,6 +288,11 @@ impl ReceiveBatch {
         Some(handle)
     }
 
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Whether none waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()

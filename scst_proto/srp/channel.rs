@@ -173,6 +173,15 @@ impl Actions {
     /// End the session: wait for its commands, then destroy queue pair and connection.
     pub const RELEASE: Self = Self(1 << 12);
 
+    /// What is done with a unit, by whoever has received it.
+    pub const PER_UNIT: Self = Self::HANDLE_IU.and(Self::HOLD_IU).and(Self::DROP_IU);
+
+    /// These, but for those that are in `other`.
+    #[inline]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of `other` are among these.
     #[inline]
     pub const fn contains(self, other: Self) -> bool {

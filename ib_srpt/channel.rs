@@ -1,0 +1,963 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A channel: one RDMA connection of an I_T nexus, and its data path.
+//!
+//! Everything here runs in softirq context, where completions arrive, or
+//! wherever a device handler answers a command. Nothing sleeps or allocates, but
+//! for descriptor tables that do not fit into a unit.
+
+use crate::{
+    hca::Hca,
+    link::Link,
+    nexus::Nexus,
+    rdma::{
+        arena::{Handle, Queue, Requests},
+        completion::{Completion, Completions, Poller},
+        device::status_text,
+        dma::{Single, Toward},
+        queue_pair::{Chain, Kind, More, QueuePair, Rdma, ReceiveBatch, ReceiveQueue, Remote},
+    },
+    request::{Pending, Stage},
+    transfer::{self, Memory, Part},
+};
+use kapi::{
+    counted::{Counted, InUse},
+    lock::SpinLockIrq,
+    sg::Gfp,
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        Arc, SetOnce,
+    },
+};
+use scst::{status, Answered, Cmd, DataOut, Direction, Session};
+use scst_proto::{
+    residual::Residual,
+    sense::Sense,
+    srp::{
+        channel::{Event, State},
+        cmd as srp_cmd,
+        credit::{Credit, Grant, TargetRequest},
+        data_buffer::{DataBuffer, Rules},
+        descriptors::{Descriptors, Pieces},
+        iu::{self, Outcome, Rsp},
+        tsk_mgmt::ResponseCode,
+        LogoutReason,
+    },
+};
+
+/// Requests that a channel keeps for units of its own.
+pub(crate) const SPARE: u32 = 2;
+
+/// A channel.
+pub(crate) struct Channel {
+    /// Its number, which no other channel has or had.
+    pub(crate) id: u64,
+    pub(crate) hca: Arc<Hca>,
+    pub(crate) nexus: Arc<Nexus>,
+    /// The core's session of the nexus.
+    pub(crate) session: Arc<Session>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) requests: Arc<Requests>,
+    /// Whether `requests` are the device's, and received by a shared queue.
+    pub(crate) shared: bool,
+    pub(crate) qp: SetOnce<QueuePair>,
+    pub(crate) rules: Rules,
+    /// Longest unit that the initiator takes.
+    pub(crate) max_response: u32,
+    /// [`Credit`], packed.
+    pub(crate) credit: Atomic<u64>,
+    /// Free places of the send queue.
+    pub(crate) places: Atomic<i32>,
+    /// Requests that wait for places.
+    pub(crate) waiting: Pin<KBox<SpinLockIrq<Queue>>>,
+    pub(crate) someone_waits: Atomic<u32>,
+    /// Requests for units of the target's own.
+    pub(crate) spare: Pin<KBox<SpinLockIrq<Queue>>>,
+    /// Requests that came back elsewhere than in the poller.
+    pub(crate) returned: Pin<KBox<SpinLockIrq<Queue>>>,
+    pub(crate) someone_returned: Atomic<u32>,
+    /// The completion vector.
+    pub(crate) vector: Atomic<u32>,
+    /// Receives that are posted to the channel's own queue.
+    pub(crate) receiving: Atomic<i32>,
+}
+
+/// What a batch of posted work does.
+#[derive(Clone, Copy)]
+struct Plan {
+    from: u32,
+    to: u32,
+    /// Work requests for data.
+    data: u32,
+    /// The unit goes with it.
+    send: bool,
+}
+
+impl Channel {
+    fn state(&self) -> State {
+        self.link.state()
+    }
+
+    fn update<R>(&self, change: impl Fn(&mut Credit) -> R) -> R {
+        let mut old = self.credit.load(Relaxed);
+        loop {
+            let mut credit = Credit::from_u64(old);
+            let result = change(&mut credit);
+            match self.credit.cmpxchg(old, credit.to_u64(), Full) {
+                Ok(_) => return result,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// The request limit as it is now.
+    pub(crate) fn credit(&self) -> Credit {
+        Credit::from_u64(self.credit.load(Relaxed))
+    }
+
+    /// A unit has arrived, with the channel live.
+    fn unit(&self, this: InUse<Channel>, poller: &mut Poller, mut handle: Handle) {
+        let parsed = iu::Iu::parse(handle.unit());
+        let iu = match parsed {
+            Ok(iu) => iu,
+            Err(e) => {
+                let reason = e.consequence();
+                self.violation(format_args!("{e}"), reason);
+                return self.recycle(poller, handle);
+            }
+        };
+        if iu.is_request() && self.update(Credit::receive).is_err() {
+            self.link
+                .close(LogoutReason::Unspecified, format_args!("request limit ignored"));
+            return self.recycle(poller, handle);
+        }
+        match iu {
+            iu::Iu::Cmd(cmd) => {
+                let data = match cmd.data(&self.rules) {
+                    Ok(data) => data,
+                    Err(e) => {
+                        let (tag, consequence) = (cmd.tag, e.consequence());
+                        handle.request.channel = Some(this);
+                        return self.bad_command(poller, handle, tag, consequence, format_args!("{e}"));
+                    }
+                };
+                let incoming = Incoming::new(&cmd, &data, &self.rules);
+                let notify = cmd.notify;
+                let direct = match data {
+                    DataBuffer::Remote { list, .. } if list.table_entries() == 1 => list.iter().next(),
+                    _ => None,
+                };
+                handle.request.notify = Some(notify);
+                handle.request.direct = direct;
+                handle.request.tag = incoming.tag;
+                handle.request.channel = Some(this);
+                self.nexus.command(self, handle, incoming);
+            }
+            iu::Iu::TskMgmt(function) => {
+                handle.request.notify = Some(function.notify);
+                handle.request.tag = function.tag;
+                handle.request.channel = Some(this);
+                self.nexus.manage(handle, function);
+            }
+            iu::Iu::Logout { .. } => {
+                self.link.event(Event::InitiatorLogout);
+                self.recycle(poller, handle);
+            }
+            iu::Iu::CredRsp { .. } => self.answered(poller, handle, TargetRequest::Credit),
+            iu::Iu::AerRsp { .. } => self.answered(poller, handle, TargetRequest::Event),
+        }
+    }
+
+    fn answered(&self, poller: &mut Poller, handle: Handle, what: TargetRequest) {
+        if self.update(|credit| credit.answered(what)).is_err() {
+            self.link.close(
+                LogoutReason::UnexpectedResponse,
+                format_args!("a response to nothing"),
+            );
+        }
+        self.recycle(poller, handle);
+    }
+
+    fn violation(&self, what: core::fmt::Arguments<'_>, consequence: scst_proto::srp::Consequence) {
+        if let scst_proto::srp::Consequence::Close(reason) = consequence {
+            self.link.close(reason, what);
+        }
+    }
+
+    /// A command whose descriptors are wrong: it is answered, or the end.
+    #[cold]
+    fn bad_command(
+        &self,
+        poller: &mut Poller,
+        mut handle: Handle,
+        tag: u64,
+        consequence: scst_proto::srp::Consequence,
+        what: core::fmt::Arguments<'_>,
+    ) {
+        match consequence {
+            scst_proto::srp::Consequence::Respond(sense) => {
+                handle.request.tag = tag;
+                self.answer_sense(handle, sense);
+            }
+            close => {
+                self.violation(what, close);
+                handle.request.channel = None;
+                self.recycle(poller, handle);
+            }
+        }
+    }
+
+    /// Answers a command that the core does not know with `sense`.
+    fn answer_sense(&self, mut handle: Handle, sense: Sense) {
+        let mut bytes = [0; 18];
+        let len = sense.encode(false, &mut bytes);
+        let outcome = Outcome::Command {
+            status: status::CHECK_CONDITION,
+            data_out: Residual::None,
+            data_in: Residual::None,
+            sense: bytes.get(..len).unwrap_or_default(),
+        };
+        self.write_response(&mut handle, outcome, false);
+        handle.request.pending = Pending::Unit;
+        self.submit(handle);
+    }
+
+    /// The end of a task management function.
+    pub(crate) fn managed(&self, mut handle: Handle, code: ResponseCode) {
+        let good = code == ResponseCode::Complete;
+        self.write_response(&mut handle, Outcome::TaskManagement(code), good);
+        handle.request.pending = Pending::Unit;
+        self.submit(handle);
+    }
+
+    /// Writes the SRP_RSP, which gives credits back.
+    #[inline]
+    fn write_response(&self, handle: &mut Handle, outcome: Outcome<'_>, good: bool) {
+        let grant = self.update(Credit::respond);
+        let max = self.max_response as usize;
+        let (_, send, request) = handle.parts();
+        request.solicited = request.notify.is_some_and(|notify| notify.wants(good));
+        let rsp = Rsp {
+            tag: request.tag,
+            delta: grant.delta(),
+            solicited: request.solicited,
+            outcome,
+        };
+        let buffer = send.bytes_mut();
+        let room = max.min(buffer.len());
+        let len = buffer.get_mut(..room).and_then(|buffer| rsp.write(buffer));
+        request.send_len = len.unwrap_or(0) as u32;
+        request.total = 0;
+        request.posted = 0;
+        self.requests.to_send(handle, len.unwrap_or(0) as u32);
+    }
+
+    /// The core has answered a command.
+    #[inline]
+    pub(crate) fn respond(&self, mut handle: Handle, cmd: Cmd<Answered>) {
+        if cmd.is_aborted() {
+            return self.end_silently(handle, cmd);
+        }
+        let code = cmd.status_code();
+        let residual = cmd.residual();
+        let residual = match (residual.over, residual.under) {
+            (0, 0) => Residual::None,
+            (0, under) => Residual::Underflow(under),
+            (over, _) => Residual::Overflow(over),
+        };
+        let (data_out, data_in) = match cmd.direction() {
+            Direction::Out => (residual, Residual::None),
+            _ => (Residual::None, residual),
+        };
+        let mut bytes = [0; 64];
+        let sense = match code {
+            status::CHECK_CONDITION => {
+                let len = cmd.sense(&mut bytes);
+                bytes.get(..len).unwrap_or_default()
+            }
+            _ => &[],
+        };
+        let outcome = Outcome::Command {
+            status: code,
+            data_out,
+            data_in,
+            sense,
+        };
+        self.write_response(&mut handle, outcome, code == status::GOOD);
+        let moved = match cmd.direction() {
+            Direction::In => cmd.moved(),
+            _ => 0,
+        };
+        if moved != 0 && !self.prepare(&mut handle, &cmd, moved, Toward::Device) {
+            return self.end_silently(handle, cmd);
+        }
+        handle.request.pending = Pending::Respond(cmd);
+        self.submit(handle);
+    }
+
+    /// The core wants a command's data-out.
+    pub(crate) fn fetch(&self, mut handle: Handle, cmd: Cmd<DataOut>) {
+        let length = cmd.length();
+        handle.request.send_len = 0;
+        handle.request.posted = 0;
+        if length == 0 {
+            handle.park_again();
+            return cmd.data_received();
+        }
+        if !self.prepare(&mut handle, &cmd, length, Toward::Memory) {
+            handle.park_again();
+            return cmd.data_failed(scst_proto::sense::DATA_PHASE_ERROR);
+        }
+        handle.request.pending = Pending::Fetch(cmd);
+        self.submit(handle);
+    }
+
+    /// Maps the buffer of `cmd` and finds out where the initiator's is.
+    #[inline]
+    fn prepare<P>(&self, handle: &mut Handle, cmd: &Cmd<P>, total: u32, dir: Toward) -> bool
+    where
+        P: scst::CmdStage,
+    {
+        handle.request.total = total;
+        handle.request.stage = Stage::Data;
+        if !cmd.is_void() {
+            let (Some(qp), Some(sg)) = (self.qp.as_ref(), cmd.data()) else {
+                return false;
+            };
+            match handle.map(qp.domain(), &sg, dir) {
+                Ok(mapped) => handle.request.mapped = Some(mapped),
+                Err(_) => return false,
+            }
+        }
+        if handle.request.direct.is_some() || handle.request.table.is_some() {
+            return true;
+        }
+        self.table(handle)
+    }
+
+    /// Makes room for the descriptor table, if the unit has only a part of it.
+    fn table(&self, handle: &mut Handle) -> bool {
+        let buffer = srp_cmd::Cmd::parse(handle.unit()).and_then(|cmd| cmd.data(&self.rules).ok());
+        let len = match buffer {
+            Some(DataBuffer::Table { at, .. }) => at.len,
+            Some(DataBuffer::Remote { .. }) => return true,
+            _ => return false,
+        };
+        let Some(qp) = self.qp.as_ref() else {
+            return false;
+        };
+        match Single::new(qp.domain(), len as usize, Toward::Memory, Gfp::Atomic) {
+            Ok(table) => {
+                handle.request.table = Some(table);
+                handle.request.stage = Stage::Table;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// A command that is not answered: aborted, or impossible.
+    #[cold]
+    fn end_silently(&self, mut handle: Handle, cmd: Cmd<Answered>) {
+        self.update(Credit::end_silently);
+        handle.request.release();
+        cmd.finish();
+        self.give_back(handle);
+        self.ask_credit();
+    }
+
+    /// Gives credits back without a response, if the initiator is short of them.
+    #[cold]
+    fn ask_credit(&self) {
+        if !self.credit().is_short() {
+            return;
+        }
+        let Some(mut handle) = self.spare.lock().pop() else {
+            return;
+        };
+        let grant: Option<Grant> = self.update(|credit| credit.ask(TargetRequest::Credit));
+        let Some(grant) = grant else {
+            self.spare.lock().push(handle);
+            return;
+        };
+        let unit = iu::cred_req(self.id, grant.delta(), false);
+        self.own_unit(&mut handle, &unit);
+        self.submit(handle);
+    }
+
+    /// Says why the target ends the channel.
+    pub(crate) fn send_logout(&self, reason: LogoutReason) {
+        if let Some(mut handle) = self.spare.lock().pop() {
+            self.own_unit(&mut handle, &iu::t_logout(self.id, reason, false));
+            self.submit(handle);
+        }
+    }
+
+    fn own_unit(&self, handle: &mut Handle, unit: &[u8]) {
+        let (_, send, request) = handle.parts();
+        scst_proto::bytes::copy(send.bytes_mut(), unit);
+        request.send_len = unit.len() as u32;
+        request.total = 0;
+        request.posted = 0;
+        request.solicited = false;
+        request.pending = Pending::Own;
+        self.requests.to_send(handle, unit.len() as u32);
+    }
+
+    /// Posts what the request needs next, or has it wait for places.
+    #[inline]
+    fn submit(&self, mut handle: Handle) {
+        let plan = self.plan(&handle);
+        let need = plan.data.saturating_add(u32::from(plan.send));
+        handle.request.places = need;
+        if self.take_places(need) {
+            self.post(handle, plan);
+        } else {
+            self.wait(handle);
+        }
+    }
+
+    /// What the next batch for the request does.
+    #[inline]
+    fn plan(&self, handle: &Handle) -> Plan {
+        let request = &handle.request;
+        let unit = request.send_len != 0;
+        if request.stage == Stage::Table {
+            return Plan {
+                from: 0,
+                to: 0,
+                data: 1,
+                send: false,
+            };
+        }
+        let (from, total) = (request.posted, request.total);
+        if from == total {
+            return Plan {
+                from,
+                to: total,
+                data: 0,
+                send: unit,
+            };
+        }
+        let mut part = Part {
+            from,
+            to: total,
+            pieces: self.pieces(),
+            requests: self.batch(),
+        };
+        let whole = matches!(request.direct, Some(piece) if piece.len >= total)
+            && request.mapped.is_none()
+            && total <= self.hca.void_len();
+        if whole {
+            return Plan {
+                from,
+                to: total,
+                data: 1,
+                send: unit,
+            };
+        }
+        let (data, to) = match self.memory(handle) {
+            Some(memory) => transfer::measure(self.remote(handle), memory, part),
+            None => (0, total),
+        };
+        part.to = to;
+        Plan {
+            from,
+            to,
+            data,
+            send: unit && to == total,
+        }
+    }
+
+    /// Pieces of memory that a work request may have.
+    fn pieces(&self) -> u32 {
+        self.qp.as_ref().map_or(1, |qp| qp.capacity().pieces)
+    }
+
+    /// Work requests for data that a batch may have: with them a response always
+    /// fits into the send queue.
+    fn batch(&self) -> u32 {
+        self.qp.as_ref().map_or(1, |qp| (qp.capacity().sends / 2).max(1))
+    }
+
+    fn remote<'a>(&self, handle: &'a crate::rdma::arena::Body) -> Pieces<'a> {
+        let request = &handle.request;
+        let unit = srp_cmd::Cmd::parse(handle.unit());
+        let buffer = unit.and_then(|cmd| cmd.data(&self.rules).ok());
+        match (buffer, &request.table) {
+            (Some(DataBuffer::Remote { list, .. }), _) => list.iter(),
+            (Some(DataBuffer::Table { at, total, .. }), Some(table)) => {
+                let bytes = table.get().bytes().get(..at.len as usize).unwrap_or_default();
+                Descriptors::parse_table(bytes, total).map_or_else(|_| no_pieces(), |list| list.iter())
+            }
+            _ => no_pieces(),
+        }
+    }
+
+    fn memory<'a>(&'a self, body: &'a crate::rdma::arena::Body) -> Option<Memory<'a>> {
+        match &body.request.mapped {
+            Some(mapped) => Some(Memory::Mapped(mapped.pieces())),
+            None => Some(Memory::Void(self.hca.void(body.request.send_len == 0))),
+        }
+    }
+
+    #[inline]
+    fn post(&self, mut handle: Handle, plan: Plan) {
+        let Some(qp) = self.qp.as_ref() else {
+            return self.unposted(handle);
+        };
+        handle.request.posted = plan.to;
+        let mut at = plan.from;
+        let way = match handle.request.send_len {
+            0 => Rdma::Read,
+            _ => Rdma::Write,
+        };
+        let pieces = self.pieces();
+        let result = qp.post(handle, |body, chain: &mut Chain<'_>| {
+            let request = &body.request;
+            let Some(channel) = &request.channel else {
+                // A unit of the channel's own.
+                return send_unit(body, chain);
+            };
+            if request.stage == Stage::Table {
+                return fetch_table(channel, body, chain);
+            }
+            if at < plan.to {
+                let part = Part {
+                    from: at,
+                    to: plan.to,
+                    pieces,
+                    requests: u32::MAX,
+                };
+                let Some(memory) = channel.memory(body) else {
+                    return More::No;
+                };
+                let to = match request.direct {
+                    Some(piece) => transfer::fill(chain, way, Some(piece).into_iter(), memory, part),
+                    None => transfer::fill(chain, way, channel.remote(body), memory, part),
+                };
+                if to == at {
+                    // Nothing fits: never for a chain that is empty, as the
+                    // list was checked to be as long as the data.
+                    return More::No;
+                }
+                at = to;
+                if at < plan.to {
+                    return More::Yes;
+                }
+            }
+            match plan.send {
+                true => send_unit(body, chain),
+                false => More::No,
+            }
+        });
+        match result {
+            Ok(()) => (),
+            Err(Some(handle)) => self.unposted(handle),
+            Err(None) => self.link.event(Event::QpError),
+        }
+    }
+
+    /// Work could not be posted: the connection is of no use any more.
+    #[cold]
+    fn unposted(&self, handle: Handle) {
+        self.link.event(Event::QpError);
+        let places = handle.request.places;
+        self.finish(handle, false);
+        self.free_places(places);
+    }
+
+    #[inline]
+    fn take_places(&self, need: u32) -> bool {
+        let need = need as i32;
+        if self.places.fetch_sub(need, Full) >= need {
+            return true;
+        }
+        self.places.fetch_add(need, Full);
+        false
+    }
+
+    #[inline]
+    fn free_places(&self, count: u32) {
+        self.places.fetch_add(count as i32, Full);
+        if self.someone_waits.load(Acquire) != 0 {
+            self.serve_waiting();
+        }
+    }
+
+    #[cold]
+    fn wait(&self, handle: Handle) {
+        self.waiting.lock().push(handle);
+        self.someone_waits.store(1, Release);
+        self.serve_waiting();
+    }
+
+    /// Posts for requests that wait, as far as there are places.
+    #[cold]
+    fn serve_waiting(&self) {
+        loop {
+            let handle = {
+                let mut waiting = self.waiting.lock();
+                let Some(first) = waiting.first() else {
+                    self.someone_waits.store(0, Release);
+                    return;
+                };
+                if !self.take_places(first.request.places) {
+                    return;
+                }
+                waiting.pop()
+            };
+            if let Some(handle) = handle {
+                let plan = self.plan(&handle);
+                self.post(handle, plan);
+            }
+        }
+    }
+
+    /// The work that was posted for a request is complete.
+    #[inline]
+    fn complete(&self, poller: &mut Poller, mut handle: Handle, ok: bool) {
+        let places = handle.request.places;
+        if ok {
+            let request = &mut handle.request;
+            let more = match request.stage {
+                Stage::Table => {
+                    request.stage = Stage::Data;
+                    self.check_table(&handle)
+                }
+                Stage::Data => Some(request.posted < request.total),
+            };
+            match more {
+                Some(true) => {
+                    self.free_places(places);
+                    return self.submit(handle);
+                }
+                Some(false) => {
+                    self.finish_polled(poller, handle);
+                    return self.free_places(places);
+                }
+                None => (),
+            }
+        }
+        self.finish(handle, false);
+        self.free_places(places);
+    }
+
+    /// Whether the fetched descriptor table can be used.
+    fn check_table(&self, handle: &Handle) -> Option<bool> {
+        let buffer = srp_cmd::Cmd::parse(handle.unit())?.data(&self.rules).ok()?;
+        let DataBuffer::Table { at, total, .. } = buffer else {
+            return None;
+        };
+        let table = handle.request.table.as_ref()?.written(at.len);
+        let list = Descriptors::parse_table(table, total).ok()?;
+        (list.total() >= handle.request.total).then_some(true)
+    }
+
+    /// A request is done, well.
+    #[inline]
+    fn finish_polled(&self, poller: &mut Poller, mut handle: Handle) {
+        match core::mem::take(&mut handle.request.pending) {
+            Pending::Respond(cmd) => {
+                handle.request.release();
+                cmd.finish();
+                self.recycle_used(poller, handle);
+            }
+            Pending::Fetch(cmd) => {
+                handle.request.release();
+                handle.park_again();
+                cmd.data_received();
+            }
+            Pending::Unit | Pending::Nothing => self.recycle_used(poller, handle),
+            Pending::Own => self.spare.lock().push(handle),
+        }
+    }
+
+    /// A request is done, badly: its data did not arrive, or its response.
+    #[cold]
+    fn finish(&self, mut handle: Handle, _ok: bool) {
+        match core::mem::take(&mut handle.request.pending) {
+            Pending::Respond(cmd) => {
+                handle.request.release();
+                cmd.finish();
+                self.give_back(handle);
+            }
+            Pending::Fetch(cmd) => {
+                handle.request.release();
+                handle.park_again();
+                cmd.data_failed(scst_proto::sense::DATA_PHASE_ERROR);
+            }
+            Pending::Unit | Pending::Nothing => self.give_back(handle),
+            Pending::Own => self.spare.lock().push(handle),
+        }
+    }
+
+    /// A request that a command had is free; in the poller.
+    #[inline]
+    fn recycle_used(&self, poller: &mut Poller, mut handle: Handle) {
+        // The channel's use: it is not needed any more, as the poller has one.
+        let used = handle.request.channel.take();
+        self.recycle(poller, handle);
+        drop(used);
+    }
+
+    /// Posts a free request for receiving again, with others.
+    #[inline]
+    fn recycle(&self, poller: &mut Poller, mut handle: Handle) {
+        handle.request.direct = None;
+        if !self.shared && self.state() >= State::Draining {
+            return self.requests.retire(handle);
+        }
+        if poller.receives.push(handle) {
+            self.post_receives(poller);
+        }
+    }
+
+    /// A free request that is not in the poller's hands.
+    #[cold]
+    fn give_back(&self, mut handle: Handle) {
+        handle.request.direct = None;
+        let used = handle.request.channel.take();
+        self.returned.lock().push(handle);
+        self.someone_returned.store(1, Release);
+        if let Some(qp) = self.qp.as_ref() {
+            qp.completions().kick();
+        }
+        drop(used);
+    }
+
+    /// Posts all requests that wait for it.
+    pub(crate) fn post_receives(&self, poller: &mut Poller) {
+        if poller.receives.is_empty() {
+            return;
+        }
+        let mut batch = poller.receives.take();
+        let count = batch.len() as i32;
+        let result = match (&self.hca.srq, self.qp.as_ref()) {
+            (Some(srq), _) if self.shared => srq.post_receives(&mut batch),
+            (_, Some(qp)) => {
+                self.receiving.fetch_add(count, Relaxed);
+                qp.post_receives(&mut batch)
+            }
+            _ => Err(batch),
+        };
+        if let Err(failed) = result {
+            self.receives_failed(failed);
+        }
+    }
+
+    /// Posts requests for receiving for the first time.
+    pub(crate) fn post_batch(&self, qp: &QueuePair, batch: &mut ReceiveBatch) -> Result {
+        self.receiving.fetch_add(batch.len() as i32, Relaxed);
+        qp.post_receives(batch).map_err(|failed| {
+            self.receives_failed(failed);
+            EIO
+        })
+    }
+
+    #[cold]
+    fn receives_failed(&self, mut failed: ReceiveBatch) {
+        self.receiving.fetch_sub(failed.len() as i32, Relaxed);
+        while let Some(handle) = failed.pop() {
+            self.requests.retire(handle);
+        }
+        self.link.event(Event::QpError);
+    }
+
+    fn received(&self, this: InUse<Channel>, poller: &mut Poller, mut handle: Handle, len: u32) {
+        self.requests.received(&mut handle, len);
+        match self.state() {
+            State::Live => self.unit(this, poller, handle),
+            State::Connecting => {
+                poller.held.push(handle);
+                self.link.event(Event::IuReceived);
+            }
+            _ => self.recycle(poller, handle),
+        }
+    }
+
+    /// Serves, or forgets, units that came too early.
+    fn serve_held(&self, this: &Counted<Channel>, poller: &mut Poller) {
+        let live = match self.state() {
+            State::Connecting => return,
+            state => state == State::Live,
+        };
+        while let Some(handle) = poller.held.pop() {
+            match this.get() {
+                Some(this) if live => self.unit(this, poller, handle),
+                _ => self.recycle(poller, handle),
+            }
+        }
+    }
+
+    #[cold]
+    fn failed(&self, kind: Kind, status: u32) {
+        if self.state() == State::Live && status != FLUSHED {
+            pr_info!(
+                "{}: {} failed: {}\n",
+                self.nexus.name(),
+                match kind {
+                    Kind::Receive => "receiving",
+                    Kind::Chain => "sending",
+                },
+                status_text(status)
+            );
+        }
+        self.link.event(Event::QpError);
+    }
+}
+
+/// `IB_WC_WR_FLUSH_ERR`.
+const FLUSHED: u32 = 5;
+
+fn no_pieces<'a>() -> Pieces<'a> {
+    match Descriptors::parse_table(&[], 0) {
+        Ok(list) => list.iter(),
+        Err(_) => no_pieces(),
+    }
+}
+
+/// The unit in the response buffer.
+#[inline]
+fn send_unit<'t>(body: &'t crate::rdma::arena::Body, chain: &mut Chain<'t>) -> More {
+    let unit = body.send().local().first(body.request.send_len);
+    match chain.send(unit, body.request.solicited) {
+        Ok(()) => More::No,
+        // Into the next chain.
+        Err(_) => More::Yes,
+    }
+}
+
+/// The table of descriptors that the unit points to.
+fn fetch_table<'t>(
+    channel: &Channel,
+    body: &'t crate::rdma::arena::Body,
+    chain: &mut Chain<'t>,
+) -> More {
+    let cmd = srp_cmd::Cmd::parse(body.unit());
+    let buffer = cmd.and_then(|cmd| cmd.data(&channel.rules).ok());
+    if let (Some(DataBuffer::Table { at, .. }), Some(table)) = (buffer, &body.request.table) {
+        let from = Remote {
+            addr: at.addr,
+            rkey: at.rkey,
+        };
+        // An empty chain is refused, and that ends the connection.
+        let _ = chain
+            .rdma(Rdma::Read, from)
+            .and_then(|()| chain.piece(table.get().local().first(at.len)));
+    }
+    More::No
+}
+
+impl Completions for Counted<Channel> {
+    #[inline]
+    fn completed(&self, poller: &mut Poller, completion: Completion) {
+        let Some((kind, index)) = Kind::decode(completion.id) else {
+            return;
+        };
+        let ok = completion.status == 0;
+        if !ok {
+            self.failed(kind, completion.status);
+        }
+        let Some(handle) = self.requests.completed(index) else {
+            return;
+        };
+        match kind {
+            Kind::Chain => self.complete(poller, handle, ok),
+            Kind::Receive => {
+                if !self.shared {
+                    self.receiving.fetch_sub(1, Relaxed);
+                }
+                match self.get() {
+                    Some(this) if ok => self.received(this, poller, handle, completion.len),
+                    _ => self.recycle(poller, handle),
+                }
+            }
+        }
+    }
+
+    fn batch_done(&self, poller: &mut Poller) {
+        if !poller.held.is_empty() {
+            self.serve_held(self, poller);
+        }
+        if self.someone_returned.load(Acquire) != 0 {
+            self.someone_returned.store(0, Relaxed);
+            let mut returned = core::mem::replace(&mut *self.returned.lock(), Queue::new());
+            while let Some(handle) = returned.pop() {
+                self.recycle(poller, handle);
+            }
+        }
+        self.post_receives(poller);
+        if self.state() >= State::Draining {
+            self.link.polled();
+        }
+    }
+}
+
+/// What the core is to be told of a command, without the unit.
+pub(crate) struct Incoming {
+    pub(crate) cdb: [u8; scst::MAX_CDB],
+    pub(crate) cdb_len: u8,
+    pub(crate) lun: u64,
+    pub(crate) tag: u64,
+    pub(crate) attribute: scst::TaskAttribute,
+    pub(crate) direction: Direction,
+    pub(crate) length: u32,
+    /// Where in the unit immediate data begin.
+    pub(crate) immediate: Option<usize>,
+}
+
+impl Incoming {
+    #[inline]
+    fn new(cmd: &srp_cmd::Cmd<'_>, data: &DataBuffer<'_>, rules: &Rules) -> Self {
+        use srp_cmd::TaskAttribute as Srp;
+        Self {
+            cdb: cmd.cdb_padded(),
+            cdb_len: u8::try_from(cmd.cdb.len()).unwrap_or(u8::MAX),
+            lun: cmd.lun,
+            tag: cmd.tag,
+            attribute: match cmd.attribute {
+                Srp::Simple => scst::TaskAttribute::Simple,
+                Srp::HeadOfQueue => scst::TaskAttribute::HeadOfQueue,
+                Srp::Ordered => scst::TaskAttribute::Ordered,
+                Srp::Aca => scst::TaskAttribute::Aca,
+            },
+            direction: data.direction(),
+            length: data.len(),
+            immediate: match data {
+                DataBuffer::Immediate(_) => rules.imm_data_offset.map(usize::from),
+                _ => None,
+            },
+        }
+    }
+}
+
+
+
+/// Gives requests back to the shared queue that they are of.
+pub(crate) fn back_to(
+    srq: &impl ReceiveQueue,
+    requests: &Requests,
+    mut left: Queue,
+) {
+    let mut batch = ReceiveBatch::new();
+    loop {
+        let handle = left.pop();
+        let full = match handle {
+            Some(handle) => batch.push(handle),
+            None if batch.is_empty() => return,
+            None => true,
+        };
+        if !full {
+            continue;
+        }
+        if let Err(mut failed) = srq.post_receives(&mut batch) {
+            while let Some(handle) = failed.pop() {
+                requests.retire(handle);
+            }
+        }
+    }
+}
