@@ -23,7 +23,7 @@ use crate::{
 use kapi::{
     counted::{Counted, InUse},
     lock::SpinLockIrq,
-    sg::Gfp,
+    sg::{Gfp, SgList},
 };
 use kernel::{
     prelude::*,
@@ -83,6 +83,23 @@ pub(crate) struct Channel {
     pub(crate) vector: Atomic<u32>,
     /// Receives that are posted to the channel's own queue.
     pub(crate) receiving: Atomic<i32>,
+}
+
+/// The core's buffer of a command.
+enum Buffer<'a> {
+    /// None is needed.
+    Void,
+    Memory(Option<SgList<'a>>),
+}
+
+impl<'a> Buffer<'a> {
+    #[inline]
+    fn of(void: bool, sg: Option<SgList<'a>>) -> Self {
+        match void {
+            true => Self::Void,
+            false => Self::Memory(sg),
+        }
+    }
 }
 
 /// What a batch of posted work does.
@@ -291,7 +308,7 @@ impl Channel {
             Direction::In => cmd.moved(),
             _ => 0,
         };
-        if moved != 0 && !self.prepare(&mut handle, &cmd, moved, Toward::Device) {
+        if moved != 0 && !self.prepare(&mut handle, Buffer::of(cmd.is_void(), cmd.data()), moved, Toward::Device) {
             return self.end_silently(handle, cmd);
         }
         handle.request.pending = Pending::Respond(cmd);
@@ -307,7 +324,7 @@ impl Channel {
             handle.park_again();
             return cmd.data_received();
         }
-        if !self.prepare(&mut handle, &cmd, length, Toward::Memory) {
+        if !self.prepare(&mut handle, Buffer::of(cmd.is_void(), cmd.data()), length, Toward::Memory) {
             handle.park_again();
             return cmd.data_failed(scst_proto::sense::DATA_PHASE_ERROR);
         }
@@ -315,16 +332,13 @@ impl Channel {
         self.submit(handle);
     }
 
-    /// Maps the buffer of `cmd` and finds out where the initiator's is.
+    /// Maps a command's buffer and finds out where the initiator's is.
     #[inline]
-    fn prepare<P>(&self, handle: &mut Handle, cmd: &Cmd<P>, total: u32, dir: Toward) -> bool
-    where
-        P: scst::CmdStage,
-    {
+    fn prepare(&self, handle: &mut Handle, data: Buffer<'_>, total: u32, dir: Toward) -> bool {
         handle.request.total = total;
         handle.request.stage = Stage::Data;
-        if !cmd.is_void() {
-            let (Some(qp), Some(sg)) = (self.qp.as_ref(), cmd.data()) else {
+        if let Buffer::Memory(sg) = data {
+            let (Some(qp), Some(sg)) = (self.qp.as_ref(), sg) else {
                 return false;
             };
             match handle.map(qp.domain(), &sg, dir) {

@@ -280,7 +280,7 @@ impl Link {
         // The last reference: queue pair and completion queue go with it.
         drop(channel);
         match (&hca.srq, shared) {
-            (Some(srq), true) => crate::channel::back_to(srq, &requests, left),
+            (Some(srq), true) => crate::channel::back_to(&**srq, &requests, left),
             _ => {
                 while let Some(handle) = left.pop() {
                     requests.retire(handle);

@@ -13,7 +13,7 @@ use crate::{
         arena::{Queue, Requests},
         cm::{self, ConnParams, ConnectRequest, Manager, Pending},
         completion::CompletionQueue,
-        queue_pair::{Capacity, QueuePair, ReceiveBatch, ReceiveQueue},
+        queue_pair::{Capacity, QueuePair, ReceiveBatch},
     },
 };
 use core::net::IpAddr;
@@ -76,8 +76,8 @@ fn admit(port: &Arc<Port>, request: &ConnectRequest<'_>, login: &LoginRequest, i
     let name = names::session(&source(request));
     pr_info!(
         "Received SRP_LOGIN_REQ with i_port_id {}, t_port_id {} and it_iu_len {} on port {} (guid={}); pkey {:#06x}\n",
-        names::gid(&login.initiator.0),
-        names::gid(&login.target.0),
+        names::gid(&login.initiator.0).as_str(),
+        names::gid(&login.target.0).as_str(),
         login.it_iu_len,
         port.number,
         port.name(),

@@ -175,7 +175,7 @@ impl Nexus {
     pub(crate) fn manage(&self, handle: Handle, request: TskMgmt) {
         let handle = Some(handle);
         if self.port.driver.errand(Errand { handle, request }).is_err() {
-            pr_err_once!("***ERROR***: no memory for task management\n");
+            kernel::pr_err_once!("***ERROR***: no memory for task management\n");
         }
     }
 }

@@ -63,7 +63,7 @@ impl Port {
     ) -> Result<Arc<Self>> {
         let info = hca.device.port(number)?;
         let gid = names::gid(&info.gid);
-        let name = CString::try_from_fmt(fmt!("{gid}"))?;
+        let name = CString::try_from_fmt(fmt!("{}", gid.as_str()))?;
         let all = u64::MAX >> (64 - hca.device.completion_vectors().min(64));
         let this = Arc::pin_init(
             try_pin_init!(Self {

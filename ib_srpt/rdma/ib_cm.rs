@@ -220,7 +220,7 @@ unsafe extern "C" fn listening(id: *mut ib::ib_cm_id, event: *const ib::ib_cm_ev
     // SAFETY: The event says which of the union's it is. It has a primary path, and 92 bytes of
     // private data, which are valid during the call.
     let (param, path, private_data) = unsafe {
-        let param = event.param.req_rcvd.as_ref();
+        let param = &event.param.req_rcvd;
         (
             param,
             &*param.primary_path,
