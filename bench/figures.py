@@ -16,8 +16,9 @@ from lab.progress import step
 from . import profile
 
 _GUEST = paths.REPO / "bench" / "guest"
-# TCG has no speculation to mitigate, and pressure accounting costs every wake-up; both were off in shared/baseline.
-_APPEND = "mitigations=off psi=0"
+# TCG has no speculation to mitigate. Pressure accounting costs every wake-up: shared/baseline is reproduced without it on
+# the local stacks and with it on SRP (LIO at queue depth 1: 128,700 with, 122,700 without, 127,800 there).
+_APPEND = {"srp": "mitigations=off", "": "mitigations=off psi=0"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +43,24 @@ class Stack:
         """For the table."""
         return {"ours": "SCST (ours)", "lio": "LIO"}.get(self.stack, self.stack)
 
+    @property
+    def network(self) -> str:
+        """`srp` where initiator and target talk through a network, and so are measured in a boot of their own."""
+        return "srp" if self.transport == "srp" else ""
+
+    @property
+    def setup(self) -> str:
+        """The function of guest/stacks.sh that makes it, less its prefix."""
+        return f"{self.stack}_{self.network}" if self.network else self.stack
+
 
 PEERS = (Stack("lio", "nullio", "tcm_loop"), Stack("scsi_debug", "fake_rw"), Stack("null_blk"))
+SRP_PEERS = (Stack("lio", "nullio", "srp"),)
 OURS = (Stack("ours", "nullio", "scst_local"),)
 OURS_ALL = (*OURS, Stack("ours", "fileio", "scst_local"), Stack("ours", "blockio", "scst_local"))
+SRP = (Stack("ours", "nullio", "srp"),)
+SRP_ALL = (*SRP, Stack("ours", "fileio", "srp"), Stack("ours", "blockio", "srp"))
+OUR_MODULES = ("scst", "scst_vdisk", "scst_local", "ib_srpt")
 
 
 def loads(count: int, sequential: int = 0) -> list[Load]:
@@ -59,13 +74,19 @@ def _plan(stacks: Iterable[Stack], jobs: Iterable[Load]) -> list[tuple[Stack, Lo
 
 
 def _line(stack: Stack, load: Load, count: int) -> str:
-    return f"{stack.stack} {stack.handler} {load.rw} {load.block_size} {load.iodepth} {count}\n"
+    return f"{stack.setup} {stack.handler} {load.rw} {load.block_size} {load.iodepth} {count}\n"
 
 
-def have_ours(modules: Optional[Path]) -> bool:
-    """Whether a module build holds what the local stack needs."""
+def have_ours(modules: Optional[Path], driver: str = "scst_local") -> bool:
+    """Whether a module build holds what our stack with a target driver needs."""
     names = {path.stem for path in kernel.modules_in(modules)} if modules else set()
-    return {"scst", "scst_vdisk", "scst_local"} <= names
+    return {"scst", "scst_vdisk", driver} <= names
+
+
+def present(modules: Optional[Path], every: bool = False) -> list[Stack]:
+    """Our stacks that a module build has; EVERY handler or nullio only."""
+    local, network = (OURS_ALL, SRP_ALL) if every else (OURS, SRP)
+    return [*(local if have_ours(modules) else ()), *(network if have_ours(modules, "ib_srpt") else ())]
 
 
 def record(stack: Stack, load: Load, fio: Path) -> dict[str, object]:
@@ -79,50 +100,84 @@ def record(stack: Stack, load: Load, fio: Path) -> dict[str, object]:
             "insns_per_io": round(side["runtime"] * 1e6 / side["total_ios"])}
 
 
-def _boot(name: str, text: str, modules: Optional[Path], **more: object) -> vm.Result:
+def _boot(name: str, network: str, text: str, modules: Optional[Path], **more: object) -> vm.Result:
     place = paths.BUILD / "bench"
     place.mkdir(parents=True, exist_ok=True)
     plan = place / "plan"
     plan.write_text(text)
     config = vm.Config(icount=True, mem="2G", extra=[_GUEST, plan, *more.pop("extra", ())],  # type: ignore[misc]
-                       modules=modules, append=_APPEND + str(more.pop("append", "")), timeout=1500,
+                       modules=modules, append=_APPEND[network] + str(more.pop("append", "")), timeout=1500,
                        **more)  # type: ignore[arg-type]
     return vm.run(name, "#!/bin/bash\nexec /lab/guest/measure.sh /lab/plan\n", config)
 
 
+def _boots(stacks: Sequence[Stack]) -> Iterable[tuple[str, list[Stack]]]:
+    """The stacks by the boot that they share."""
+    for network in dict.fromkeys(stack.network for stack in stacks):
+        yield network, [stack for stack in stacks if stack.network == network]
+
+
 def measure(stacks: Sequence[Stack], jobs: Sequence[Load], modules: Optional[Path],
             name: str = "bench") -> list[dict[str, object]]:
-    """Records of every load on every stack, all in one boot."""
-    plan = _plan(stacks, jobs)
-    with step("bench", f"{len(plan)} fio jobs, counting instructions", 10 + 2 * len(plan)):
-        result = _boot(name, "".join(_line(stack, load, load.count) for stack, load in plan), modules)
-    if not result.ok:
-        raise LabError(f"bench: {result.problem()}\n{result.output}")
-    return [record(stack, load, result.share / "fio" / f"{stack.stack}.{stack.handler}.{load.rw}.{load.block_size}."
-                                                       f"{load.iodepth}.json") for stack, load in plan]
+    """Records of every load on every stack, a boot for the local ones and one for those over a network."""
+    records = []
+    for network, some in _boots(stacks):
+        plan = _plan(some, jobs)
+        each = 15 if network else 2
+        with step("bench", f"{len(plan)} fio jobs{' over ' * bool(network)}{network}, counting instructions",
+                  10 + each * len(plan)):
+            result = _boot(f"{name}-{network}" if network else name, network,
+                           "".join(_line(stack, load, load.count) for stack, load in plan), modules)
+        if not result.ok:
+            raise LabError(f"bench: {result.problem()}\n{result.output}")
+        records += [record(stack, load, _fio_of(result, stack, load)) for stack, load in plan]
+    return records
 
 
-def profiles(stacks: Sequence[Stack], jobs: Sequence[Load], modules: Optional[Path]) -> str:
-    """Where the instructions go, as text: each load twice, and the difference of the two."""
+def _fio_of(result: vm.Result, stack: Stack, load: Load) -> Path:
+    return result.share / "fio" / f"{stack.setup}.{stack.handler}.{load.rw}.{load.block_size}.{load.iodepth}.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Profiled:
+    """A load on a stack: what it cost, and where."""
+
+    stack: Stack
+    load: Load
+    record: dict[str, object]
+    profile: profile.Profile
+
+    def ours(self) -> float:
+        """Instructions per I/O in our own modules."""
+        return sum(self.profile.by_module.get(name, 0) for name in OUR_MODULES)
+
+    def text(self) -> str:
+        """For a person."""
+        return (f"{self.stack.label()} {self.stack.transport} {self.stack.handler} {self.load.rw} {self.load.block_size} "
+                f"QD {self.load.iodepth}: {self.profile.total:,.0f} instructions per I/O\n{self.profile.text()}\n")
+
+
+def profiles(stacks: Sequence[Stack], jobs: Sequence[Load], modules: Optional[Path], short: int = 3000,
+             extra: int = 10000) -> list[Profiled]:
+    """Where the instructions go: each load with SHORT I/Os and with EXTRA more, and the difference of the two."""
     plugin, mark = profile.build()
-    short, extra = 3000, 10000
-    dumps = paths.BUILD / "bench" / "dump"
-    for old in dumps.parent.glob("dump.*"):
-        old.unlink()
-    plan = _plan(stacks, jobs)
-    text = "".join(_line(stack, load, count) for stack, load in plan for count in (short, short + extra))
-    with step("bench", f"profiling {len(plan)} fio jobs", 10 + 5 * len(plan)):
-        result = _boot("profile", text, modules, extra=[mark], append=" nokaslr",
-                       qemu=["-plugin", f"file={plugin},out={dumps}"])
-    if not result.ok:
-        raise LabError(f"profile: {result.problem()}\n{result.output}")
-    lines = []
-    for number, (stack, load) in enumerate(plan):
-        symbols = profile.Symbols((result.share / f"kallsyms.{stack.stack}.{stack.handler}").read_text())
-        found = profile.difference(Path(f"{dumps}.{2 * number}"), Path(f"{dumps}.{2 * number + 1}"), extra, symbols)
-        lines += [f"{stack.label()} {stack.handler} {load.rw} {load.block_size} QD {load.iodepth}: "
-                  f"{found.total:,.0f} instructions per I/O", found.text(), ""]
-    return "\n".join(lines)
+    found = []
+    for network, some in _boots(stacks):
+        dumps = paths.BUILD / "bench" / f"dump{network}"
+        for old in dumps.parent.glob(f"{dumps.name}.*"):
+            old.unlink()
+        plan = _plan(some, jobs)
+        text = "".join(_line(stack, load, count) for stack, load in plan for count in (short, short + extra))
+        with step("bench", f"profiling {len(plan)} fio jobs", 10 + (25 if network else 5) * len(plan)):
+            result = _boot(f"profile-{network}" if network else "profile", network, text, modules, extra=[mark],
+                           append=" nokaslr", qemu=["-plugin", f"file={plugin},out={dumps}"])
+        if not result.ok:
+            raise LabError(f"profile: {result.problem()}\n{result.output}")
+        for number, (stack, load) in enumerate(plan):
+            symbols = profile.Symbols((result.share / f"kallsyms.{stack.setup}.{stack.handler}").read_text())
+            costs = profile.difference(Path(f"{dumps}.{2 * number}"), Path(f"{dumps}.{2 * number + 1}"), extra, symbols)
+            found.append(Profiled(stack, load, record(stack, load, _fio_of(result, stack, load)), costs))
+    return found
 
 
 def table(records: Sequence[dict[str, object]]) -> str:

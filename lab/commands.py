@@ -53,17 +53,22 @@ def run(arguments: argparse.Namespace) -> int:
 def bench(arguments: argparse.Namespace) -> int:
     """measure instructions per I/O beside the peers"""
     built = _build()
-    stacks = [*(figures.OURS if figures.have_ours(built) else ()), *figures.PEERS]
-    if not figures.have_ours(built):
-        say("[bench] our modules are not in this clone's build: peers only")
+    ours = figures.present(built)
+    stacks = [*ours, *figures.PEERS, *figures.SRP_PEERS]
+    for transport in ("scst_local", "srp"):
+        if not any(stack.transport == transport for stack in ours):
+            say(f"[bench] our modules for {transport} are not in this clone's build: peers only")
     if arguments.stack:
         stacks = [stack for stack in stacks if stack.stack in arguments.stack]
+    if arguments.transport:
+        stacks = [stack for stack in stacks if stack.transport in arguments.transport]
     jobs = figures.loads(arguments.ios, max(arguments.ios // 20, 100))
     records = figures.measure(stacks, jobs, built)
     say("\n" + figures.table(records))
     say(f"\nrecords: {figures.save(records, 'bench.json')}")
     if arguments.profile:
-        text = figures.profiles(stacks, [job for job in jobs if job.rw == "randread"], built)
+        found = figures.profiles(stacks, [job for job in jobs if job.rw == "randread"], built)
+        text = "\n".join(one.text() for one in found)
         (paths.BUILD / "profile.txt").write_text(text)
         say("\n" + text)
     return 0

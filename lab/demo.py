@@ -34,7 +34,7 @@ def run(modules: Optional[Path]) -> int:
     else:
         say("[run] our modules are not in this clone's build: the peers only")
     jobs = figures.loads(10000)
-    stacks = [*(figures.OURS_ALL if ours else ()), *figures.PEERS]
+    stacks = [*figures.present(modules, every=True), *figures.PEERS, *figures.SRP_PEERS]
     records = figures.measure(stacks, jobs, modules, "run-figures")
     say("\n" + figures.table(records))
     say(f"\nrecords: {figures.save(records, 'run.json')}")

@@ -16,14 +16,20 @@ from .sandbox import Bind
 
 PACKAGES = ("bash", "coreutils", "util-linux", "mount", "kmod", "fio", "sg3-utils", "lsscsi", "e2fsprogs", "xfsprogs",
             "python3", "dmsetup", "procps", "psmisc", "strace", "iproute2", "gawk", "grep", "sed", "findutils",
-            "busybox-static", "hostname", "file", "xxd")
+            "busybox-static", "hostname", "file", "xxd",
+            # SRP: verbs from user space, discovery; iproute2 brings rdma, dmsetup makes multipath devices
+            "ibverbs-providers", "python3-pyverbs", "srptools")
 
-# Modules that no test here can reach, left out to keep the image small.
+# Files that no test here can reach, left out to keep the image small.
+_DROPPED = ("usr/lib/udev/hwdb.bin", "usr/lib/udev/hwdb.d", "usr/lib/python3/dist-packages/pyverbs/providers")
+
+# The same for modules.
 _LEFT_OUT = ("sound", "net/bluetooth", "net/wireless", "net/mac80211", "net/can", "drivers/gpu", "drivers/media",
              "drivers/iio", "drivers/usb", "drivers/hid", "drivers/platform", "drivers/hwmon", "drivers/input",
              "drivers/comedi", "drivers/video", "drivers/mtd", "drivers/bluetooth", "drivers/staging", "drivers/accel",
              "drivers/mmc", "drivers/leds", "drivers/edac", "drivers/thermal", "drivers/soundwire", "drivers/gpio",
-             "drivers/net/wireless", "drivers/net/ethernet", "drivers/net/can", "drivers/net/phy", "drivers/net/usb")
+             "drivers/net/wireless", "drivers/net/ethernet", "drivers/net/can", "drivers/net/phy", "drivers/net/usb",
+             "drivers/infiniband/hw")
 _BOOT_MODULES = ("virtio_blk", "squashfs", "overlay", "9pnet_virtio", "9p")
 
 
@@ -45,13 +51,13 @@ def _make_userland(partial: Path) -> None:
     tool = Mmdebstrap(paths.cache() / "tools")
     with step("setup", "making the guest's Debian image", 45):
         pack = sysroot.get().argv(["sqfstar", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3",
-                                   "/srv/root.squashfs"], [Bind(partial, "/srv")])
+                                   "/srv/root.squashfs", *_DROPPED], [Bind(partial, "/srv")])
         sysroot.unpack_tar(tool.command(PACKAGES, "essential", "-"), log, "making the guest image", pack)
 
 
 def userland() -> Path:
     """The guest's Debian as a squashfs image."""
-    digest = cache.key(PACKAGES, cache.source(_make_userland, Mmdebstrap.command), pins.load().release)
+    digest = cache.key(PACKAGES, _DROPPED, cache.source(_make_userland, Mmdebstrap.command), pins.load().release)
     return cache.entry("guest", digest, _make_userland) / "root.squashfs"
 
 

@@ -139,26 +139,40 @@ def _kunit(long: bool) -> Counts:
 
 
 def _limits(long: bool) -> Counts:
-    if not figures.have_ours(kernel.build_modules(kernel.stock("7.2")) if kernel.have_modules() else None):
-        return _skip("bench", "our modules are not in this clone's build")
-    modules = kernel.build_modules(kernel.stock("7.2"))
+    modules = kernel.build_modules(kernel.stock("7.2")) if kernel.have_modules() else None
     parser = configparser.ConfigParser(delimiters=("=",))
     parser.read_string((paths.REPO / "bench" / "limits").read_text())
-    limits = parser["insns_per_io"]
-    stacks = [stack for stack in figures.OURS_ALL if any(name.startswith(f"{stack.handler} ") for name in limits)]
-    records = figures.measure(stacks, figures.loads(10000), modules, "bench-short")
     counts = Counts()
-    for record in records:
-        name = f"{record['handler']} {record['rw']} {record['block_size']} {record['iodepth']}"
-        limit = limits.get(name)
+
+    def judge(record: dict[str, object], section: str, cost: float, what: str) -> None:
+        name = f"{record['transport']} {record['handler']} {record['rw']} {record['block_size']} {record['iodepth']}"
+        limit = parser[section].get(name)
         if limit is None:
-            continue
-        cost = int(str(record["insns_per_io"]))
+            return
         good = cost <= int(limit)
-        say(f"    {'ok  ' if good else 'FAIL'} {name}: {cost} instructions per I/O, limit {limit}")
+        say(f"    {'ok  ' if good else 'FAIL'} {name}: {cost:.0f} {what}, limit {limit}")
         counts.passed += good
         if not good:
-            counts.fail(f"bench: {name}: {cost} > {limit}")
+            counts.fail(f"bench: {name}: {cost:.0f} {what} > {limit}")
+
+    def total(record: dict[str, object]) -> None:
+        judge(record, "insns_per_io", int(str(record["insns_per_io"])), "instructions per I/O")
+
+    if figures.have_ours(modules):
+        limits = parser["insns_per_io"]
+        stacks = [stack for stack in figures.OURS_ALL
+                  if any(name.startswith(f"{stack.transport} {stack.handler} ") for name in limits)]
+        for record in figures.measure(stacks, figures.loads(10000), modules, "bench-short"):
+            total(record)
+    else:
+        counts.add(_skip("bench", "our modules are not in this clone's build"))
+    if figures.have_ours(modules, "ib_srpt"):
+        reads = [load for load in figures.loads(0) if load.rw == "randread"]
+        for found in figures.profiles(figures.SRP, reads, modules, 1000, 4000):
+            total(found.record)
+            judge(found.record, "own_insns_per_io", found.ours(), "instructions per I/O in our modules")
+    else:
+        counts.add(_skip("bench over SRP", "no ib_srpt in this clone's build"))
     return counts
 
 

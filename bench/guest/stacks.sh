@@ -61,6 +61,65 @@ unstack_lio() {
 	modprobe -r tcm_loop
 }
 
+# SRP: initiator and target on one rxe device over a dummy netdev. Both targets' modules are called ib_srpt.
+srp_port=fe80:0000:0000:0000:0000:00ff:fe00:0001
+srp_address=192.168.77.1
+
+srp_link() {
+	modprobe -a rdma_rxe dummy ib_srp || return
+	ip link add dm0 address 02:00:00:00:00:01 type dummy && ip addr add $srp_address/24 dev dm0 &&
+		ip link set dm0 up && rdma link add rxe0 type rxe netdev dm0
+}
+srp_unlink() { rdma link delete rxe0 && ip link delete dm0 && modprobe -r ib_srp; }
+
+# srp_login [OPTION,...]: log in and wait for the only disk
+srp_login() {
+	local guid=000000fffe000001 try
+	echo "id_ext=$guid,ioc_guid=$guid,dest=$srp_address:5555${1:+,$1}" > /sys/class/infiniband_srp/srp-rxe0-1/add_target || return
+	for try in {1..100}; do
+		for disk in /sys/class/srp_remote_ports/port-*/device/../target*/*/block/*; do
+			disk=/dev/${disk##*/}
+			[ -b "$disk" ] && return 0
+		done
+		sleep 0.1
+	done
+	echo "no SRP disk after 10 s" >&2
+	return 1
+}
+srp_logout() {
+	local port
+	for port in /sys/class/srp_remote_ports/*; do
+		echo 1 > "$port/delete"
+		while [ -e "$port" ]; do sleep 0.1; done
+	done
+	sleep 0.5
+}
+
+stack_lio_srp() {
+	local core=$lio/core/rd_mcp_0/bench guid=${srp_port#fe80:0000:0000:0000:}
+	local tpg=$lio/srpt/$guid/$guid
+	srp_link && modprobe -a target_core_mod rdma_cm ib_cm &&
+		insmod "/lib/modules/$(uname -r)/kernel/drivers/infiniband/ulp/srpt/ib_srpt.ko" || return
+	mkdir -p /var/target/pr "$core" "$lio/srpt" && echo 5555 > "$lio/srpt/discovery_auth/rdma_cm_port" || return
+	echo rd_pages=262144,rd_nullio=1 > "$core/control" && echo 1 > "$core/enable" &&
+		mkdir "${tpg%/*}" "$tpg" "$tpg/lun/lun_0" "$tpg/acls/$srp_address" && ln -s "$core" "$tpg/lun/lun_0/bench" || return
+	[ -e "$tpg/acls/$srp_address/lun_0" ] || {
+		mkdir "$tpg/acls/$srp_address/lun_0" && ln -s "$tpg/lun/lun_0" "$tpg/acls/$srp_address/lun_0/bench"
+	} || return
+	echo 1 > "$tpg/enable" && srp_login
+}
+unstack_lio_srp() {
+	local core=$lio/core/rd_mcp_0/bench guid=${srp_port#fe80:0000:0000:0000:}
+	local tpg=$lio/srpt/$guid/$guid
+	srp_logout
+	echo 0 > "$tpg/enable"
+	rm "$tpg/acls/$srp_address/lun_0/"[!sw]* "$tpg/lun/lun_0/bench"
+	rmdir "$tpg/acls/$srp_address/lun_0" "$tpg/acls/$srp_address" "$tpg/lun/lun_0" "$tpg" "${tpg%/*}" "$lio/srpt" \
+		"$core" "${core%/*}"
+	modprobe -r ib_srpt
+	srp_unlink
+}
+
 # ours NAME HANDLER PARAMETERS: one virtual disk on the local target
 scst_load() { modprobe -a scst scst_vdisk scst_local; }
 scst_add() {
@@ -71,19 +130,43 @@ scst_del() {
 	echo "del ${3:-0}" > "$tgt/targets/scst_local/scst_local_tgt/luns/mgmt" &&
 		echo "del_device $1" > "$tgt/handlers/$2/mgmt"
 }
-stack_ours() {
-	scst_load || return
-	case ${1:-nullio} in
-	nullio) scst_add bench vdisk_nullio "size_mb=1024" ;;
-	fileio) dd if=/dev/zero of=/tmp/bench.img bs=1M count=256 status=none && scst_add bench vdisk_fileio "filename=/tmp/bench.img" ;;
-	blockio) modprobe null_blk nr_devices=1 gb=1 bs=512 && scst_add bench vdisk_blockio "filename=/dev/nullb0" ;;
+
+# backing HANDLER: what the handler needs below; its parameters go to $params
+backing() {
+	case $1 in
+	nullio) params=size_mb=1024 ;;
+	fileio) dd if=/dev/zero of=/tmp/bench.img bs=1M count=256 status=none && params=filename=/tmp/bench.img ;;
+	blockio) modprobe null_blk nr_devices=1 gb=1 bs=512 && params=filename=/dev/nullb0 ;;
 	esac
 }
-unstack_ours() {
-	scst_del bench "vdisk_${1:-nullio}"
-	scst_unload
-	case ${1:-nullio} in
+no_backing() {
+	case $1 in
 	fileio) rm -f /tmp/bench.img ;;
 	blockio) modprobe -r null_blk ;;
 	esac
+}
+
+stack_ours() {
+	scst_load && backing "$1" && scst_add bench "vdisk_$1" "$params"
+}
+unstack_ours() {
+	scst_del bench "vdisk_$1"
+	scst_unload
+	no_backing "$1"
+}
+
+stack_ours_srp() {
+	local port=$tgt/targets/ib_srpt/$srp_port
+	srp_link && modprobe -a scst scst_vdisk && modprobe ib_srpt rdma_cm_port=5555 && backing "$1" &&
+		echo "add_device bench $params" > "$tgt/handlers/vdisk_$1/mgmt" && echo "add bench 0" > "$port/luns/mgmt" &&
+		echo 1 > "$port/enabled" && srp_login
+}
+unstack_ours_srp() {
+	local port=$tgt/targets/ib_srpt/$srp_port
+	srp_logout
+	echo 0 > "$port/enabled"
+	echo "del 0" > "$port/luns/mgmt" && echo "del_device bench" > "$tgt/handlers/vdisk_$1/mgmt"
+	rmmod ib_srpt scst_vdisk scst
+	srp_unlink
+	no_backing "$1"
 }

@@ -38,10 +38,11 @@ def unload() -> None:
     for module in reversed(MODULES):
         if loaded(module):
             # The initiator lets go of its last disks a little after the LUNs went.
-            wait_until(functools.partial(_rmmod, module), 60, f"rmmod {module}: in use")
+            wait_until(functools.partial(try_rmmod, module), 60, f"rmmod {module}: in use")
 
 
-def _rmmod(module: str) -> bool:
+def try_rmmod(module: str) -> bool:
+    """Remove a module; False if it is in use."""
     text = sh("rmmod", module, timeout=90, status=None)
     check(not text or "in use" in text, text)
     return not text

@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: GPL-2.0
+"""SRP over Soft-RoCE in one machine, as the initiator sees it: RDMA devices, logins, disks, states, multipath.
+
+The initiator is the stock ib_srp. On a Link both ends are on one rxe device over a dummy netdev: what goes to the device's
+own address is looped back by rxe, through the same verbs as over a wire. A Wire has two devices and a cable to pull.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lib import Failure, check, errno_name, sh, wait_until
+
+PORT = 5555
+"""Where the target listens for RDMA/CM."""
+_HOSTS = Path("/sys/class/scsi_host")
+_RPORTS = Path("/sys/class/srp_remote_ports")
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """An RDMA device over a netdev of its own; the number decides all names and addresses."""
+
+    number: int = 0
+
+    @property
+    def netdev(self) -> str:
+        """The netdev below."""
+        return f"dm{self.number}"
+
+    @property
+    def device(self) -> str:
+        """The RDMA device."""
+        return f"rxe{self.number}"
+
+    @property
+    def address(self) -> str:
+        """Its IPv4 address."""
+        return f"192.168.{77 + self.number}.1"
+
+    @property
+    def initiator_device(self) -> str:
+        """The RDMA device that the initiator uses."""
+        return self.device
+
+    @property
+    def initiator_address(self) -> str:
+        """The IPv4 address that the initiator has there."""
+        return self.address
+
+    @property
+    def gid(self) -> str:
+        """Its port GID, as SCST names the target port."""
+        return f"fe80:0000:0000:0000:0000:00ff:fe00:{self.number + 1:04x}"
+
+    def up(self) -> None:
+        """Make both; nothing is changed if they are there."""
+        if not Path("/sys/class/net", self.netdev).exists():
+            sh("ip", "link", "add", self.netdev, "address", f"02:00:00:00:00:{self.number + 1:02x}", "type", "dummy")
+            sh("ip", "addr", "add", f"{self.address}/24", "dev", self.netdev)
+        sh("ip", "link", "set", self.netdev, "up")
+        if not Path("/sys/class/infiniband", self.device).exists():
+            sh("rdma", "link", "add", self.device, "type", "rxe", "netdev", self.netdev)
+        wait_until(lambda: self.state() == "ACTIVE", 10, f"{self.device} is {self.state()}")
+        wait_until(lambda: Path(f"/sys/class/infiniband/{self.device}/ports/1/gids/1").read_text().strip("0:\n"), 10,
+                   f"{self.device} has no GID for {self.address}")
+
+    def in_namespace(self) -> "contextlib.AbstractContextManager[None]":
+        """Be where the initiator is, in the sense of network namespaces, for as long as the block runs."""
+        return contextlib.nullcontext()
+
+    def state(self, device: str = "") -> str:
+        """State of the port of an RDMA device, the target's if none is named: `ACTIVE` or `DOWN`."""
+        text = Path(f"/sys/class/infiniband/{device or self.device}/ports/1/state").read_text()
+        return text.split(":")[1].strip()
+
+    def unplug_device(self) -> None:
+        """Take the RDMA device away, as a hot-unplug does."""
+        sh("rdma", "link", "delete", self.device)
+
+    def remove(self) -> None:
+        """Take both away."""
+        if Path("/sys/class/infiniband", self.device).exists():
+            sh("rdma", "link", "delete", self.device)
+        if Path("/sys/class/net", self.netdev).exists():
+            sh("ip", "link", "delete", self.netdev)
+
+
+_NAMESPACE = "ini"
+
+
+class Wire(Link):
+    """Two RDMA devices, the target's and the initiator's, on a switch; the initiator's is in a network namespace.
+
+    A netdev that is down is no pulled cable: it makes rxe fail a management datagram outright, which ib_mad's queue pair
+    of that port does not survive in 7.2. On a link without carrier it is lost, as it should be.
+    """
+
+    @property
+    def netdev(self) -> str:
+        return f"wt{self.number}"
+
+    @property
+    def initiator_device(self) -> str:
+        return f"rxi{self.number}"
+
+    @property
+    def initiator_address(self) -> str:
+        return f"192.168.{77 + self.number}.9"
+
+    def up(self) -> None:
+        number = self.number
+        if Path("/sys/class/infiniband", self.initiator_device).exists():
+            return
+        if not Path("/run/netns", _NAMESPACE).exists():
+            sh("ip", "netns", "add", _NAMESPACE)
+        sh("modprobe", "-a", "veth", "bridge")
+        sh("ip", "link", "add", f"sw{number}", "type", "bridge", "forward_delay", "0")
+        sh("ip", "link", "set", f"sw{number}", "up")
+        for side, address in (("t", f"02:00:00:00:00:{number + 1:02x}"), ("i", f"02:00:00:00:01:{number + 1:02x}")):
+            sh("ip", "link", "add", f"w{side}{number}", "address", address, "type", "veth", "peer", f"s{side}{number}")
+            sh("ip", "link", "set", f"s{side}{number}", "master", f"sw{number}", "up")
+        sh("ip", "link", "set", f"wi{number}", "netns", _NAMESPACE)
+        for prefix, name, address in (((), self.netdev, self.address),
+                                      (("ip", "netns", "exec", _NAMESPACE), f"wi{number}", self.initiator_address)):
+            sh(*prefix, "ip", "addr", "add", f"{address}/24", "dev", name)
+            sh(*prefix, "ip", "link", "set", name, "up")
+            device = self.device if name == self.netdev else self.initiator_device
+            sh(*prefix, "rdma", "link", "add", device, "type", "rxe", "netdev", name)
+        super().up()
+        wait_until(lambda: self.state(self.initiator_device) == "ACTIVE", 10, f"{self.initiator_device} is not active")
+
+    def pull(self) -> None:
+        """Pull the initiator's cable out of the switch."""
+        sh("ip", "link", "set", f"si{self.number}", "down")
+
+    def plug(self) -> None:
+        """Put it back."""
+        sh("ip", "link", "set", f"si{self.number}", "up")
+        wait_until(lambda: self.state(self.initiator_device) == "ACTIVE", 10, f"{self.initiator_device} is not active")
+
+    def remove(self) -> None:
+        if Path("/sys/class/infiniband", self.initiator_device).exists():
+            sh("rdma", "link", "delete", self.initiator_device)
+            sh("ip", "netns", "exec", _NAMESPACE, "ip", "link", "delete", f"wi{self.number}")
+        super().remove()
+        if Path("/sys/class/net", f"sw{self.number}").exists():
+            sh("ip", "link", "delete", f"sw{self.number}")
+
+    def in_namespace(self) -> "contextlib.AbstractContextManager[None]":
+        return _namespace(f"/run/netns/{_NAMESPACE}")
+
+
+@contextlib.contextmanager
+def _namespace(path: str) -> Iterator[None]:
+    """This thread is in another network namespace for as long as the block runs."""
+    with open("/proc/self/ns/net", "rb") as before, open(path, "rb") as wanted:
+        os.setns(wanted.fileno(), os.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            os.setns(before.fileno(), os.CLONE_NEWNET)
+
+
+def service_id() -> str:
+    """What the target port is called in a login: the GUID of the first RDMA device, 16 digits."""
+    return (Path("/sys/class/infiniband") / Link(0).device / "node_guid").read_text().strip().replace(":", "")
+
+
+def load_initiator(**parameters: object) -> None:
+    """Load ib_srp with module parameters (ch_count, use_imm_data, indirect_sg_entries, ...)."""
+    sh("modprobe", "-a", "rdma_rxe", "dummy")
+    sh("modprobe", "ib_srp", *(f"{key}={value}" for key, value in parameters.items()))
+
+
+def unload_initiator() -> None:
+    """Log out of everywhere and remove ib_srp."""
+    log_out()
+    if Path("/sys/module/ib_srp").is_dir():
+        wait_until(functools.partial(_rmmod, "ib_srp"), 60, "rmmod ib_srp: in use")
+
+
+def _rmmod(module: str) -> bool:
+    text = sh("rmmod", module, timeout=90, status=None)
+    check(not text or "in use" in text, text)
+    return not text
+
+
+class Host:
+    """A login, which is a SCSI host of the initiator."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def attribute(self, name: str) -> str:
+        """An attribute of the host: ch_count, req_lim, zero_req_lim, cmd_sg_entries, ..."""
+        return (_HOSTS / f"host{self.number}" / name).read_text().strip()
+
+    @property
+    def rport(self) -> Path:
+        """The remote port's directory: state, delete, dev_loss_tmo, fast_io_fail_tmo, reconnect_delay."""
+        return _RPORTS / f"port-{self.number}:1"
+
+    def state(self) -> str:
+        """State of the remote port: running, blocked, fail-fast, lost; `gone` after a logout."""
+        try:
+            return (self.rport / "state").read_text().strip()
+        except OSError:
+            return "gone"
+
+    def set_timeouts(self, fast_io_fail: int, dev_loss: int, reconnect: int) -> None:
+        """How long the initiator waits in seconds before it fails I/O, gives up, and between attempts; -1 is never."""
+        def put(name: str, seconds: int) -> None:
+            text = "off" if seconds < 0 else str(seconds)
+            try:
+                (self.rport / name).write_text(text)
+            except OSError as error:
+                raise Failure(f"echo {text} > {self.rport}/{name}: {errno_name(error.errno or 0)}") from None
+        # Each must make sense beside the others at every moment.
+        put("reconnect_delay", -1)
+        put("dev_loss_tmo", -1)
+        put("fast_io_fail_tmo", fast_io_fail)
+        put("dev_loss_tmo", dev_loss)
+        put("reconnect_delay", reconnect)
+
+    def scsi_device(self, lun: int = 0) -> Path:
+        """Where a LUN stands in sysfs."""
+        return Path(f"/sys/class/scsi_device/{self.number}:0:0:{lun}/device")
+
+    def luns(self) -> list[int]:
+        """The LUNs that the initiator has."""
+        found = Path("/sys/class/scsi_device").glob(f"{self.number}:0:0:*")
+        return sorted(int(path.name.split(":")[3]) for path in found)
+
+    def disk(self, lun: int = 0, kind: str = "block") -> str:
+        """The device node (/dev/sdX; kind scsi_generic: /dev/sgN) of a LUN, waiting for it to appear."""
+        where = self.scsi_device(lun) / kind
+
+        def node() -> str:
+            with contextlib.suppress(OSError):
+                for name in os.listdir(where):
+                    os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK))
+                    return f"/dev/{name}"
+            return ""
+        wait_until(node, 20, f"no disk for LUN {lun} of host{self.number}; it has {self.luns()}")
+        return node()
+
+    def rescan(self) -> None:
+        """Look for LUNs again."""
+        (_HOSTS / f"host{self.number}" / "scan").write_text("- - -")
+
+    def logout(self, seconds: float = 60) -> None:
+        """Log out and wait until the host is gone."""
+        start_logout(self)
+        self.wait_gone(seconds)
+
+    def wait_gone(self, seconds: float = 60) -> None:
+        """Wait until the host is gone."""
+        wait_until(lambda: not (_HOSTS / f"host{self.number}").exists(), seconds,
+                   f"host{self.number} is still there, its port is {self.state()}")
+
+    def wait_state(self, state: str, seconds: float) -> None:
+        """Wait until the remote port is in a state."""
+        wait_until(lambda: self.state() == state, seconds, f"host{self.number} is {self.state()}, not {state}")
+
+
+def start_logout(host: Host) -> None:
+    """Ask for a logout without waiting for it.
+
+    Not while the port is blocked: the stock initiator of 7.2 then uses the host's tag set after it was freed. It is
+    blocked for fast_io_fail_tmo at most.
+    """
+    wait_until(lambda: host.state() != "blocked", 30, f"host{host.number} is blocked")
+    with contextlib.suppress(FileNotFoundError):
+        (host.rport / "delete").write_text("1")
+
+
+def hosts() -> list[Host]:
+    """All logins there are."""
+    numbers = [int(path.parent.name[4:]) for path in _HOSTS.glob("host*/orig_dgid")]
+    return [Host(number) for number in sorted(numbers)]
+
+
+def login_text(link: Link, **options: object) -> str:
+    """What is written to add_target; an option None leaves out what would be there by itself."""
+    chosen: dict[str, object] = {"id_ext": service_id(), "ioc_guid": service_id(),
+                                 "dest": f"{link.address}:{PORT}", **options}
+    return ",".join(f"{key}={value}" for key, value in chosen.items() if value is not None)
+
+
+def try_login(link: Link, **options: object) -> int:
+    """Try a login; the errno, or 0."""
+    path = Path(f"/sys/class/infiniband_srp/srp-{link.initiator_device}-1/add_target")
+    wait_until(path.exists, 10, f"{path} does not appear")
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        with link.in_namespace():
+            os.write(handle, login_text(link, **options).encode())
+        return 0
+    except OSError as error:
+        return error.errno or -1
+    finally:
+        os.close(handle)
+
+
+def login(link: Link = Link(0), **options: object) -> Host:
+    """Log in with options of add_target (ch_count, cmd_sg_entries, queue_size, initiator_ext, ...)."""
+    before = {host.number for host in hosts()}
+    end = time.monotonic() + 10
+    # A host that is gone is known to the initiator for a moment more.
+    while (result := try_login(link, **options)) == errno.EEXIST and time.monotonic() < end:
+        time.sleep(0.2)
+    if result:
+        raise Failure(f"login {login_text(link, **options)}: {errno_name(result)}")
+    new = [host for host in hosts() if host.number not in before]
+    check(len(new) == 1, f"the login made {len(new)} hosts")
+    return new[0]
+
+
+def log_out() -> None:
+    """Log out of everywhere."""
+    open_ = hosts()
+    for host in open_:
+        start_logout(host)
+    for host in open_:
+        host.wait_gone()
+
+
+@contextlib.contextmanager
+def logged_in(link: Link = Link(0), **options: object) -> Iterator[Host]:
+    """A login that ends with the block."""
+    host = login(link, **options)
+    try:
+        yield host
+    finally:
+        if host.state() != "gone":
+            host.logout()
+
+
+class Multipath:
+    """A dm-multipath device; the test says which paths it has."""
+
+    def __init__(self, name: str, *nodes: str) -> None:
+        sh("modprobe", "-a", "dm_multipath", "dm_round_robin")
+        self.name, self.node = name, f"/dev/mapper/{name}"
+        self._sectors = sh("blockdev", "--getsz", nodes[0]).strip()
+        sh("dmsetup", "create", name, "--noudevsync", "--table", self._table(nodes))
+        if not os.path.exists(self.node):
+            sh("dmsetup", "mknodes")
+
+    def _table(self, nodes: Sequence[str]) -> str:
+        start = f"0 {self._sectors} multipath 1 queue_if_no_path 0"
+        if not nodes:
+            return f"{start} 0 0"
+        return f"{start} 1 1 round-robin 0 {len(nodes)} 1 " + " ".join(f"{_number(node)} 1" for node in nodes)
+
+    def set_paths(self, *nodes: str) -> None:
+        """Have these paths and no others; without any, I/O waits."""
+        sh("dmsetup", "reload", self.name, "--table", self._table(nodes))
+        sh("dmsetup", "suspend", "--noflush", "--nolockfs", "--noudevsync", self.name)
+        sh("dmsetup", "resume", "--noudevsync", self.name)
+
+    def working(self) -> int:
+        """How many paths have not failed."""
+        return len(re.findall(r"\d+:\d+ A ", sh("dmsetup", "status", self.name)))
+
+    def reinstate(self, node: str) -> None:
+        """Use a path again that had failed."""
+        sh("dmsetup", "message", self.name, "0", f"reinstate_path {_number(node)}")
+
+    def remove(self) -> None:
+        """Take it down."""
+        sh("dmsetup", "message", self.name, "0", "fail_if_no_path")
+        sh("dmsetup", "remove", "--retry", "--noudevsync", self.name)
+
+
+def _number(node: str) -> str:
+    device = os.stat(node).st_rdev
+    return f"{os.major(device)}:{os.minor(device)}"

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+# lab: group=srpstorm timeout=240 mem=2G soak=yes
+"""SRP: a cable is pulled while there is I/O, with and without another path."""
+
+from __future__ import annotations
+
+import time
+
+import scst
+import srp
+import srp_target
+from lib import Fio, check, equal, fio, note, scaled, wait_until
+from srp import Multipath, Wire
+from srp_target import Target
+
+_LINKS = (Wire(0), Wire(1))
+
+
+def setup(target: Target) -> None:
+    """LUN 0 is a file, LUN 1 stores nothing, both through two ports."""
+    target.add("fileio", "file0", 0, scst.image("/tmp/file0", 64), _LINKS)
+    target.add("nullio", "null", 1, links=_LINKS)
+    target.enable(*_LINKS)
+
+
+plan = srp_target.Plan(setup, _LINKS)
+
+
+@plan.test("the cable of one of two paths is pulled and put back: no error, both paths work again")
+def multipath_cable(target: Target) -> None:
+    paths = [srp.login(link) for link in _LINKS]
+    device = Multipath("mp", *(host.disk(0) for host in paths))
+    try:
+        # An attempt to reconnect that the cut link makes fail takes the initiator 80 s, in which it does nothing else.
+        for host in paths:
+            host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=5)
+        load = Fio(device.node, rw="randwrite", size="8m", verify="crc32c", verify_fatal=1, time_based=None, runtime=3600)
+        try:
+            for number in range(scaled(1, 20)):
+                link, host = _LINKS[number % 2], paths[number % 2]
+                link.pull()
+                host.wait_state("fail-fast", 15)
+                wait_until(lambda: device.working() == 1, 15, "the path did not fail")
+                time.sleep(0.5)
+                check(load.running, "the load ended without a path")
+                link.plug()
+                host.wait_state("running", 60)
+                device.reinstate(host.disk(0))
+                time.sleep(0.5)
+                equal(device.working(), 2, "working paths")
+            load.stop()
+            load.result()
+        finally:
+            load.kill()
+    finally:
+        for link in _LINKS:
+            link.plug()
+        device.remove()
+        srp.log_out()
+
+
+@plan.test("the cable is pulled and stays out: I/O fails and the host goes within their time-outs")
+def cable(target: Target) -> None:
+    link = _LINKS[0]
+    host = srp.login(link)
+    host.set_timeouts(fast_io_fail=1, dev_loss=4, reconnect=-1)
+    load = Fio(host.disk(1), time_based=None, runtime=3600)
+    start = time.monotonic()
+    link.pull()
+    try:
+        wait_until(lambda: not load.running, 20, "I/O goes on without a link")
+        failed = time.monotonic() - start
+        host.wait_gone(20)
+        gone = time.monotonic() - start
+        note(f"I/O failed after {failed:.1f} s (fast_io_fail_tmo 1), the host went after {gone:.1f} s (dev_loss_tmo 4)")
+        load.result(errors=True)
+    finally:
+        load.kill()
+        link.plug()
+    wait_until(lambda: link.state() == "ACTIVE", 10, f"{link.device} is {link.state()}")
+    with srp.logged_in(link) as again:
+        fio(again.disk(1), number_ios=200)
+    target.wait_idle()
+
+
+if __name__ == "__main__":
+    plan.main()

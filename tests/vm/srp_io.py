@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+# lab: group=srp timeout=300 mem=2G drives=blk:64 soak=yes
+"""SRP: data is what was written, for every way that an initiator has to describe its buffers."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+from pathlib import Path
+
+import srp
+import srp_target
+import scst
+from lib import LONG, Kmsg, check, equal, errno_name, fio, note, scaled
+from srp import Host, Link
+from srp_target import Target
+
+_MIB = 1 << 20
+_SIZE = 64
+
+
+def setup(target: Target) -> None:
+    """A file and a block device; a disk that stores nothing."""
+    target.add("fileio", "file0", 0, scst.image("/tmp/file0", _SIZE))
+    target.add("blockio", "blk0", 1, os.path.realpath("/dev/disk/lab/blk"))
+    target.add("nullio", "null0", 2)
+    target.enable(Link(0))
+
+
+plan = srp_target.Plan(setup, limit_s=120)
+
+
+def _largest_transfers(host: Host, lun: int) -> str:
+    """Let a disk have commands as large as the host takes; its node."""
+    node = host.disk(lun)
+    queue = Path("/sys/block", os.path.basename(node), "queue")
+    (queue / "max_sectors_kb").write_text((queue / "max_hw_sectors_kb").read_text())
+    return node
+
+
+def _verify(host: Host, lun: int, sizes: str, depth: int, mib: int) -> None:
+    """Writes and reads in the block sizes SIZES, random and mixed, every block checked."""
+    node = _largest_transfers(host, lun)
+    common = {"bsrange": sizes, "blockalign": "4k", "iodepth": depth, "size": f"{_SIZE}m", "verify": "crc32c",
+              "verify_fatal": 1, "randrepeat": 0}
+    if LONG:
+        fio(node, rw="randrw", time_based=None, runtime=60, timeout=600, **common)
+    fio(node, rw="randwrite", io_size=f"{mib}m", timeout=240, **common)
+    check(int(host.attribute("req_lim")) > 0, f"req_lim is {host.attribute('req_lim')}")
+
+
+def _with(host_options: dict[str, object], *loads: tuple[int, str, int, int], **parameters: object) -> None:
+    """Log in with options after loading ib_srp with parameters, and verify (LUN, sizes, depth, MiB) each."""
+    srp.unload_initiator()
+    srp.load_initiator(**parameters)
+    with srp.logged_in(**{"ch_count": 4, **host_options}) as host:
+        equal(host.attribute("ch_count"), str({"ch_count": 4, **host_options}["ch_count"]), "channels")
+        for load in loads:
+            _verify(host, *load)
+
+
+@plan.test("fileio, 4 channels, QD 128, small blocks, immediate data")
+def small(target: Target) -> None:
+    _with({}, (0, "4k-64k", 128, 8))
+
+
+@plan.test("blockio, 4 channels, 64 KiB to 4 MiB")
+def large(target: Target) -> None:
+    _with({"max_sect": 8192}, (1, "64k-4m", scaled(8, 32), 48))
+
+
+@plan.test("without immediate data")
+def no_immediate(target: Target) -> None:
+    _with({}, (0, "4k-64k", 32, 4), use_imm_data="N")
+
+
+@plan.test("a login that wants larger requests than the target takes is rejected, the next one is not")
+def too_large(target: Target) -> None:
+    srp.unload_initiator()
+    srp.load_initiator(max_imm_data=1 << 20)
+    log = Kmsg()
+    equal(errno_name(srp.try_login(Link(0))), "ECONNRESET", "login")
+    lines = log.lines()
+    check(any("max_it_iu_len too large" in line for line in lines), "the initiator was given another reason:\n" +
+          "\n".join(lines))
+    Path("/sys/module/ib_srp/parameters/max_imm_data").write_text("4096")
+    with srp.logged_in() as host:
+        _verify(host, 0, "4k-16k", 16, 1)
+
+
+@plan.test("one descriptor a command")
+def direct(target: Target) -> None:
+    _with({"cmd_sg_entries": 1, "ch_count": 1, "max_sect": 8192}, (1, "4k-4m", 8, 24))
+
+
+@plan.test("a descriptor a page: tables of up to 255 in the command")
+def indirect(target: Target) -> None:
+    _with({"cmd_sg_entries": 255, "max_sect": 8192}, (0, "4k-1m", 16, 24), never_register="Y", indirect_sg_entries=255)
+
+
+@plan.test("a descriptor a page: more of them than the command holds", only=("ours",))
+def partial(target: Target) -> None:
+    _with({"cmd_sg_entries": 12, "allow_ext_sg": 1, "sg_tablesize": 1024, "max_sect": 8192}, (1, "4k-4m", 16, 48),
+          never_register="Y", indirect_sg_entries=1024)
+
+
+@plan.test("a small queue: credits come back, none is lost")
+def credits(target: Target) -> None:
+    srp.unload_initiator()
+    srp.load_initiator()
+    with srp.logged_in(queue_size=8, ch_count=2) as host:
+        before = int(host.attribute("req_lim"))
+        fio(host.disk(2), rw="randrw", iodepth=64, number_ios=scaled(2000, 200000))
+        note(f"req_lim {before} -> {host.attribute('req_lim')}, ran out {host.attribute('zero_req_lim')} times")
+        check(int(host.attribute("req_lim")) >= min(before, 8) - 1, f"req_lim fell to {host.attribute('req_lim')}")
+
+
+def _pieces(memory: mmap.mmap, rng: random.Random, total: int) -> list[memoryview]:
+    """Views of TOTAL bytes in pages that do not follow one another."""
+    view = memoryview(memory)
+    pages = list(range(0, len(memory), 4096))
+    rng.shuffle(pages)
+    return [view[start:start + 4096] for start in pages[:total // 4096]]
+
+
+@plan.test("buffers scattered over memory")
+def scattered(target: Target) -> None:
+    rng = random.Random(1)
+    with srp.logged_in(cmd_sg_entries=255) as host:
+        handle = os.open(host.disk(0), os.O_RDWR | os.O_DIRECT)
+        out, back = mmap.mmap(-1, 4 * _MIB), mmap.mmap(-1, 4 * _MIB)
+        try:
+            for number in range(scaled(8, 400)):
+                total = 4096 * rng.randint(1, 200)
+                offset = 4096 * rng.randint(0, _SIZE * 256 - 200)
+                sent, got = _pieces(out, rng, total), _pieces(back, rng, total)
+                data = rng.randbytes(total)
+                for index, piece in enumerate(sent):
+                    piece[:] = data[4096 * index:4096 * index + 4096]
+                equal(os.pwritev(handle, sent, offset), total, f"write {number}")
+                equal(os.preadv(handle, got, offset), total, f"read {number}")
+                check(b"".join(got) == data, f"round {number}: {total} bytes at {offset} are not what was written")
+        finally:
+            os.close(handle)
+
+
+@plan.test("buffered I/O in 8 MiB")
+def buffered(target: Target) -> None:
+    with srp.logged_in(max_sect=8192) as host:
+        fio(_largest_transfers(host, 0), rw="write", bs="8m", direct=0, ioengine="psync", size=f"{scaled(16, _SIZE)}m",
+            verify="crc32c", verify_fatal=1, end_fsync=1)
+
+
+if __name__ == "__main__":
+    plan.main()

@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+# lab: group=srpstorm timeout=300 mem=2G soak=yes
+"""SRP: resets, aborts, logouts, lost links and devices, all under load: everything ends, and no data is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import scst
+import srp
+import srp_target
+from lib import Fio, check, equal, fio, note, scaled, sh, wait_until
+from srp import Host, Link, Multipath
+from srp_target import Ours, Target
+
+_LINKS = (Link(0), Link(1))
+_SLOW = "/dev/mapper/slow"
+
+
+def _table(delay_ms: int) -> str:
+    return f"0 65536 delay /dev/ram0 0 {delay_ms}"
+
+
+def _set_delay(delay_ms: int) -> None:
+    """Change how slow LUN 0 is; what waits there goes through first."""
+    sh("dmsetup", "suspend", "--noflush", "--nolockfs", "slow")
+    sh("dmsetup", "reload", "slow", "--table", _table(delay_ms))
+    sh("dmsetup", "resume", "slow")
+
+
+def setup(target: Target) -> None:
+    """LUN 0 over a device that can be made slow, LUN 1 that stores nothing, both through two ports."""
+    if not os.path.exists(_SLOW):
+        sh("modprobe", "brd", "rd_nr=1", "rd_size=32768")
+        sh("modprobe", "dm_delay")
+        sh("dmsetup", "create", "slow", "--noudevsync", "--table", _table(0))
+        sh("dmsetup", "mknodes")
+    target.add("blockio", "slow", 0, os.path.realpath(_SLOW), _LINKS)
+    target.add("nullio", "null", 1, links=_LINKS)
+    target.enable(*_LINKS)
+
+
+plan = srp_target.Plan(setup, _LINKS)
+
+
+@contextlib.contextmanager
+def _load(node: str, **options: object) -> Iterator[Fio]:
+    """A load for as long as the block runs; it is killed if the block fails."""
+    job = Fio(node, **{"time_based": None, "runtime": 3600, **options})
+    try:
+        yield job
+    except BaseException:
+        job.kill()
+        raise
+    job.stop()
+
+
+def _verifying(node: str, **options: object) -> Fio:
+    return Fio(node, **{"rw": "randwrite", "iodepth": 16, "size": "8m", "verify": "crc32c", "verify_fatal": 1, **options})
+
+
+def _idle(host: Host) -> None:
+    for lun in host.luns():
+        inflight = Path(f"/sys/block/{os.path.basename(host.disk(lun))}/inflight")
+        wait_until(lambda path=inflight: path.read_text().split() == ["0", "0"], 30, f"LUN {lun} has commands in flight")
+
+
+def _set_timeout(host: Host, lun: int, seconds: int) -> None:
+    (host.scsi_device(lun) / "timeout").write_text(str(seconds))
+
+
+@plan.test("LUN resets under a verifying load")
+def lun_resets(target: Target) -> None:
+    with srp.logged_in(ch_count=2) as host:
+        node, sg = host.disk(0), host.disk(0, "scsi_generic")
+        # A command that the reset ended without an answer is found by its time-out: the initiator forgets none by itself.
+        _set_timeout(host, 0, 3)
+        _set_delay(20)
+        load = _verifying(node, number_ios=scaled(800, 40000))
+        done = 0
+        try:
+            while load.running and done < scaled(5, 300):
+                sh("sg_reset", "-d", sg, timeout=90)
+                done += 1
+                time.sleep(0.1)
+        finally:
+            _set_delay(0)
+        load.result(180)
+        note(f"{done} resets")
+        check(done >= 3, f"only {done} resets fell into the load")
+        _idle(host)
+
+
+@plan.test("host resets, which log in anew, under a verifying load")
+def host_resets(target: Target) -> None:
+    with srp.logged_in(ch_count=2) as host:
+        node, sg = host.disk(0), host.disk(0, "scsi_generic")
+        load = _verifying(node, loops=scaled(2, 50))
+        done = 0
+        while load.running and done < scaled(3, 100):
+            sh("sg_reset", "-H", sg, timeout=90)
+            done += 1
+            time.sleep(0.3)
+        load.result(180)
+        note(f"{done} resets")
+        check(done >= 1, "no reset fell into the load")
+        equal(host.state(), "running", "state of the port")
+        _idle(host)
+
+
+@plan.test("commands that time out are aborted, repeated, and right")
+def timeouts(target: Target) -> None:
+    with srp.logged_in() as host:
+        node = host.disk(0)
+        _set_timeout(host, 0, 1)
+        load = _verifying(node, loops=2, iodepth=8)
+        try:
+            for _ in range(scaled(1, 20)):
+                time.sleep(0.3)
+                _set_delay(1500)
+                time.sleep(3)
+                _set_delay(0)
+        finally:
+            _set_delay(0)
+            load.result(240)
+        _idle(host)
+
+
+@plan.test("black_hole 4 drops data commands until they are aborted", only=("ours",))
+def black_hole(target: Target) -> None:
+    assert isinstance(target, Ours)
+    place = target.port(_LINKS[0]) / "black_hole"
+    with srp.logged_in(ch_count=2) as host:
+        node = host.disk(1)
+        _set_timeout(host, 1, 1)
+        with _load(node, iodepth=16, size="16m") as load:
+            for _ in range(scaled(1, 20)):
+                scst.put(place, "4")
+                time.sleep(2)
+                scst.put(place, "0")
+                time.sleep(1)
+            check(load.running, "the load ended")
+        load.result()
+        _idle(host)
+
+
+@plan.test("logout and login under load, with multipath on top: I/O waits and goes on")
+def multipath_logins(target: Target) -> None:
+    paths = {link: srp.login(link) for link in _LINKS}
+    device = Multipath("mp", *(host.disk(0) for host in paths.values()))
+    load = _verifying(device.node, loops=scaled(1, 100), time_based=None, runtime=scaled(4, 300))
+    try:
+        for number in range(scaled(4, 120)):
+            gone = _LINKS if number % 3 == 2 else (_LINKS[number % 2],)
+            for link in gone:
+                srp.start_logout(paths[link])
+            for link in gone:
+                paths[link].wait_gone()
+            device.set_paths(*(paths[link].disk(0) for link in _LINKS if link not in gone))
+            for link in gone:
+                paths[link] = srp.login(link)
+            device.set_paths(*(host.disk(0) for host in paths.values()))
+        equal(device.working(), 2, "working paths")
+        load.result(180)
+    finally:
+        load.kill()
+        device.remove()
+        srp.log_out()
+
+
+@plan.test("the target is disabled under load: it is done in time, and enabled again it serves the same host")
+def disabled(target: Target) -> None:
+    with srp.logged_in() as host:
+        host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=3)
+        with _load(host.disk(1), iodepth=32) as load:
+            start = time.monotonic()
+            target.disable(_LINKS[0])
+            target.wait_idle()
+            note(f"disabled after {time.monotonic() - start:.1f} s")
+            host.wait_state("fail-fast", 15)
+            check(srp.try_login(_LINKS[0], initiator_ext="1") != 0, "a login to a disabled target succeeded")
+            target.enable(_LINKS[0])
+            host.wait_state("running", 60)
+        load.result(errors=True)
+        fio(host.disk(1), number_ios=500)
+        _idle(host)
+
+
+@plan.test("the RDMA device is unplugged under load and comes back")
+def unplugged(target: Target) -> None:
+    link = _LINKS[1]
+    host = srp.login(link)
+    load = Fio(host.disk(1), time_based=None, runtime=3600)
+    start = time.monotonic()
+    sh("rdma", "link", "delete", link.device, timeout=90)
+    host.wait_gone(30)
+    note(f"gone after {time.monotonic() - start:.1f} s")
+    load.result(errors=True)
+    link.up()
+    target.attach_again(link)
+    with srp.logged_in(link) as again:
+        fio(again.disk(1), number_ios=200)
+
+
+@plan.test("the initiator's module is removed as soon as a logout under load lets it")
+def module_removed(target: Target) -> None:
+    for _ in range(scaled(1, 20)):
+        host = srp.login(ch_count=2)
+        load = Fio(host.disk(1), time_based=None, runtime=3600)
+        check("in use" in sh("rmmod", "ib_srp", status=1), "ib_srp was removed while a disk was open")
+        srp.start_logout(host)
+        wait_until(lambda: not sh("rmmod", "ib_srp", timeout=60, status=None), 30, "rmmod ib_srp: in use")
+        load.result(errors=True)
+        target.wait_idle()
+        srp.load_initiator()
+    with srp.logged_in() as host:
+        fio(host.disk(1), number_ios=200)
+
+
+@plan.test("after all that, data is right and nothing is left of the sessions")
+def afterwards(target: Target) -> None:
+    with srp.logged_in(ch_count=2) as host:
+        _verifying(host.disk(0), loops=1, iodepth=32).result()
+        _idle(host)
+    target.wait_idle(_LINKS)
+
+
+if __name__ == "__main__":
+    plan.main()
