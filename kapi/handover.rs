@@ -208,6 +208,12 @@ impl<S: Sync, T: Send> Handover<S, T> {
         next.or_else(|| self.sleep(ctx))
     }
 
+    /// Takes those back that `which` chooses and that no thread has; they and the others keep their
+    /// order. `which` runs under a lock with interrupts off. Any context but NMI.
+    pub fn extract(&self, which: impl FnMut(&Loan<S, T>) -> bool) -> LoanQueue<S, T> {
+        self.state.lock().loans.extract(which)
+    }
+
     fn sleep(&self, ctx: &ThreadCtx) -> Option<Loan<S, T>> {
         let me = UnsafeCell::new(Sleeper {
             task: kernel::current!().as_ptr(),

@@ -172,3 +172,32 @@ pub(crate) fn idle_threads_stop() -> Result {
     drop(queue);
     Ok(())
 }
+
+pub(crate) fn extracts_what_no_thread_has() -> Result {
+    const COUNT: usize = 100;
+    let mut memory = Memory::new(COUNT)?;
+    let (next, bad) = (
+        Arc::new(Atomic::<i64>::new(1), GFP_KERNEL)?,
+        Arc::new(Atomic::<i32>::new(0), GFP_KERNEL)?,
+    );
+    let queue = queue()?;
+    for loan in memory.lend() {
+        queue.push(loan);
+    }
+    let mut even = queue.extract(|i| **i % 2 == 0);
+    for i in 0..COUNT / 2 {
+        check!(even.pop_front().is_some_and(|loan| *loan == 2 * i));
+    }
+    check!(even.is_empty());
+    let (next_, bad_) = (next.clone(), bad.clone());
+    let threads = threads(&queue, 1, move |i| {
+        if next_.fetch_add(2, Relaxed) != i as i64 {
+            bad_.add(1, Relaxed);
+        }
+    })?;
+    drop(threads);
+    check!(next.load(Relaxed) == COUNT as i64 + 1);
+    check!(bad.load(Relaxed) == 0);
+    check!(queue.extract(|_| true).is_empty());
+    Ok(())
+}

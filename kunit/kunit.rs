@@ -121,7 +121,7 @@ suites! {
     kapi_wait: waits { ping_pong, timeouts, all_wake }
     kapi_handover: handover {
         one_thread_keeps_the_order, each_gets_to_one_thread, blocked_threads_hold_up_nobody,
-        idle_threads_stop,
+        idle_threads_stop, extracts_what_no_thread_has,
     }
     kapi_lock: locks { excludes, try_lock_fails_when_held }
     kapi_thread: threads { start_and_stop, joins, name_nice_and_cpus, cpus_stay_as_set }

@@ -59,8 +59,7 @@ impl ThreadPool {
     /// the threads may be busy for long. Any context.
     pub(crate) fn end_aborted(&self) {
         let aborted = |loan: &CommandLoan| loan.shared().is_aborted();
-        let found = self.work.extract(aborted);
-        crate::pipeline::end_aborted(found);
+        crate::pipeline::end_aborted(self.work.extract(aborted));
     }
 
     /// Makes the pool have `count` threads: [`ThreadPool::shrink`], then
