@@ -56,7 +56,7 @@ static PORT: [Attr<Port>; 5] = [
     Attr::ro(
         c"login_info",
         |port, page| {
-            let gid = port.hca.device.port(port.number)?.gid;
+            let gid = port.hca.device.gid(port.number)?;
             emit(page, format_args!("{}", names::login_info(port.guid, &gid).as_str()))
         },
         "What an initiator needs to log in",

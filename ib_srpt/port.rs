@@ -61,8 +61,7 @@ impl Port {
         number: u32,
         guid: u64,
     ) -> Result<Arc<Self>> {
-        let info = hca.device.port(number)?;
-        let gid = names::gid(&info.gid);
+        let gid = names::gid(&hca.device.gid(number)?);
         let name = CString::try_from_fmt(fmt!("{}", gid.as_str()))?;
         let all = u64::MAX >> (64 - hca.device.completion_vectors().min(64));
         let this = Arc::pin_init(

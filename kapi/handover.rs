@@ -194,12 +194,6 @@ impl<S: Sync, T: Send> Handover<S, T> {
         }
     }
 
-    /// Takes out those loans that `which` chooses; they and the others keep their order. Any context
-    /// but NMI.
-    pub fn extract(&self, which: impl FnMut(&Loan<S, T>) -> bool) -> LoanQueue<S, T> {
-        self.state.lock().loans.extract(which)
-    }
-
     /// The next loan, in the order of [`Handover::push`]; sleeps until there is one. `None` if there
     /// is none and the thread is to stop.
     #[inline]

@@ -466,17 +466,6 @@ impl Queue {
         self.tail = item;
     }
 
-    /// Puts `handle` before all others.
-    pub(crate) fn push_front(&mut self, handle: Handle) {
-        let item = handle.0.as_ptr();
-        // SAFETY: The queue has the handle now, and with it `next`.
-        unsafe { *(*item).next.get() = self.head };
-        if self.tail.is_null() {
-            self.tail = item;
-        }
-        self.head = item;
-    }
-
     /// The first handle, to look at.
     pub(crate) fn first(&self) -> Option<&Body> {
         let item = NonNull::new(self.head)?;

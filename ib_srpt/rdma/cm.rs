@@ -101,14 +101,8 @@ pub(crate) struct ConnectRequest<'a> {
     pub(crate) port: u32,
     /// Partition key of the path; the default partition where there is none.
     pub(crate) pkey: u16,
-    /// The service that is asked for.
-    pub(crate) service_id: u64,
-    /// GID of the target port (RoCE: made from the IP address).
-    pub(crate) local_gid: [u8; 16],
     /// GID of the initiator port.
     pub(crate) remote_gid: [u8; 16],
-    /// Address that was connected to, RDMA/CM only.
-    pub(crate) local_ip: Option<IpAddr>,
     /// Address of the initiator, RDMA/CM only.
     pub(crate) remote_ip: Option<IpAddr>,
     /// RDMA READs that the initiator would have outstanding at the target.

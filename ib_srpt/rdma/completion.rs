@@ -17,7 +17,7 @@ use super::{arena::Queue, device::Device, queue_pair::ReceiveBatch};
 use core::{
     cell::UnsafeCell,
     mem::MaybeUninit,
-    ptr::{self, NonNull},
+    ptr,
     slice,
 };
 use kernel::{
@@ -82,7 +82,8 @@ pub(crate) struct CompletionQueue {
     raw: UnsafeCell<*mut ib::ib_cq>,
     handler: UnsafeCell<Option<Arc<dyn Completions>>>,
     poller: UnsafeCell<Poller>,
-    device: Arc<Device>,
+    /// Kept, so that the device stays.
+    _device: Arc<Device>,
     #[pin]
     poll: Opaque<ib::irq_poll>,
     #[pin]
@@ -111,7 +112,7 @@ impl CompletionQueue {
                     receives: ReceiveBatch::new(),
                     held: Queue::new(),
                 }),
-                device: device.clone(),
+                _device: device.clone(),
                 // SAFETY: Initialises the memory that it gets.
                 poll <- Opaque::ffi_init(|slot| unsafe {
                     ib::irq_poll_init(slot, BUDGET, Some(poll))
@@ -296,16 +297,4 @@ unsafe extern "C" fn poll(poll: *mut ib::irq_poll, budget: c_int) -> c_int {
         }
     }
     done
-}
-
-impl CompletionQueue {
-    /// Where the queue belongs.
-    pub(crate) fn device(&self) -> &Arc<Device> {
-        &self.device
-    }
-
-    /// The queue's address in C.
-    pub(super) fn as_non_null(&self) -> Option<NonNull<ib::ib_cq>> {
-        NonNull::new(self.raw())
-    }
 }

@@ -22,6 +22,8 @@ use kernel::{
 };
 use rdma_bindings as ib;
 
+// Of these types only addresses are exchanged.
+#[allow(improper_ctypes)]
 extern "C" {
     fn ib_c_query_gid(dev: *mut ib::ib_device, port: u32, index: c_int, gid: *mut ib::ib_gid)
         -> c_int;
@@ -64,19 +66,6 @@ unsafe impl super::cm::DeviceHold for Device {
     fn as_raw(&self) -> NonNull<ib::ib_device> {
         self.raw
     }
-}
-
-/// What a port of a device is.
-#[derive(Clone, Copy)]
-pub(crate) struct PortInfo {
-    /// The first entry of the GID table.
-    pub(crate) gid: [u8; 16],
-    /// The first entry of the P_Key table.
-    pub(crate) pkey: u16,
-    /// The port's base LID, 0 on Ethernet.
-    pub(crate) lid: u16,
-    /// Local identifier of the subnet manager.
-    pub(crate) sm_lid: u16,
 }
 
 impl Device {
@@ -131,28 +120,13 @@ impl Device {
         layer == ib::rdma_link_layer_IB_LINK_LAYER_ETHERNET
     }
 
-    /// What a port is now. Sleeps.
-    pub(crate) fn port(&self, port: u32) -> Result<PortInfo> {
-        let mut attr = Opaque::<ib::ib_port_attr>::zeroed();
-        // SAFETY: The device is valid; `attr` is memory for the answer.
-        to_result(unsafe { ib::ib_query_port(self.raw(), port, attr.get()) })?;
-        let mut gid = Opaque::<ib::ib_gid>::zeroed();
-        // SAFETY: As above, for the GID.
+    /// The first entry of the GID table of a port. Sleeps.
+    pub(crate) fn gid(&self, port: u32) -> Result<[u8; 16]> {
+        let gid = Opaque::<ib::ib_gid>::zeroed();
+        // SAFETY: The device is valid; `gid` is memory for the answer.
         to_result(unsafe { ib_c_query_gid(self.raw(), port, 0, gid.get()) })?;
-        let mut pkey = 0u16;
-        // SAFETY: As above, for the P_Key.
-        if to_result(unsafe { ib::ib_query_pkey(self.raw(), port, 0, &mut pkey) }).is_err() {
-            pkey = 0xffff;
-        }
-        let _ = (&mut attr, &mut gid);
-        // SAFETY: All three were filled in, and any bytes are values of their types.
-        let (attr, gid) = unsafe { (&*attr.get(), (*gid.get()).raw) };
-        Ok(PortInfo {
-            gid,
-            pkey,
-            lid: attr.lid as u16,
-            sm_lid: attr.sm_lid as u16,
-        })
+        // SAFETY: It was filled in, and any bytes are a GID.
+        Ok(unsafe { (*gid.get()).raw })
     }
 }
 

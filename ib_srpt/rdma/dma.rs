@@ -18,8 +18,6 @@ use rdma_bindings as ib;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub(crate) enum Toward {
-    /// The device writes the memory and reads it.
-    Both = 0,
     /// The device reads the memory.
     Device = 1,
     /// The device writes the memory.

@@ -213,7 +213,8 @@ pub(crate) enum More {
 /// `raw` is valid and ours.
 pub(crate) struct SharedReceiveQueue {
     raw: NonNull<ib::ib_srq>,
-    pd: Arc<ProtectionDomain>,
+    /// Kept, as the queue is of it.
+    _pd: Arc<ProtectionDomain>,
 }
 
 // SAFETY: Posting synchronises in the provider.
@@ -224,7 +225,7 @@ unsafe impl Sync for SharedReceiveQueue {}
 impl SharedReceiveQueue {
     /// A queue for `entries` requests. Sleeps.
     pub(crate) fn new(pd: &Arc<ProtectionDomain>, entries: u32) -> Result<Arc<Self>> {
-        let mut init = Opaque::<ib::ib_srq_init_attr>::zeroed();
+        let init = Opaque::<ib::ib_srq_init_attr>::zeroed();
         // SAFETY: All zeros is a value of the structure; it is ours alone.
         unsafe {
             let init = init.get();
@@ -232,14 +233,13 @@ impl SharedReceiveQueue {
             (*init).attr.max_sge = 1;
             (*init).srq_type = ib::ib_srq_type_IB_SRQT_BASIC;
         }
-        let _ = &mut init;
         // SAFETY: The domain is valid and of a device that says whether it can.
         let srq = from_err_ptr(unsafe {
             ib::ib_create_srq_user(pd.raw(), init.get(), ptr::null_mut(), ptr::null_mut())
         })?;
         let this = Self {
             raw: NonNull::new(srq).ok_or(ENOMEM)?,
-            pd: pd.clone(),
+            _pd: pd.clone(),
         };
         Ok(Arc::new(this, GFP_KERNEL)?)
     }
@@ -412,7 +412,8 @@ pub(crate) trait QueueEvents: Send + Sync + 'static {
 /// `raw` is valid and ours; its context is `events`.
 pub(crate) struct QueuePair {
     raw: NonNull<ib::ib_qp>,
-    events: KBox<Arc<dyn QueueEvents>>,
+    /// What the C side points to.
+    _events: KBox<Arc<dyn QueueEvents>>,
     /// After the pair itself: it is dropped later.
     cq: Pin<KBox<CompletionQueue>>,
     srq: Option<Arc<SharedReceiveQueue>>,
@@ -465,7 +466,7 @@ impl QueuePair {
         })?;
         Ok(Self {
             raw: NonNull::new(qp).ok_or(ENOMEM)?,
-            events,
+            _events: events,
             cq,
             srq,
             pd: pd.clone(),
@@ -598,7 +599,6 @@ impl Drop for QueuePair {
     fn drop(&mut self) {
         // SAFETY: Ours; nobody can post any more. No event comes after this.
         unsafe { ib::ib_destroy_qp_user(self.raw.as_ptr(), ptr::null_mut()) };
-        let _ = &self.events;
     }
 }
 
