@@ -232,21 +232,19 @@ unsafe extern "C" fn listening(id: *mut ib::rdma_cm_id, event: *mut ib::rdma_cm_
             slice::from_raw_parts(param.private_data.cast(), param.private_data_len.into())
         },
     };
-    let (mut local_gid, mut remote_gid) = ([0; 16], [0; 16]);
+    let (mut _local_gid, mut remote_gid) = ([0u8; 16], [0; 16]);
     // SAFETY: The id is valid, and so are two times 16 bytes. The addresses do not change.
-    let (service_id, port, pkey, local_ip, remote_ip) = unsafe {
+    let (port, pkey, remote_ip) = unsafe {
         let route = &raw mut (*id).route;
         let addr = &raw mut (*route).addr;
         ib::rdma_read_gids(
             id,
-            (&raw mut local_gid).cast(),
+            (&raw mut _local_gid).cast(),
             (&raw mut remote_gid).cast(),
         );
         (
-            ib::rdma_get_service_id(id, (&raw mut (*addr).src_addr).cast()),
             (*id).port_num,
             (*route).path_rec.as_ref().map(|path| path.pkey),
-            ip((&raw const (*addr).src_addr).cast()),
             ip((&raw const (*addr).dst_addr).cast()),
         )
     };
@@ -256,10 +254,7 @@ unsafe extern "C" fn listening(id: *mut ib::rdma_cm_id, event: *mut ib::rdma_cm_
         device,
         port,
         pkey: pkey.map_or(ib::IB_DEFAULT_PKEY_FULL as u16, u16::from_be),
-        service_id: u64::from_be(service_id),
-        local_gid,
         remote_gid,
-        local_ip,
         remote_ip,
         responder_resources: param.responder_resources,
         initiator_depth: param.initiator_depth,
