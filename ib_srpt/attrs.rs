@@ -8,10 +8,7 @@ use kapi::sysfs::{Attr, Group, Page};
 use kernel::{
     prelude::*,
     str::CString,
-    sync::{
-        atomic::Relaxed,
-        Arc,
-    },
+    sync::{atomic::Relaxed, Arc},
 };
 use scst_proto::{mgmt::text, srp::names};
 
@@ -33,7 +30,12 @@ fn refused(what: fmt::Arguments<'_>) -> Error {
 static PORT: [Attr<Port>; 5] = [
     Attr::rw(
         c"comp_v_mask",
-        |port, page| emit(page, format_args!("{:x}\n[key]\n", port.vectors.load(Relaxed))),
+        |port, page| {
+            emit(
+                page,
+                format_args!("{:x}\n[key]\n", port.vectors.load(Relaxed)),
+            )
+        },
         store_vectors,
         "Completion vectors that channels use in turn, a hexadecimal mask",
     ),
@@ -57,7 +59,10 @@ static PORT: [Attr<Port>; 5] = [
         c"login_info",
         |port, page| {
             let gid = port.hca.device.gid(port.number)?;
-            emit(page, format_args!("{}", names::login_info(port.guid, &gid).as_str()))
+            emit(
+                page,
+                format_args!("{}", names::login_info(port.guid, &gid).as_str()),
+            )
         },
         "What an initiator needs to log in",
     ),

@@ -48,7 +48,10 @@ pub(crate) fn register(port: &Arc<Port>) -> Option<MadAgent> {
     match MadAgent::register(device, port.number, unit) {
         Ok(agent) => Some(agent),
         Err(e) => {
-            pr_info!("{}: no discovery by device management: {e:?}\n", port.name());
+            pr_info!(
+                "{}: no discovery by device management: {e:?}\n",
+                port.name()
+            );
             None
         }
     }

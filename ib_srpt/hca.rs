@@ -14,7 +14,7 @@ use crate::{
         dma::{Local, Single, Toward},
         ib_cm,
         mad::MadAgent,
-        queue_pair::{ReceiveBatch, ReceiveQueue, SharedReceiveQueue},
+        receive::{ReceiveBatch, ReceiveQueue, SharedReceiveQueue},
     },
 };
 use kapi::{
@@ -86,7 +86,9 @@ impl Hca {
         let sink = Single::new(&pd, VOID_LEN as usize, Toward::Memory, Gfp::Kernel)?;
         let (srq, requests) = match params::USE_SRQ.get() && attrs.max_srq > 0 {
             true => {
-                let size = params::SRQ_SIZE.get().clamp(64, limit(attrs.max_srq_wr, 65536));
+                let size = params::SRQ_SIZE
+                    .get()
+                    .clamp(64, limit(attrs.max_srq_wr, 65536));
                 let srq = SharedReceiveQueue::new(&pd, size)?;
                 let requests = Requests::new(&pd, size, params::req_size(), params::rsp_size())?;
                 (Some(srq), Some(requests))

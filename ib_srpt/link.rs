@@ -172,7 +172,10 @@ impl Link {
         }
         if actions.contains(Actions::SEND_LOGOUT) {
             let reason = self.control.lock().reason;
-            if let Some(channel) = self.channel().filter(|_| reason != LogoutReason::Unspecified) {
+            if let Some(channel) = self
+                .channel()
+                .filter(|_| reason != LogoutReason::Unspecified)
+            {
                 channel.send_logout(reason);
             }
         }
@@ -198,7 +201,11 @@ impl Link {
     }
 
     fn kick(&self) {
-        if let Some(qp) = self.channel().as_ref().and_then(|channel| channel.qp.as_ref()) {
+        if let Some(qp) = self
+            .channel()
+            .as_ref()
+            .and_then(|channel| channel.qp.as_ref())
+        {
             qp.completions().kick();
         }
     }
@@ -289,7 +296,11 @@ impl Link {
                 requests.all_back();
             }
         }
-        pr_debug!("{}: a channel of {} is gone\n", self.port.name(), nexus.name());
+        pr_debug!(
+            "{}: a channel of {} is gone\n",
+            self.port.name(),
+            nexus.name()
+        );
         self.port.released();
     }
 }

@@ -13,7 +13,8 @@ use crate::{
         arena::{Queue, Requests},
         cm::{self, ConnParams, ConnectRequest, Manager, Pending},
         completion::CompletionQueue,
-        queue_pair::{Capacity, QueuePair, ReceiveBatch},
+        queue_pair::{Capacity, QueuePair},
+        receive::ReceiveBatch,
     },
 };
 use core::net::IpAddr;
@@ -59,7 +60,10 @@ impl cm::Accept for Door {
         };
         match parsed {
             Ok(login) => admit(&port, request, &login, id),
-            Err(_) => pr_info!("{}: a connection request that is no SRP login\n", port.name()),
+            Err(_) => pr_info!(
+                "{}: a connection request that is no SRP login\n",
+                port.name()
+            ),
         }
     }
 }

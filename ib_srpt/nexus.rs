@@ -72,7 +72,10 @@ impl Nexus {
             return Ok(open.session());
         }
         let attrs = crate::attrs::session(self)?;
-        let opened = self.port.target()?.open_session(self.name(), self.clone(), attrs)?;
+        let opened = self
+            .port
+            .target()?
+            .open_session(self.name(), self.clone(), attrs)?;
         let handle = opened.session();
         *session = Some(opened);
         Ok(handle)

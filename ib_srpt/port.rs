@@ -166,7 +166,10 @@ impl Port {
         let same = nexuses
             .iter_mut()
             .find(|entry| entry.nexus.initiator == initiator && entry.nexus.name() == name);
-        let verdict = decide(self.is_enabled(), same.as_ref().map_or(0, |entry| entry.channels))?;
+        let verdict = decide(
+            self.is_enabled(),
+            same.as_ref().map_or(0, |entry| entry.channels),
+        )?;
         let nexus = match same {
             Some(entry) => {
                 entry.channels += 1;

@@ -23,3 +23,4 @@ pub(crate) mod ib_cm;
 pub(crate) mod mad;
 pub(crate) mod queue_pair;
 pub(crate) mod rdma_cm;
+pub(crate) mod receive;

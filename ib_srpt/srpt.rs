@@ -6,7 +6,8 @@
 //! - [`port`]: target ports; [`dm`]: how initiators find them;
 //! - [`login`]: from a connection request to a channel;
 //! - [`nexus`]: an I_T nexus, the core's session;
-//! - [`channel`]: the data path; [`transfer`]: work requests for data;
+//! - [`channel`]: units that arrive, and work that is done; [`posting`]: work that
+//!   is posted; [`transfer`]: work requests for data;
 //!   [`request`]: what is kept of a request;
 //! - [`link`]: the life of a channel's connection;
 //! - [`driver`], [`attrs`], [`params`]: the driver to the core and to the
@@ -38,6 +39,7 @@ mod login;
 mod nexus;
 mod params;
 mod port;
+mod posting;
 #[allow(unsafe_code)]
 mod rdma;
 mod request;

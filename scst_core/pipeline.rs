@@ -180,7 +180,10 @@ pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Refusal> {
     if loan.direction == Direction::None || length == 0 || !matches!(loan.data, Data::None) {
         return Ok(());
     }
-    let void = loan.nexus.as_ref().is_some_and(|n| n.device.lu.void(&loan.cdb));
+    let void = loan
+        .nexus
+        .as_ref()
+        .is_some_and(|n| n.device.lu.void(&loan.cdb));
     loan.data = match void {
         true => Data::Void,
         false => crate::config::buffer(length)

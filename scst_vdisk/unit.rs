@@ -136,14 +136,7 @@ impl<S: Store> LogicalUnit for Unit<S> {
         S::VOID
             && matches!(
                 opcode,
-                READ_10
-                    | READ_16
-                    | READ_12
-                    | READ_6
-                    | WRITE_10
-                    | WRITE_16
-                    | WRITE_12
-                    | WRITE_6
+                READ_10 | READ_16 | READ_12 | READ_6 | WRITE_10 | WRITE_16 | WRITE_12 | WRITE_6
             )
     }
 

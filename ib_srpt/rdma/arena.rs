@@ -8,7 +8,10 @@
 //! the core (parked, inside a [`scst::Cmd`]) and back, and there is only one. The
 //! state of the item says where it is, so that nobody can take it twice.
 
-use super::{device::ProtectionDomain, dma::{Buffer, Buffers, Mapped, Toward}};
+use super::{
+    device::ProtectionDomain,
+    dma::{Buffer, Buffers, Mapped, Toward},
+};
 use crate::request::Request;
 use core::{
     cell::UnsafeCell,

@@ -13,16 +13,10 @@
 //! C headers: `include/rdma/ib_verbs.h`, `include/linux/irq_poll.h`,
 //! `include/linux/irq_work.h`
 
-use super::{arena::Queue, device::Device, queue_pair::ReceiveBatch};
-use core::{
-    cell::UnsafeCell,
-    mem::MaybeUninit,
-    ptr,
-    slice,
-};
+use super::{arena::Queue, device::Device, receive::ReceiveBatch};
+use core::{cell::UnsafeCell, mem::MaybeUninit, ptr, slice};
 use kernel::{
-    bindings,
-    container_of,
+    bindings, container_of,
     error::from_err_ptr,
     ffi::{c_int, c_void},
     prelude::*,
@@ -165,7 +159,7 @@ impl CompletionQueue {
         // SAFETY: The queue is valid, and every provider has this function.
         unsafe {
             match (*(*cq).device).ops.req_notify_cq {
-                Some(arm) => arm(cq, flags as _) > 0,
+                Some(arm) => arm(cq, flags) > 0,
                 None => false,
             }
         }
@@ -241,7 +235,7 @@ impl CompletionQueue {
 #[pinned_drop]
 impl PinnedDrop for CompletionQueue {
     fn drop(self: Pin<&mut Self>) {
-        drop(self.stop());
+        let _ = self.stop();
         if !self.raw().is_null() {
             // SAFETY: Ours; nothing is attached to it any more. No event comes
             // after this.
@@ -253,6 +247,10 @@ impl PinnedDrop for CompletionQueue {
 }
 
 /// The provider says that the queue is not empty. Any context.
+///
+/// # Safety
+///
+/// `context` is the queue's, by its making.
 unsafe extern "C" fn event(_cq: *mut ib::ib_cq, context: *mut c_void) {
     // SAFETY: The context is the queue, by its making.
     unsafe { &*context.cast::<CompletionQueue>() }.kick();
@@ -260,11 +258,21 @@ unsafe extern "C" fn event(_cq: *mut ib::ib_cq, context: *mut c_void) {
 
 /// The provider had to drop completions. The queue pairs of the queue fail with
 /// it, and say so.
+///
+/// # Safety
+///
+/// None is needed: nothing is looked at.
 unsafe extern "C" fn failed(_event: *mut ib::ib_event, _context: *mut c_void) {
-    kernel::pr_err!("***ERROR***: a completion queue overflowed: its initiator ignores its request limit\n");
+    kernel::pr_err!(
+        "***ERROR***: a completion queue overflowed: its initiator ignores its request limit\n"
+    );
 }
 
 /// The interrupt that gets the softirq to run.
+///
+/// # Safety
+///
+/// `work` is the member of a queue.
 unsafe extern "C" fn kick(work: *mut bindings::irq_work) {
     // SAFETY: `work` is the member of a queue that is not dropped before this
     // has run.
@@ -274,7 +282,11 @@ unsafe extern "C" fn kick(work: *mut bindings::irq_work) {
     }
 }
 
-/// Softirq context.
+/// Polls a queue. Softirq context.
+///
+/// # Safety
+///
+/// `poll` is the member of a queue, and `irq_poll` has it polled.
 unsafe extern "C" fn poll(poll: *mut ib::irq_poll, budget: c_int) -> c_int {
     // SAFETY: `poll` is the member of a queue, which waits for this function
     // before it goes; `handler` does not change while it runs.

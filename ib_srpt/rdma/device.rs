@@ -5,7 +5,6 @@
 //! C header: `include/rdma/ib_verbs.h`
 
 use core::{
-    ffi::CStr as Chars,
     ops::Deref,
     ptr::{self, NonNull},
 };
@@ -14,6 +13,7 @@ use kernel::{
     error::{from_err_ptr, to_result},
     ffi::{c_int, c_void},
     prelude::*,
+    str::CStrExt,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed, Release},
         Arc,
@@ -25,8 +25,12 @@ use rdma_bindings as ib;
 // Of these types only addresses are exchanged.
 #[allow(improper_ctypes)]
 extern "C" {
-    fn ib_c_query_gid(dev: *mut ib::ib_device, port: u32, index: c_int, gid: *mut ib::ib_gid)
-        -> c_int;
+    fn ib_c_query_gid(
+        dev: *mut ib::ib_device,
+        port: u32,
+        index: c_int,
+        gid: *mut ib::ib_gid,
+    ) -> c_int;
 }
 
 /// An RDMA device.
@@ -89,7 +93,7 @@ impl Device {
     pub(crate) fn name(&self) -> &str {
         let name = &self.get().name;
         // SAFETY: `name` is an array of 64 characters with a terminating zero.
-        let text = unsafe { Chars::from_ptr(name.as_ptr().cast()) };
+        let text = unsafe { CStr::from_char_ptr(name.as_ptr()) };
         text.to_str().unwrap_or("")
     }
 
@@ -105,7 +109,9 @@ impl Device {
 
     /// Number of completion vectors (interrupts), at least 1.
     pub(crate) fn completion_vectors(&self) -> u32 {
-        u32::try_from(self.get().num_comp_vectors).unwrap_or(1).max(1)
+        u32::try_from(self.get().num_comp_vectors)
+            .unwrap_or(1)
+            .max(1)
     }
 
     /// What the device can do.
@@ -148,8 +154,9 @@ unsafe impl Sync for ProtectionDomain {}
 impl ProtectionDomain {
     /// Makes a domain. Sleeps.
     pub(crate) fn new(device: &Arc<Device>) -> Result<Arc<Self>> {
+        let name = c"ib_srpt".as_char_ptr();
         // SAFETY: The device is valid.
-        let pd = from_err_ptr(unsafe { ib::__ib_alloc_pd(device.raw(), 0, c"ib_srpt".as_char_ptr()) })?;
+        let pd = from_err_ptr(unsafe { ib::__ib_alloc_pd(device.raw(), 0, name) })?;
         // INVARIANT: Just made.
         let pd = Self {
             raw: NonNull::new(pd).ok_or(ENOMEM)?,
@@ -211,15 +218,18 @@ impl Registration {
     /// Registers `C`; it gets to know all devices before this returns. One
     /// registration per module. Sleeps.
     pub(crate) fn new<C: Client>(name: &'static CStr) -> Result<Self> {
-        let client = KBox::pin_init(Opaque::<ib::ib_client>::ffi_init(|slot: *mut ib::ib_client| {
-            // SAFETY: `slot` is valid for writes; all zeros is a client without callbacks.
-            unsafe {
-                ptr::write_bytes(slot, 0, 1);
-                (*slot).name = name.as_char_ptr();
-                (*slot).add = Some(add::<C>);
-                (*slot).remove = Some(remove::<C>);
-            }
-        }), GFP_KERNEL)?;
+        let client = KBox::pin_init(
+            Opaque::<ib::ib_client>::ffi_init(|slot: *mut ib::ib_client| {
+                // SAFETY: `slot` is valid for writes; all zeros is a client without callbacks.
+                unsafe {
+                    ptr::write_bytes(slot, 0, 1);
+                    (*slot).name = name.as_char_ptr();
+                    (*slot).add = Some(add::<C>);
+                    (*slot).remove = Some(remove::<C>);
+                }
+            }),
+            GFP_KERNEL,
+        )?;
         if CLIENT.cmpxchg(ptr::null_mut(), client.get(), Full).is_err() {
             return Err(EBUSY);
         }
@@ -251,9 +261,21 @@ fn try_add<C: Client>(raw: NonNull<ib::ib_device>) -> Result {
         }),
         GFP_KERNEL,
     )?;
-    let mut held = KBox::new(Held::<C::Data> { data: None, uses: uses.clone() }, GFP_KERNEL)?;
+    let mut held = KBox::new(
+        Held::<C::Data> {
+            data: None,
+            uses: uses.clone(),
+        },
+        GFP_KERNEL,
+    )?;
     // INVARIANT: `remove`, or this function, waits for the device's last use.
-    let device = Arc::new(Device { raw, uses: uses.clone() }, GFP_KERNEL)?;
+    let device = Arc::new(
+        Device {
+            raw,
+            uses: uses.clone(),
+        },
+        GFP_KERNEL,
+    )?;
     match C::add(device) {
         Ok(data) => held.data = Some(data),
         Err(e) => {
@@ -274,23 +296,39 @@ fn wait_gone(uses: &Uses) {
         .wait_until_timeout(10_000, || uses.gone.load(Acquire) != 0)
     {
         seconds = seconds.saturating_add(10);
-        kernel::pr_err!("***ERROR***: an RDMA device has been in use for {seconds} s since it was to go\n");
+        kernel::pr_err!(
+            "***ERROR***: an RDMA device has been in use for {seconds} s since it was to go\n"
+        );
     }
 }
 
+/// A device has come.
+///
+/// # Safety
+///
+/// The verbs core calls it, with a device that stays until [`remove`] or the
+/// failure of this has returned.
 unsafe extern "C" fn add<C: Client>(device: *mut ib::ib_device) -> c_int {
     match NonNull::new(device).ok_or(EINVAL).and_then(try_add::<C>) {
         Ok(()) => 0,
         Err(e) => {
             // SAFETY: The device is valid during the callback.
-            let name = unsafe { Chars::from_ptr((*device).name.as_ptr().cast()) };
-            kernel::pr_err!("***ERROR***: no targets on RDMA device {}: {e:?}\n", name.to_str().unwrap_or(""));
+            let name = unsafe { CStr::from_char_ptr((*device).name.as_ptr()) };
+            kernel::pr_err!(
+                "***ERROR***: no targets on RDMA device {}: {e:?}\n",
+                name.to_str().unwrap_or("")
+            );
             // Not ours: the core does not call `remove` for it.
             e.to_errno()
         }
     }
 }
 
+/// A device goes.
+///
+/// # Safety
+///
+/// The verbs core calls it, once, with what [`add`] left.
 unsafe extern "C" fn remove<C: Client>(_device: *mut ib::ib_device, data: *mut c_void) {
     let data = data.cast::<Held<C::Data>>();
     if data.is_null() {
@@ -306,7 +344,7 @@ unsafe extern "C" fn remove<C: Client>(_device: *mut ib::ib_device, data: *mut c
 /// The text of a completion status, for log lines.
 pub(crate) fn status_text(status: u32) -> &'static str {
     // SAFETY: The function takes any number, and returns a constant.
-    let text = unsafe { Chars::from_ptr(ib::ib_wc_status_msg(status as _).cast()) };
+    let text = unsafe { CStr::from_char_ptr(ib::ib_wc_status_msg(status)) };
     text.to_str().unwrap_or("")
 }
 
