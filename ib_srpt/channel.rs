@@ -138,12 +138,16 @@ impl Channel {
                         );
                     }
                 };
-                let incoming = Incoming::new(&cmd, &data, &self.rules);
+                let incoming = Incoming::new(&cmd, &data);
                 let notify = cmd.notify;
                 let direct = match data {
                     DataBuffer::Remote { list, .. } if list.table_entries() == 1 => {
                         list.iter().next()
                     }
+                    _ => None,
+                };
+                handle.request.immediate = match data {
+                    DataBuffer::Immediate(_) => self.rules.imm_data_offset,
                     _ => None,
                 };
                 handle.request.notify = Some(notify);
@@ -538,13 +542,11 @@ pub(crate) struct Incoming {
     pub(crate) attribute: scst::TaskAttribute,
     pub(crate) direction: Direction,
     pub(crate) length: u32,
-    /// Where in the unit immediate data begin.
-    pub(crate) immediate: Option<usize>,
 }
 
 impl Incoming {
     #[inline]
-    fn new(cmd: &srp_cmd::Cmd<'_>, data: &DataBuffer<'_>, rules: &Rules) -> Self {
+    fn new(cmd: &srp_cmd::Cmd<'_>, data: &DataBuffer<'_>) -> Self {
         use srp_cmd::TaskAttribute as Srp;
         Self {
             cdb: cmd.cdb_padded(),
@@ -559,10 +561,6 @@ impl Incoming {
             },
             direction: data.direction(),
             length: data.len(),
-            immediate: match data {
-                DataBuffer::Immediate(_) => rules.imm_data_offset.map(usize::from),
-                _ => None,
-            },
         }
     }
 }

@@ -153,11 +153,7 @@ impl Nexus {
 
     /// A command has arrived on channel `channel`.
     #[inline]
-    pub(crate) fn command(&self, channel: &Channel, mut handle: Handle, incoming: Incoming) {
-        let data = incoming
-            .immediate
-            .and_then(|at| handle.immediate(at, incoming.length as usize))
-            .map_or(Data::None, Data::Lent);
+    pub(crate) fn command(&self, channel: &Channel, handle: Handle, incoming: Incoming) {
         let slot = handle.park(channel.id, incoming.tag);
         channel.session.receive(
             slot,
@@ -169,7 +165,7 @@ impl Nexus {
                 attribute: incoming.attribute,
                 direction: incoming.direction,
                 length: incoming.length,
-                data,
+                data: Data::None,
             },
         );
     }

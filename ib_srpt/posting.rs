@@ -111,6 +111,9 @@ impl Channel {
         let length = cmd.length();
         handle.request.send_len = 0;
         handle.request.posted = 0;
+        if let Some(at) = handle.request.immediate {
+            return received(handle, cmd, usize::from(at));
+        }
         if length == 0 {
             handle.park_again();
             return cmd.data_received();
@@ -404,6 +407,24 @@ fn no_pieces<'a>() -> Pieces<'a> {
     match Descriptors::parse_table(&[], 0) {
         Ok(list) => list.iter(),
         Err(_) => no_pieces(),
+    }
+}
+
+/// Copies data that came with the command. They are not used where they are: the
+/// initiator chooses where that is, and a block device wants them aligned.
+fn received(handle: Handle, cmd: Cmd<DataOut>, at: usize) {
+    let length = cmd.length() as usize;
+    let bytes = handle.unit().get(at..).unwrap_or_default();
+    let whole = match (cmd.data(), bytes.get(..length)) {
+        (Some(sg), Some(bytes)) => sg.copy_to(0, bytes) == length,
+        // A command that has no buffer, as it moves no data or keeps none.
+        (None, Some(_)) => true,
+        _ => false,
+    };
+    handle.park_again();
+    match whole {
+        true => cmd.data_received(),
+        false => cmd.data_failed(scst_proto::sense::DATA_PHASE_ERROR),
     }
 }
 

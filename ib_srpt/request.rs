@@ -53,6 +53,8 @@ pub(crate) struct Request {
     pub(crate) notify: Option<Notify>,
     /// The only descriptor of the data, if there is only one.
     pub(crate) direct: Option<Descriptor>,
+    /// Where in the unit immediate data begin.
+    pub(crate) immediate: Option<u16>,
     /// The initiator's tag.
     pub(crate) tag: u64,
     /// Bytes of data to move in all.

@@ -64,11 +64,6 @@ struct scatterlist *ib_c_sg_dma_next(struct scatterlist *sg, u64 *addr,
 	return sg_next(sg);
 }
 
-void ib_c_sg_init_one(struct scatterlist *sg, const void *at, unsigned int len)
-{
-	sg_init_one(sg, at, len);
-}
-
 bool ib_c_in_interrupt(void)
 {
 	return in_interrupt();

@@ -24,7 +24,6 @@ void ib_c_dma_unmap_sg(struct ib_device *dev, struct scatterlist *sg,
 bool ib_c_uses_virt_dma(struct ib_device *dev);
 struct scatterlist *ib_c_sg_dma_next(struct scatterlist *sg, u64 *addr,
 				     u32 *len);
-void ib_c_sg_init_one(struct scatterlist *sg, const void *at, unsigned int len);
 bool ib_c_in_interrupt(void);
 int ib_c_query_gid(struct ib_device *dev, u32 port, int index,
 		   union ib_gid *gid);

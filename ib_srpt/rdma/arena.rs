@@ -21,19 +21,13 @@ use core::{
 };
 use kapi::sg::{Gfp, SgList};
 use kernel::{
-    bindings,
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed, Release},
         Arc,
     },
-    types::Opaque,
 };
 use scst::{Outstanding, Slot, Task, Vacant};
-
-extern "C" {
-    fn ib_c_sg_init_one(sg: *mut bindings::scatterlist, at: *const u8, len: u32);
-}
 
 /// Where an item is.
 mod state {
@@ -72,8 +66,6 @@ pub(crate) struct Body {
     recv: Buffer,
     send: Buffer,
     received: u32,
-    /// Entry for immediate data, which lie in `recv`.
-    immediate: Opaque<bindings::scatterlist>,
     /// The driver's own part.
     pub(crate) request: Request,
 }
@@ -118,7 +110,6 @@ impl Requests {
                 recv,
                 send,
                 received: 0,
-                immediate: Opaque::zeroed(),
                 request: Request::default(),
             };
             items.push(
@@ -393,23 +384,6 @@ impl Body {
     #[inline]
     pub(crate) fn send(&self) -> &Buffer {
         &self.send
-    }
-
-    /// The part of the unit from `at` on, `len` bytes, as a list for the core.
-    /// `None` if the unit is not that long.
-    ///
-    /// The list stays valid until the request is posted for another unit: its
-    /// command has ended by then.
-    pub(crate) fn immediate(&mut self, at: usize, len: usize) -> Option<SgList<'static>> {
-        let end = at.checked_add(len)?;
-        self.unit().get(at..end).filter(|bytes| !bytes.is_empty())?;
-        let sg = self.immediate.get();
-        // SAFETY: `at` to `end` is in the buffer, which is memory of the
-        // kernel's linear map; the entry is ours.
-        unsafe { ib_c_sg_init_one(sg, self.recv.as_ptr().add(at), len as u32) };
-        // SAFETY: One entry of `len` bytes. It and the buffer stay unchanged as
-        // long as the command has the request.
-        Some(unsafe { SgList::new(sg, 1, len as u32) })
     }
 
     /// Maps the data buffer of the command that the request is for. Any context.

@@ -291,10 +291,6 @@ impl Buffer {
             _mapped: PhantomData,
         }
     }
-
-    pub(super) fn as_ptr(&self) -> *mut u8 {
-        self.at.as_ptr()
-    }
 }
 
 /// One buffer by itself.
