@@ -81,26 +81,36 @@ impl Channel {
             }
             _ => &[],
         };
-        let outcome = Outcome::Command {
-            status: code,
-            data_out,
-            data_in,
-            sense,
-        };
-        self.write_response(&mut handle, outcome, code == status::GOOD);
         let moved = match cmd.direction() {
             Direction::In => cmd.moved(),
             _ => 0,
         };
-        if moved != 0
-            && !self.prepare(
+        let ready = moved == 0
+            || self.prepare(
                 &mut handle,
                 Buffer::of(cmd.is_void(), cmd.data()),
                 moved,
                 Toward::Device,
-            )
-        {
-            return self.end_silently(handle, cmd);
+            );
+        let outcome = match ready {
+            true => Outcome::Command {
+                status: code,
+                data_out,
+                data_in,
+                sense,
+            },
+            // For want of memory.
+            false => Outcome::Command {
+                status: status::BUSY,
+                data_out: Residual::None,
+                data_in: Residual::None,
+                sense: &[],
+            },
+        };
+        self.write_response(&mut handle, outcome, ready && code == status::GOOD);
+        match ready {
+            true => handle.request.total = moved,
+            false => handle.request.release(),
         }
         handle.request.pending = Pending::Respond(cmd);
         self.submit(handle);

@@ -5,12 +5,14 @@
 
 use crate::rdma::{
     dma::{Local, Pieces},
-    queue_pair::{Chain, Full, Rdma, Remote},
+    queue_pair::{Chain, Full, Rdma, Remote, CHAIN_PIECES, CHAIN_WRS},
 };
 use scst_proto::srp::descriptors::Descriptor;
 
 /// Whoever takes work requests one by one.
 trait Sink<'t> {
+    /// Whether it takes another work request, of one piece at least.
+    fn open(&mut self) -> bool;
     /// Pieces that it takes now.
     fn room(&self) -> usize;
     /// Begins a work request.
@@ -23,6 +25,11 @@ trait Sink<'t> {
 struct Into<'a, 't>(&'a mut Chain<'t>, Rdma);
 
 impl<'t> Sink<'t> for Into<'_, 't> {
+    #[inline]
+    fn open(&mut self) -> bool {
+        self.0.room() > 0
+    }
+
     #[inline]
     fn room(&self) -> usize {
         self.0.room()
@@ -39,20 +46,36 @@ impl<'t> Sink<'t> for Into<'_, 't> {
     }
 }
 
-/// Only counts work requests.
-struct Count(u32);
+/// Only counts work requests, in as many chains as it takes: one that does not
+/// fit into the rest of a chain is two.
+#[derive(Default)]
+struct Count {
+    requests: u32,
+    /// Of the last chain.
+    wrs: usize,
+    pieces: usize,
+}
 
 impl<'t> Sink<'t> for Count {
+    fn open(&mut self) -> bool {
+        if self.wrs >= CHAIN_WRS || self.pieces >= CHAIN_PIECES {
+            (self.wrs, self.pieces) = (0, 0);
+        }
+        true
+    }
+
     fn room(&self) -> usize {
-        usize::MAX
+        CHAIN_PIECES.saturating_sub(self.pieces)
     }
 
     fn begin(&mut self, _remote: Remote) -> Result<(), Full> {
-        self.0 = self.0.saturating_add(1);
+        self.requests = self.requests.saturating_add(1);
+        self.wrs += 1;
         Ok(())
     }
 
     fn add(&mut self, _local: Local<'t>) -> Result<(), Full> {
+        self.pieces += 1;
         Ok(())
     }
 }
@@ -121,7 +144,7 @@ fn run<'t>(
     }
     let mut at = part.from;
     let mut requests = part.requests;
-    while at < part.to && requests > 0 && sink.room() > 0 {
+    while at < part.to && requests > 0 && sink.open() {
         let (Some(piece), Some(_)) = (there.as_mut(), here) else {
             break;
         };
@@ -169,9 +192,9 @@ pub(crate) fn measure<'t>(
     local: Memory<'t>,
     part: Part,
 ) -> (u32, u32) {
-    let mut count = Count(0);
+    let mut count = Count::default();
     let to = run(&mut count, remote, local, part);
-    (count.0, to)
+    (count.requests, to)
 }
 
 /// Makes work requests for `part` as far as there is room in the chain; how far.

@@ -29,7 +29,7 @@ use kernel::{
 use rdma_bindings as ib;
 
 /// Work requests of a chain that is posted at once.
-const CHAIN_WRS: usize = 8;
+pub(crate) const CHAIN_WRS: usize = 8;
 /// Pieces of memory of such a chain.
 pub(crate) const CHAIN_PIECES: usize = 16;
 

@@ -71,6 +71,11 @@ def large(target: Target) -> None:
     _with({"max_sect": 8192}, (1, "64k-4m", scaled(8, 32), 48))
 
 
+@plan.test("blockio, blocks that fit into a command: memory that is not aligned as block devices want it")
+def small_blocks(target: Target) -> None:
+    _with({}, (1, "4k-8k", 32, 4))
+
+
 @plan.test("without immediate data")
 def no_immediate(target: Target) -> None:
     _with({}, (0, "4k-64k", 32, 4), use_imm_data="N")
