@@ -206,6 +206,10 @@ impl Transport for Initiator {
         self.0.host.visit(visit);
     }
 
+    fn announces_luns(&self) -> bool {
+        true
+    }
+
     fn luns_changed(&self) {
         self.0.rescan();
     }
