@@ -232,6 +232,18 @@ impl<S, T> LoanQueue<S, T> {
         Some(unsafe { Loan::from_raw(slot) })
     }
 
+    /// Takes out those that `which` chooses; they and the others keep their order.
+    pub fn extract(&mut self, mut which: impl FnMut(&Loan<S, T>) -> bool) -> Self {
+        let (mut all, mut chosen) = (self.take(), Self::new());
+        while let Some(loan) = all.pop_front() {
+            match which(&loan) {
+                true => chosen.push_back(loan),
+                false => self.push_back(loan),
+            }
+        }
+        chosen
+    }
+
     /// Takes everything, leaving the queue empty.
     pub fn take(&mut self) -> Self {
         core::mem::take(self)

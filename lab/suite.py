@@ -144,11 +144,13 @@ def _limits(long: bool) -> Counts:
     modules = kernel.build_modules(kernel.stock("7.2"))
     parser = configparser.ConfigParser(delimiters=("=",))
     parser.read_string((paths.REPO / "bench" / "limits").read_text())
-    records = figures.measure(figures.OURS, figures.loads(10000), modules, "bench-short")
+    limits = parser["insns_per_io"]
+    stacks = [stack for stack in figures.OURS_ALL if any(name.startswith(f"{stack.handler} ") for name in limits)]
+    records = figures.measure(stacks, figures.loads(10000), modules, "bench-short")
     counts = Counts()
     for record in records:
         name = f"{record['handler']} {record['rw']} {record['block_size']} {record['iodepth']}"
-        limit = parser["insns_per_io"].get(name)
+        limit = limits.get(name)
         if limit is None:
             continue
         cost = int(str(record["insns_per_io"]))

@@ -132,6 +132,11 @@ impl<'a> Outstanding<'a> {
         self.task.lun_number()
     }
 
+    /// Whether it is marked aborted.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.task.is_aborted()
+    }
+
     /// Marks the command aborted, if it is in a state in which `cause` reaches
     /// it ([`effect`]). True if the mark stands: the command will end
     /// without a response, and ends in [`Cmd::finish`]. False if its response
@@ -227,6 +232,8 @@ pub struct Command {
     pub(crate) direction: Direction,
     pub(crate) status: u8,
     pub(crate) aborted: bool,
+    /// The nexus has counted it.
+    pub(crate) admitted: bool,
     pub(crate) raw_len: u8,
     pub(crate) raw: [u8; MAX_CDB],
 }
@@ -290,6 +297,9 @@ fn end(mut loan: CommandLoan) {
 #[inline]
 fn answer(mut loan: CommandLoan) {
     loan.aborted = !loan.shared().advance_to(State::Responding);
+    if loan.admitted {
+        leave(&mut loan);
+    }
     kapi::trace::cmd_responded(loan.tag, u32::from(loan.status));
     // A use of its own: `send_response` may finish the command, and its use of
     // the nexus, while the transport still runs.
@@ -299,6 +309,15 @@ fn answer(mut loan: CommandLoan) {
             .transport()
             .send_response(Cmd(Staged::new(loan))),
         None => end(loan),
+    }
+}
+
+/// A command that its nexus has counted is no longer in the task set.
+#[cold]
+fn leave(loan: &mut CommandLoan) {
+    loan.admitted = false;
+    if let Some(nexus) = &loan.nexus {
+        nexus.leave();
     }
 }
 

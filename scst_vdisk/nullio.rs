@@ -5,7 +5,7 @@
 
 use crate::{
     disk::{Disk, DEFAULT_NULLIO_BYTES},
-    io::{Extent, Store},
+    io::{Extent, Store, Synchronous},
 };
 use kernel::prelude::*;
 use scst::{Cmd, Executing};
@@ -50,7 +50,9 @@ impl Store for Null {
     fn flush(&self, _disk: &Disk, cmd: Cmd<Executing>, _at: Extent, _immed: bool) {
         cmd.good();
     }
+}
 
+impl Synchronous for Null {
     fn read_now(&self, _pos: u64, buf: &mut [u8]) -> Result {
         buf.fill(0);
         Ok(())

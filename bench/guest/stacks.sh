@@ -75,7 +75,7 @@ stack_ours() {
 	scst_load || return
 	case ${1:-nullio} in
 	nullio) scst_add bench vdisk_nullio "size_mb=1024" ;;
-	fileio) truncate -s 256M /tmp/bench.img && scst_add bench vdisk_fileio "filename=/tmp/bench.img" ;;
+	fileio) dd if=/dev/zero of=/tmp/bench.img bs=1M count=256 status=none && scst_add bench vdisk_fileio "filename=/tmp/bench.img" ;;
 	blockio) modprobe null_blk nr_devices=1 gb=1 bs=512 && scst_add bench vdisk_blockio "filename=/dev/nullb0" ;;
 	esac
 }

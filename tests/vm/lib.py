@@ -289,12 +289,12 @@ def _option(item: tuple[str, object]) -> str:
 
 
 def _ios(node: str) -> int:
-    """Reads and writes that a block device has completed."""
+    """Reads and writes that a block device has completed or has now: a slow one may complete none for long."""
     try:
         words = Path("/sys/class/block", os.path.basename(os.path.realpath(node)), "stat").read_text().split()
     except OSError:
         return 0
-    return int(words[0]) + int(words[4])
+    return int(words[0]) + int(words[4]) + int(words[8])
 
 
 def fio(filename: str, sections: Sequence[dict[str, object]] = (), timeout: float = 120,
