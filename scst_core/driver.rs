@@ -82,9 +82,17 @@ pub trait Transport: Send + Sync + 'static {
         u32::MAX
     }
 
-    /// The LUNs that the session sees have changed: tell the initiator, where
-    /// the transport can (an AEN, SRP_AER, a rescan). Process context, may
-    /// sleep, no locks of the core held.
+    /// Whether [`Transport::luns_changed`] tells the initiator. Where it does not,
+    /// the initiator learns of a change from a unit attention on every LUN that
+    /// stays (SPC-6 6.33), and so does one whose target has `aen_disabled`.
+    /// Process context.
+    fn announces_luns(&self) -> bool {
+        false
+    }
+
+    /// The LUNs that the session sees have changed: tell the initiator (by an
+    /// AEN, SRP_AER, a rescan). Only if [`Transport::announces_luns`]. Process
+    /// context, may sleep, no locks of the core held.
     fn luns_changed(&self) {}
 
     /// An administrator wants the session closed (`force_close`). The driver

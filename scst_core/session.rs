@@ -253,8 +253,9 @@ impl Session {
 
     /// Replaces the session's map so that it shows `wanted`, ascending by LUN.
     /// Nexuses that stay are kept, with their state and their commands; on
-    /// those, and only if others came or went, `attention` is established.
-    /// Management, under the configuration's lock; sleeps.
+    /// those, and only if others came or went and the transport does not tell
+    /// the initiator by itself, `attention` is established. Management, under
+    /// the configuration's lock; sleeps.
     pub(crate) fn sync_map(
         self: &Arc<Self>,
         wanted: &[Wanted],
@@ -301,7 +302,11 @@ impl Session {
         if added.is_empty() && removed.nexuses.is_empty() {
             return Ok(removed);
         }
-        removed.changed.push(self.clone(), GFP_KERNEL)?;
+        let announced =
+            self.transport.announces_luns() && self.target.aen_disabled.load(Relaxed) == 0;
+        if announced {
+            removed.changed.push(self.clone(), GFP_KERNEL)?;
+        }
         removed.maps.reserve(1, GFP_KERNEL)?;
         let map = KBox::new(LunMap::new(entries), GFP_KERNEL)?;
         self.update_dirs(&removed.nexuses, &added)?;
@@ -309,8 +314,10 @@ impl Session {
         for nexus in &added {
             nexus.update_limit();
         }
-        for nexus in &kept {
-            if let Some(sense) = attention {
+        // Who has been told needs no unit attention as well: after one, Linux sends
+        // the disk nothing for some 16 ms (SCSI_MLQUEUE_EH_RETRY of an idle disk).
+        if let Some(sense) = attention.filter(|_| !announced) {
+            for nexus in &kept {
                 nexus.unit_attention(sense);
             }
         }

@@ -255,6 +255,10 @@ impl Transport for Initiator {
         self.0.host.visit(visit);
     }
 
+    fn announces_luns(&self) -> bool {
+        true
+    }
+
     fn queue_depth(&self) -> u32 {
         self.0.depth.load(Relaxed)
     }

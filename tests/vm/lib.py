@@ -304,5 +304,5 @@ def fio(filename: str, sections: Sequence[dict[str, object]] = (), timeout: floa
 
 
 def p99_us(record: dict[str, Any], direction: str = "read") -> float:
-    """99th percentile of the completion latency in microseconds."""
-    return float(record[direction]["clat_ns"]["percentile"]["99.000000"]) / 1000
+    """99th percentile of the latency from submission to completion, in microseconds, of a job with lat_percentiles=1."""
+    return float(record[direction]["lat_ns"]["percentile"]["99.000000"]) / 1000

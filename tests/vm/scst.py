@@ -142,6 +142,12 @@ def disk(handler: str, name: str, lun: int, params: str = "") -> str:
     return wait_disk(lun)
 
 
+def failed(lun: int, target: Path = TARGET) -> int:
+    """Commands to a LUN that its only session has seen end with another status than GOOD."""
+    path = next((target / "sessions").glob(f"*/lun{lun}/stats"))
+    return sum(int(line.split()[4]) for line in get(path).splitlines()[1:])
+
+
 def image(path: str, mib: int) -> str:
     """A new sparse file."""
     with open(path, "wb") as handle:
