@@ -124,6 +124,8 @@ class Wire(Link):
             sh("ip", "netns", "add", _NAMESPACE)
         sh("modprobe", "-a", "veth", "bridge")
         sh("ip", "link", "add", f"sw{number}", "type", "bridge", "forward_delay", "0")
+        # A switch answers for nobody else.
+        Path(f"/proc/sys/net/ipv4/conf/sw{number}/arp_ignore").write_text("1")
         sh("ip", "link", "set", f"sw{number}", "up")
         for side, address in (("t", f"02:00:00:00:00:{number + 1:02x}"), ("i", f"02:00:00:00:01:{number + 1:02x}")):
             sh("ip", "link", "add", f"w{side}{number}", "address", address, "type", "veth", "peer", f"s{side}{number}")
@@ -230,6 +232,10 @@ class Host:
         put("fast_io_fail_tmo", fast_io_fail)
         put("dev_loss_tmo", dev_loss)
         put("reconnect_delay", reconnect)
+
+    def set_command_timeout(self, lun: int, seconds: int) -> None:
+        """After how long the initiator takes a command of a LUN for lost."""
+        (self.scsi_device(lun) / "timeout").write_text(str(seconds))
 
     def scsi_device(self, lun: int = 0) -> Path:
         """Where a LUN stands in sysfs."""
@@ -350,11 +356,10 @@ class Multipath:
 
     def __init__(self, name: str, *nodes: str) -> None:
         sh("modprobe", "-a", "dm_multipath", "dm_round_robin")
-        self.name, self.node = name, f"/dev/mapper/{name}"
+        self.name = name
         self._sectors = sh("blockdev", "--getsz", nodes[0]).strip()
         sh("dmsetup", "create", name, "--noudevsync", "--table", self._table(nodes))
-        if not os.path.exists(self.node):
-            sh("dmsetup", "mknodes")
+        self.node = "/dev/dm-" + sh("dmsetup", "info", "-c", "--noheadings", "-o", "minor", name).strip()
 
     def _table(self, nodes: Sequence[str]) -> str:
         start = f"0 {self._sectors} multipath 1 queue_if_no_path 0"

@@ -35,12 +35,14 @@ def multipath_cable(target: Target) -> None:
         # An attempt to reconnect that the cut link makes fail takes the initiator 80 s, in which it does nothing else.
         for host in paths:
             host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=5)
+            host.set_command_timeout(0, 2)
         load = Fio(device.node, rw="randwrite", size="8m", verify="crc32c", verify_fatal=1, time_based=None, runtime=3600)
         try:
             for number in range(scaled(1, 20)):
                 link, host = _LINKS[number % 2], paths[number % 2]
                 link.pull()
-                host.wait_state("fail-fast", 15)
+                # An initiator that has sent all it had to waits for answers, and asks only when a command's time is up.
+                host.wait_state("fail-fast", 30)
                 wait_until(lambda: device.working() == 1, 15, "the path did not fail")
                 time.sleep(0.5)
                 check(load.running, "the load ended without a path")
@@ -65,11 +67,12 @@ def cable(target: Target) -> None:
     link = _LINKS[0]
     host = srp.login(link)
     host.set_timeouts(fast_io_fail=1, dev_loss=4, reconnect=-1)
+    host.set_command_timeout(1, 2)
     load = Fio(host.disk(1), time_based=None, runtime=3600)
     start = time.monotonic()
     link.pull()
     try:
-        wait_until(lambda: not load.running, 20, "I/O goes on without a link")
+        wait_until(lambda: not load.running, 30, "I/O goes on without a link")
         failed = time.monotonic() - start
         host.wait_gone(20)
         gone = time.monotonic() - start

@@ -13,7 +13,7 @@ import srp
 import srp_target
 from lib import Fio, Kmsg, check, equal, fio, sh, wait_until
 from srp import Host, Link
-from srp_target import Lio, Ours, Target
+from srp_target import Ours, Target
 
 _LINK = Link(0)
 _SIZES = {"d0": 8, "d1": 16, "d2": 24, "d3": 32}
@@ -24,15 +24,6 @@ def setup(target: Target) -> None:
     """Disks that are told apart by their sizes; two groups beside the default LUNs; two more initiator addresses."""
     for address in _OTHERS:
         sh("ip", "addr", "add", f"{address}/24", "dev", _LINK.netdev)
-    if isinstance(target, Lio):
-        target.add("nullio", "d0", 0)
-        target.grant(_OTHERS[0], {0: 0, 5: 0})
-    else:
-        _make_groups(target)
-    target.enable(_LINK)
-
-
-def _make_groups(target: Target) -> None:
     assert isinstance(target, Ours)
     port = target.port(_LINK)
     for name, mib in _SIZES.items():
@@ -43,6 +34,7 @@ def _make_groups(target: Target) -> None:
         scst.put(port / f"ini_groups/{group}/initiators/mgmt", f"add {initiator}")
         for lun, name in luns.items():
             scst.add_lun(name, lun, port / f"ini_groups/{group}/luns")
+    target.enable(_LINK)
 
 
 plan = srp_target.Plan(setup)
@@ -68,14 +60,6 @@ def _want(**luns: str) -> dict[int, int]:
 
 def _login(address: str) -> Host:
     return srp.login(_LINK, src=address, initiator_ext=f"{int(address.split('.')[3]):016x}")
-
-
-@plan.test("initiators at two addresses have different LUNs", only=("LIO",))
-def by_address(target: Target) -> None:
-    first, second = _login(_LINK.address), _login(_OTHERS[0])
-    _wait_for(first, {0: 1024}, "the first")
-    _wait_for(second, {0: 1024, 5: 1024}, "the second")
-    srp.log_out()
 
 
 @plan.test("default LUNs, a group by name, a group by pattern", only=("ours",))

@@ -70,16 +70,12 @@ def _idle(host: Host) -> None:
         wait_until(lambda path=inflight: path.read_text().split() == ["0", "0"], 30, f"LUN {lun} has commands in flight")
 
 
-def _set_timeout(host: Host, lun: int, seconds: int) -> None:
-    (host.scsi_device(lun) / "timeout").write_text(str(seconds))
-
-
 @plan.test("LUN resets under a verifying load")
 def lun_resets(target: Target) -> None:
     with srp.logged_in(ch_count=2) as host:
         node, sg = host.disk(0), host.disk(0, "scsi_generic")
         # A command that the reset ended without an answer is found by its time-out: the initiator forgets none by itself.
-        _set_timeout(host, 0, 3)
+        host.set_command_timeout(0, 3)
         _set_delay(20)
         load = _verifying(node, number_ios=scaled(800, 40000))
         done = 0
@@ -117,7 +113,7 @@ def host_resets(target: Target) -> None:
 def timeouts(target: Target) -> None:
     with srp.logged_in() as host:
         node = host.disk(0)
-        _set_timeout(host, 0, 1)
+        host.set_command_timeout(0, 1)
         load = _verifying(node, loops=2, iodepth=8)
         try:
             for _ in range(scaled(1, 20)):
@@ -137,7 +133,7 @@ def black_hole(target: Target) -> None:
     place = target.port(_LINKS[0]) / "black_hole"
     with srp.logged_in(ch_count=2) as host:
         node = host.disk(1)
-        _set_timeout(host, 1, 1)
+        host.set_command_timeout(1, 1)
         with _load(node, iodepth=16, size="16m") as load:
             for _ in range(scaled(1, 20)):
                 scst.put(place, "4")

@@ -86,8 +86,8 @@ class Lio(Target):
         return self._root / "srpt" / guid / guid
 
     def acl(self, link: Link) -> Path:
-        """The directory that says what the initiator at the link's address may see."""
-        return self._group(link) / "acls" / link.initiator_address
+        """The directory that says what initiators may see: with RDMA/CM LIO knows all by the port's own address."""
+        return self._group(link) / "acls" / link.address
 
     def _open(self, link: Link) -> None:
         group = self._group(link)
@@ -106,37 +106,41 @@ class Lio(Target):
         (device / "control").write_text(control)
         (device / "enable").write_text("1")
         for link in links:
-            self._open(link)
-            place = self._group(link) / f"lun/lun_{lun}"
-            place.mkdir()
-            (place / name).symlink_to(device)
-            mapped = self.acl(link) / f"lun_{lun}"
-            if not mapped.exists():
-                mapped.mkdir()
-                (mapped / name).symlink_to(place)
+            self._map(name, device, lun, link)
         self.disks.append((name, lun, links))
 
+    def _map(self, name: str, device: Path, lun: int, link: Link) -> None:
+        self._open(link)
+        place = self._group(link) / f"lun/lun_{lun}"
+        place.mkdir()
+        (place / name).symlink_to(device)
+        mapped = self.acl(link) / f"lun_{lun}"
+        if not mapped.exists():
+            mapped.mkdir()
+            (mapped / name).symlink_to(place)
+
     def attach_again(self, link: Link) -> None:
-        # Its configuration is by name and outlives the device, but the new port is not enabled, whatever the file says.
-        self.disable(link)
+        # What is configured belongs to the device that went.
+        self._close(link.gid[20:])
+        for name, lun, links in self.disks:
+            if link in links:
+                (device,) = (self._root / "core").glob(f"*/{name}")
+                self._map(name, device, lun, link)
         self.enable(link)
 
-    def grant(self, address: str, luns: dict[int, int], link: Link = Link(0)) -> None:
-        """Let an initiator at an address see LUNs of its own, each a LUN of the port."""
-        acl = self._group(link) / "acls" / address
-        acl.mkdir()
-        for lun, theirs in luns.items():
-            mapped = acl / f"lun_{lun}"
-            if not mapped.exists():
-                mapped.mkdir()
-            for old in filter(Path.is_symlink, mapped.iterdir()):
-                old.unlink()
-            (mapped / "lun").symlink_to(self._group(link) / f"lun/lun_{theirs}")
-        for mapped in acl.glob("lun_*"):
-            if int(mapped.name[4:]) not in luns:
-                for old in filter(Path.is_symlink, mapped.iterdir()):
-                    old.unlink()
-                mapped.rmdir()
+    def _close(self, port: str) -> None:
+        """Take a port (or with `*` all) out of the configuration."""
+        srpt = self._root / "srpt"
+        for path in srpt.glob(f"{port}/*/enable"):
+            path.write_text("0")
+        for pattern in ("acls/*/lun_*/*", "lun/lun_*/*"):
+            for path in srpt.glob(f"{port}/*/{pattern}"):
+                if path.is_symlink():
+                    path.unlink()
+        for pattern in ("/*/acls/*/lun_*", "/*/acls/*", "/*/lun/lun_*", "/*", ""):
+            for path in srpt.glob(port + pattern):
+                if path.is_dir() and path.name not in _GIVEN:
+                    path.rmdir()
 
     def enable(self, *links: Link) -> None:
         for link in links:
@@ -149,16 +153,7 @@ class Lio(Target):
 
     def unload(self) -> None:
         srpt = self._root / "srpt"
-        for path in srpt.glob("*/*/enable"):
-            path.write_text("0")
-        for pattern in ("*/*/acls/*/lun_*/*", "*/*/lun/lun_*/*"):
-            for path in srpt.glob(pattern):
-                if path.is_symlink():
-                    path.unlink()
-        for pattern in ("*/*/acls/*/lun_*", "*/*/acls/*", "*/*/lun/lun_*", "*/*", "*"):
-            for path in srpt.glob(pattern):
-                if path.is_dir() and path.name not in _GIVEN:
-                    path.rmdir()
+        self._close("*")
         for path in (self._root / "core").glob("*/*"):
             if path.is_dir() and path.parent.name != "alua":
                 path.rmdir()
