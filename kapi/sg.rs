@@ -244,9 +244,8 @@ impl OwnedSg {
         let bytes = u32::try_from(len).map_err(|_| ENOMEM)?;
         let mut nents: c_uint = 0;
         // SAFETY: No requirements.
-        let sg = unsafe {
-            bindings::sgl_alloc_order(len as u64, ORDER, false, flags, &raw mut nents)
-        };
+        let sg =
+            unsafe { bindings::sgl_alloc_order(len as u64, ORDER, false, flags, &raw mut nents) };
         if sg.is_null() {
             return Err(ENOMEM);
         }
