@@ -234,6 +234,9 @@ impl CompletionQueue {
         unsafe {
             (*self.handler.get()).as_ref()?;
             ib::irq_poll_disable(self.poll.get());
+            // A poll arms the queue after it has ended as far as `irq_poll`
+            // knows; softirqs are read-side sections.
+            bindings::synchronize_rcu();
             *self.handler.get() = None;
             let empty = Poller {
                 receives: ReceiveBatch::new(),
