@@ -492,7 +492,7 @@ impl Channel {
                 self.nexus.name(),
                 match kind {
                     Kind::Receive => "receiving",
-                    Kind::Chain => "sending",
+                    Kind::Chain | Kind::Part => "sending",
                 },
                 status_text(status)
             );
@@ -514,11 +514,14 @@ impl Completions for Counted<Channel> {
         if !ok {
             self.failed(kind, completion.status);
         }
+        if kind == Kind::Part {
+            return;
+        }
         let Some(handle) = self.requests.completed(index) else {
             return;
         };
         match kind {
-            Kind::Chain => self.complete(poller, handle, ok),
+            Kind::Chain | Kind::Part => self.complete(poller, handle, ok),
             Kind::Receive => {
                 if !self.shared {
                     self.receiving.fetch_sub(1, Relaxed);
