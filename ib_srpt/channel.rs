@@ -370,6 +370,26 @@ impl Channel {
         }
     }
 
+    /// Ends a request whose work has not been posted, or only in part.
+    #[cold]
+    fn fail(&self, handle: Handle) {
+        let places = handle.request.places;
+        self.finish(handle, false);
+        self.free_places(places);
+    }
+
+    /// Ends the requests of which the queue pair could post a part only. It is
+    /// in the error state and flushed. Process context.
+    pub(crate) fn fail_stranded(&self) {
+        let Some(qp) = self.qp.as_ref() else {
+            return;
+        };
+        let mut stranded = qp.stranded();
+        while let Some(handle) = stranded.pop() {
+            self.fail(handle);
+        }
+    }
+
     /// A request that a command had is free; in the poller.
     #[inline]
     fn recycle_used(&self, poller: &mut Poller, mut handle: Handle) {
@@ -476,7 +496,7 @@ impl Channel {
                 self.nexus.name(),
                 match kind {
                     Kind::Receive => "receiving",
-                    Kind::Chain => "sending",
+                    Kind::Chain | Kind::Part => "sending",
                 },
                 status_text(status)
             );
@@ -498,14 +518,21 @@ impl Completions for Counted<Channel> {
         if !ok {
             self.failed(kind, completion.status);
         }
+        if kind == Kind::Part {
+            return;
+        }
         let Some(handle) = self.requests.completed(index) else {
             return;
         };
         match kind {
-            Kind::Chain => self.complete(poller, handle, ok),
+            Kind::Chain | Kind::Part => self.complete(poller, handle, ok),
             Kind::Receive => {
                 if !self.shared {
                     self.receiving.fetch_sub(1, Relaxed);
+                }
+                if !poller.held.is_empty() {
+                    // They came before this one.
+                    self.serve_held(self, poller);
                 }
                 match self.get() {
                     Some(this) if ok => self.received(this, poller, handle, completion.len),
@@ -520,10 +547,13 @@ impl Completions for Counted<Channel> {
             self.serve_held(self, poller);
         }
         if self.someone_returned.load(Acquire) != 0 {
-            self.someone_returned.store(0, Relaxed);
+            self.someone_returned.xchg(0, Full);
             let mut returned = core::mem::replace(&mut *self.returned.lock(), Queue::new());
             while let Some(handle) = returned.pop() {
-                self.recycle(poller, handle);
+                match handle.request.pending {
+                    Pending::Nothing => self.recycle(poller, handle),
+                    _ => self.fail(handle),
+                }
             }
         }
         self.post_receives(poller);

@@ -232,6 +232,7 @@ impl Link {
                 self.port.name()
             );
         }
+        channel.fail_stranded();
     }
 
     /// Ends the channel, and the nexus if it was the last. The queue pair is in
@@ -249,6 +250,7 @@ impl Link {
         channel.kill();
         let mut seconds = 0u32;
         while !channel.wait_gone(Some(10_000)) {
+            channel.fail_stranded();
             seconds = seconds.saturating_add(10);
             pr_err!(
                 "***ERROR***: {}: a channel of {} has waited {seconds} s for its commands\n",

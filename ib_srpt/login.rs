@@ -192,7 +192,6 @@ fn make(
             params::rsp_size(),
         )?,
     };
-    let spare = hca.reserve(SPARE);
     let channel = Counted::new(Channel {
         id: port.driver.number_channel(),
         hca: hca.clone(),
@@ -211,13 +210,15 @@ fn make(
         places: Atomic::new(sends(port) as i32),
         waiting: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
         someone_waits: Atomic::new(0),
-        spare: KBox::pin_init(new_spinlock_irq!(spare), GFP_KERNEL)?,
+        spare: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
         returned: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
         someone_returned: Atomic::new(0),
         vector: Atomic::new(0),
         receiving: Atomic::new(0),
     })?;
     nexus.add(channel.clone())?;
+    // Nothing fails any more: they come back by the channel's release.
+    *channel.spare.lock() = hca.reserve(SPARE);
     link.attach(channel.clone());
     Ok((link, channel))
 }

@@ -346,12 +346,22 @@ impl Channel {
     }
 
     /// Work could not be posted: the connection is of no use any more.
+    ///
+    /// What it was for ends in the poller: the end of one may have others posted,
+    /// which fails as well, and so on.
     #[cold]
     fn unposted(&self, handle: Handle) {
         self.link.event(Event::QpError);
-        let places = handle.request.places;
-        self.finish(handle, false);
-        self.free_places(places);
+        if matches!(handle.request.pending, Pending::Own) {
+            let places = handle.request.places;
+            self.finish(handle, false);
+            return self.free_places(places);
+        }
+        self.returned.lock().push(handle);
+        self.someone_returned.store(1, Release);
+        if let Some(qp) = self.qp.as_ref() {
+            qp.completions().kick();
+        }
     }
 
     #[inline]

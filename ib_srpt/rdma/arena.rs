@@ -198,7 +198,10 @@ impl Requests {
             if item.owner.load(Relaxed) != owner {
                 continue;
             }
-            if let Some(task) = Outstanding::of(&item.slot, || item.tag.load(Relaxed)) {
+            let task = Outstanding::of(&item.slot, || item.tag.load(Relaxed));
+            // Now that it is known which command: it may be a later one, of
+            // another channel.
+            if let Some(task) = task.filter(|_| item.owner.load(Relaxed) == owner) {
                 visit(task);
             }
         }

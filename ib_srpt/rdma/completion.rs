@@ -20,7 +20,10 @@ use kernel::{
     error::from_err_ptr,
     ffi::{c_int, c_void},
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{Atomic, Full, Relaxed},
+        Arc,
+    },
     types::Opaque,
 };
 use pin_init::pinned_drop;
@@ -76,6 +79,9 @@ pub(crate) struct CompletionQueue {
     raw: UnsafeCell<*mut ib::ib_cq>,
     handler: UnsafeCell<Option<Arc<dyn Completions>>>,
     poller: UnsafeCell<Poller>,
+    /// [`CompletionQueue::kick`] was called, which a poll that is about to end
+    /// may have missed.
+    kicked: Atomic<u32>,
     /// Kept, so that the device stays.
     _device: Arc<Device>,
     #[pin]
@@ -106,6 +112,7 @@ impl CompletionQueue {
                     receives: ReceiveBatch::new(),
                     held: Queue::new(),
                 }),
+                kicked: Atomic::new(0),
                 _device: device.clone(),
                 // SAFETY: Initialises the memory that it gets.
                 poll <- Opaque::ffi_init(|slot| unsafe {
@@ -167,6 +174,11 @@ impl CompletionQueue {
 
     /// Gets the queue polled soon, also without an event. Any context.
     pub(crate) fn kick(&self) {
+        self.kicked.xchg(1, Full);
+        self.schedule();
+    }
+
+    fn schedule(&self) {
         // SAFETY: Both are initialised, and last until `Drop`.
         unsafe {
             match ib_c_in_interrupt() {
@@ -222,6 +234,9 @@ impl CompletionQueue {
         unsafe {
             (*self.handler.get()).as_ref()?;
             ib::irq_poll_disable(self.poll.get());
+            // A poll arms the queue after it has ended as far as `irq_poll`
+            // knows; softirqs are read-side sections.
+            bindings::synchronize_rcu();
             *self.handler.get() = None;
             let empty = Poller {
                 receives: ReceiveBatch::new(),
@@ -253,7 +268,7 @@ impl PinnedDrop for CompletionQueue {
 /// `context` is the queue's, by its making.
 unsafe extern "C" fn event(_cq: *mut ib::ib_cq, context: *mut c_void) {
     // SAFETY: The context is the queue, by its making.
-    unsafe { &*context.cast::<CompletionQueue>() }.kick();
+    unsafe { &*context.cast::<CompletionQueue>() }.schedule();
 }
 
 /// The provider had to drop completions. The queue pairs of the queue fail with
@@ -295,6 +310,9 @@ unsafe extern "C" fn poll(poll: *mut ib::irq_poll, budget: c_int) -> c_int {
         let cq = &*container_of!(Opaque::cast_from(poll), CompletionQueue, poll);
         (cq, &*cq.handler.get(), &mut *cq.poller.get())
     };
+    if cq.kicked.load(Relaxed) != 0 {
+        cq.kicked.xchg(0, Full);
+    }
     let budget_left = usize::try_from(budget).unwrap_or(0);
     let done = match handler {
         Some(handler) => cq.process(&**handler, poller, budget_left) as c_int,
@@ -303,7 +321,9 @@ unsafe extern "C" fn poll(poll: *mut ib::irq_poll, budget: c_int) -> c_int {
     if done < budget {
         // SAFETY: It is being polled, and stops that here.
         unsafe { ib::irq_poll_complete(poll) };
-        if cq.arm() {
+        // As long as it was scheduled, scheduling it had no effect: events are
+        // made up for by arming, kicks here.
+        if cq.arm() || cq.kicked.xchg(0, Full) != 0 {
             // SAFETY: As above; a completion came in between.
             unsafe { ib::irq_poll_sched(poll) };
         }

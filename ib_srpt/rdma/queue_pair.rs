@@ -41,6 +41,9 @@ pub(crate) enum Kind {
     Receive = 1 << 32,
     /// A chain of work requests of a request has been carried out.
     Chain = 2 << 32,
+    /// A work request before the last one of a chain has failed. Of no request:
+    /// the last one's completion comes, too.
+    Part = 3 << 32,
 }
 
 impl Kind {
@@ -50,6 +53,7 @@ impl Kind {
         let kind = match id >> 32 {
             1 => Self::Receive,
             2 => Self::Chain,
+            3 => Self::Part,
             _ => return None,
         };
         Some((kind, id as u32))
@@ -120,7 +124,9 @@ impl<'t> Chain<'t> {
         slot.write(ib::ib_rdma_wr {
             wr: ib::ib_send_wr {
                 next: ptr::null_mut(),
-                __bindgen_anon_1: ib::ib_send_wr__bindgen_ty_1 { wr_id: self.id },
+                __bindgen_anon_1: ib::ib_send_wr__bindgen_ty_1 {
+                    wr_id: Kind::Part as u64,
+                },
                 sg_list: sges.as_mut_ptr().cast(),
                 num_sge: 0,
                 opcode,
@@ -188,6 +194,7 @@ impl<'t> Chain<'t> {
             // SAFETY: The first `used_wrs` work requests were written.
             unsafe {
                 if next.is_null() && last {
+                    (*wr).wr.__bindgen_anon_1.wr_id = self.id;
                     (*wr).wr.send_flags |= ib::ib_send_flags_IB_SEND_SIGNALED;
                 }
                 (*wr).wr.next = next;
