@@ -370,26 +370,6 @@ impl Channel {
         }
     }
 
-    /// Ends a request whose work has not been posted, or only in part.
-    #[cold]
-    fn fail(&self, handle: Handle) {
-        let places = handle.request.places;
-        self.finish(handle, false);
-        self.free_places(places);
-    }
-
-    /// Ends the requests of which the queue pair could post a part only. It is
-    /// in the error state and flushed. Process context.
-    pub(crate) fn fail_stranded(&self) {
-        let Some(qp) = self.qp.as_ref() else {
-            return;
-        };
-        let mut stranded = qp.stranded();
-        while let Some(handle) = stranded.pop() {
-            self.fail(handle);
-        }
-    }
-
     /// A request that a command had is free; in the poller.
     #[inline]
     fn recycle_used(&self, poller: &mut Poller, mut handle: Handle) {

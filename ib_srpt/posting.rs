@@ -364,6 +364,26 @@ impl Channel {
         }
     }
 
+    /// Ends a request whose work has not been posted, or only in part.
+    #[cold]
+    pub(crate) fn fail(&self, handle: Handle) {
+        let places = handle.request.places;
+        self.finish(handle, false);
+        self.free_places(places);
+    }
+
+    /// Ends the requests of which the queue pair could post a part only. It is
+    /// in the error state and flushed. Process context.
+    pub(crate) fn fail_stranded(&self) {
+        let Some(qp) = self.qp.as_ref() else {
+            return;
+        };
+        let mut stranded = qp.stranded();
+        while let Some(handle) = stranded.pop() {
+            self.fail(handle);
+        }
+    }
+
     #[inline]
     fn take_places(&self, need: u32) -> bool {
         let need = need as i32;
