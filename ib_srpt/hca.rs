@@ -67,8 +67,10 @@ pub(crate) struct Held {
     ports: KVec<Arc<Port>>,
 }
 
-fn limit(value: c_int, most: u32) -> u32 {
-    u32::try_from(value).unwrap_or(0).clamp(1, most)
+/// What a device says of itself, at most `most`. Some kernels have signed
+/// numbers there.
+fn limit(value: impl TryInto<u32>, most: u32) -> u32 {
+    value.try_into().unwrap_or(0).clamp(1, most)
 }
 
 impl Hca {
