@@ -263,10 +263,22 @@ class Fio:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
 
+    def _output(self, timeout: float) -> str:
+        """What it printed, when it has ended. One that is still starting may lose a signal: it gets it again."""
+        early = min(timeout, 20)
+        try:
+            return str(self._process.communicate(timeout=early)[0])
+        except subprocess.TimeoutExpired:
+            if timeout <= early:
+                raise
+        if self._stopped and self.running:
+            self._process.send_signal(signal.SIGINT)
+        return str(self._process.communicate(timeout=timeout - early)[0])
+
     def result(self, timeout: float = 120, errors: bool = False) -> dict[str, Any]:
         """Wait for the end and give the first job's record; I/O errors fail unless ERRORS are expected."""
         try:
-            output, _ = self._process.communicate(timeout=timeout)
+            output = self._output(timeout)
         except subprocess.TimeoutExpired:
             stacks = blocked_tasks()
             self._process.kill()
