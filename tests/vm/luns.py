@@ -48,7 +48,7 @@ def _change_map(number: int) -> None:
 
 @suite.test(f"a LUN added and removed {_ROUNDS} times under load: no command to another LUN is refused", 300)
 def storm() -> None:
-    """What it costs the other LUN is measured in lun_p99.py; here processors run at the same time."""
+    """That nothing stalls, with processors that run at the same time."""
     before, slowest, start = scst.failed(0), 0.0, time.monotonic()
     load = Fio(scst.wait_disk(0), iodepth=4, rate_iops=1000, time_based=None, runtime=3600)
     try:
