@@ -41,10 +41,13 @@ def _largest_transfers(host: Host, lun: int) -> str:
 
 
 def _verify(host: Host, lun: int, sizes: str, depth: int, mib: int) -> None:
-    """Writes and reads in the block sizes SIZES, random and mixed, every block checked."""
+    """Writes and reads in the block sizes SIZES, random and mixed, every block checked.
+
+    Blocks of several sizes overlap, and of two that are under way at once either may be the last.
+    """
     node = _largest_transfers(host, lun)
     common = {"bsrange": sizes, "blockalign": "4k", "iodepth": depth, "size": f"{_SIZE}m", "verify": "crc32c",
-              "verify_fatal": 1, "randrepeat": 0}
+              "verify_fatal": 1, "randrepeat": 0, "serialize_overlap": 1}
     if LONG:
         fio(node, rw="randrw", time_based=None, runtime=60, timeout=600, **common)
     fio(node, rw="randwrite", io_size=f"{mib}m", timeout=240, **common)
