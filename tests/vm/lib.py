@@ -287,7 +287,8 @@ class Fio:
         start = text.find("{")
         if start < 0:
             raise Failure(f"fio left no result (status {self._process.returncode}): {output.strip()}\n{text}")
-        records: list[dict[str, Any]] = json.loads(text[start:])["jobs"]
+        # What follows: a second signal makes it print a second time, and a device that has gone leaves remarks.
+        records: list[dict[str, Any]] = json.JSONDecoder().raw_decode(text, start)[0]["jobs"]
         self._out.unlink()
         wrong = [record["error"] for record in records if record["error"]]
         if not errors and (wrong or self._process.returncode not in (0, 128 if self._stopped else 0)):
