@@ -105,7 +105,7 @@ def _boot(name: str, network: str, text: str, modules: Optional[Path], **more: o
     place.mkdir(parents=True, exist_ok=True)
     plan = place / "plan"
     plan.write_text(text)
-    config = vm.Config(icount=True, mem="2G", extra=[_GUEST, plan, *more.pop("extra", ())],  # type: ignore[misc]
+    config = vm.Config(icount=True, cpus=1, mem="2G", extra=[_GUEST, plan, *more.pop("extra", ())],
                        modules=modules, append=_APPEND[network] + str(more.pop("append", "")), timeout=1500,
                        **more)  # type: ignore[arg-type]
     return vm.run(name, "#!/bin/bash\nexec /lab/guest/measure.sh /lab/plan\n", config)

@@ -22,6 +22,11 @@ void scst_c_cond_resched(void)
 	cond_resched();
 }
 
+void scst_c_set_current_state(unsigned int state)
+{
+	set_current_state(state);
+}
+
 /* linux/spinlock.h: the irqsave variants are macros. */
 
 unsigned long scst_c_spin_lock_irqsave(spinlock_t *lock)
@@ -113,10 +118,10 @@ void scst_c_percpu_ref_put(struct percpu_ref *ref)
 
 /* linux/wait.h: wq_has_sleeper() has the barrier that waitqueue_active() lacks. */
 
-void scst_c_wake_up(struct wait_queue_head *wq, int nr)
+void scst_c_wake_up_all(struct wait_queue_head *wq)
 {
 	if (wq_has_sleeper(wq))
-		__wake_up(wq, TASK_NORMAL, nr, NULL);
+		wake_up_all(wq);
 }
 
 /* linux/cpumask.h */

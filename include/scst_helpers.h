@@ -16,6 +16,7 @@ struct scst_c_percpu_delta {
 };
 
 void scst_c_cond_resched(void);
+void scst_c_set_current_state(unsigned int state);
 
 unsigned long scst_c_spin_lock_irqsave(spinlock_t *lock);
 void scst_c_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
@@ -36,7 +37,7 @@ void scst_c_percpu_ref_get(struct percpu_ref *ref);
 bool scst_c_percpu_ref_tryget_live_rcu(struct percpu_ref *ref);
 void scst_c_percpu_ref_put(struct percpu_ref *ref);
 
-void scst_c_wake_up(struct wait_queue_head *wq, int nr);
+void scst_c_wake_up_all(struct wait_queue_head *wq);
 
 int scst_c_cpumask_parse(const char *buf, struct cpumask *mask);
 

@@ -104,11 +104,23 @@ static int eh_target_reset(struct scsi_cmnd *cmd)
 		SUCCESS : FAILED;
 }
 
+static int eh_host_reset(struct scsi_cmnd *cmd)
+{
+	return scst_local_host_reset(shost_priv(cmd->device->host)) ?
+		SUCCESS : FAILED;
+}
+
 static int sdev_configure(struct scsi_device *sdev, struct queue_limits *lim)
 {
 	scst_local_configured(sdev, dev_name(&sdev->sdev_gendev),
 			      sdev->tagged_supported);
 	return 0;
+}
+
+static int change_queue_depth(struct scsi_device *sdev, int depth)
+{
+	scst_local_depth_grows(shost_priv(sdev->host), depth);
+	return scsi_change_queue_depth(sdev, depth);
 }
 
 static struct scsi_host_template template = {
@@ -121,8 +133,9 @@ static struct scsi_host_template template = {
 	.eh_abort_handler	= eh_abort,
 	.eh_device_reset_handler = eh_device_reset,
 	.eh_target_reset_handler = eh_target_reset,
+	.eh_host_reset_handler	= eh_host_reset,
 	.sdev_configure		= sdev_configure,
-	.change_queue_depth	= scsi_change_queue_depth,
+	.change_queue_depth	= change_queue_depth,
 	.can_queue		= 256,
 	.cmd_per_lun		= 64,
 	.this_id		= -1,

@@ -44,6 +44,8 @@ void scst_local_tags_go(const struct scsi_c_hostdata *data);
 bool scst_local_abort(const struct scsi_c_hostdata *data, void *slot, u64 tag);
 bool scst_local_lun_reset(const struct scsi_c_hostdata *data, u64 lun);
 bool scst_local_target_reset(const struct scsi_c_hostdata *data);
+bool scst_local_host_reset(const struct scsi_c_hostdata *data);
+void scst_local_depth_grows(const struct scsi_c_hostdata *data, u32 depth);
 void scst_local_configured(struct scsi_device *sdev, const u8 *name,
 			   bool tagged);
 

@@ -16,6 +16,7 @@ pub(crate) struct PercpuDelta {
 
 extern "C" {
     pub(crate) fn scst_c_cond_resched();
+    pub(crate) fn scst_c_set_current_state(state: c_uint);
 
     pub(crate) fn scst_c_spin_lock_irqsave(lock: *mut bindings::spinlock_t) -> c_ulong;
     pub(crate) fn scst_c_spin_unlock_irqrestore(lock: *mut bindings::spinlock_t, flags: c_ulong);
@@ -43,7 +44,7 @@ extern "C" {
     pub(crate) fn scst_c_percpu_ref_tryget_live_rcu(r: *mut bindings::percpu_ref) -> bool;
     pub(crate) fn scst_c_percpu_ref_put(r: *mut bindings::percpu_ref);
 
-    pub(crate) fn scst_c_wake_up(wq: *mut bindings::wait_queue_head, nr: c_int);
+    pub(crate) fn scst_c_wake_up_all(wq: *mut bindings::wait_queue_head);
 
     pub(crate) fn scst_c_cpumask_parse(buf: *const c_char, mask: *mut bindings::cpumask) -> c_int;
 }

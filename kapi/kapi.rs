@@ -18,6 +18,7 @@ mod compat;
 pub mod counted;
 pub mod cpumask;
 pub mod global;
+pub mod handover;
 pub mod loan;
 pub mod lock;
 pub mod module;

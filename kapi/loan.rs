@@ -44,6 +44,16 @@ pub struct Slot<S, T> {
 unsafe impl<S: Sync, T: Send> Sync for Slot<S, T> {}
 
 impl<S, T> Slot<S, T> {
+    /// An unused slot. It must not move any more once it is lent.
+    pub const fn new(shared: S) -> Self {
+        // INVARIANT: There is no loan yet.
+        Self {
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+            next: UnsafeCell::new(ptr::null_mut()),
+            shared,
+        }
+    }
+
     /// Makes an unused slot at `at`. Any context.
     ///
     /// # Safety
@@ -230,6 +240,18 @@ impl<S, T> LoanQueue<S, T> {
         }
         // SAFETY: `push_back` gave the loan up, and the chain no longer has it.
         Some(unsafe { Loan::from_raw(slot) })
+    }
+
+    /// Takes out those that `which` chooses; they and the others keep their order.
+    pub fn extract(&mut self, mut which: impl FnMut(&Loan<S, T>) -> bool) -> Self {
+        let (mut all, mut chosen) = (self.take(), Self::new());
+        while let Some(loan) = all.pop_front() {
+            match which(&loan) {
+                true => chosen.push_back(loan),
+                false => self.push_back(loan),
+            }
+        }
+        chosen
     }
 
     /// Takes everything, leaving the queue empty.

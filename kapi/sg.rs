@@ -226,6 +226,17 @@ unsafe impl Sync for OwnedSg {}
 impl OwnedSg {
     /// Allocates `len` bytes, rounded up to pages. Not cleared. `ENOMEM`.
     pub fn alloc(len: usize, gfp: Gfp) -> Result<Self> {
+        Self::alloc_flags(len, gfp.as_raw())
+    }
+
+    /// As [`OwnedSg::alloc`], for who does I/O: may sleep, but starts none to
+    /// find memory (`GFP_NOIO`).
+    pub fn alloc_no_io(len: usize) -> Result<Self> {
+        let io = (1 << bindings::___GFP_IO_BIT) | (1 << bindings::___GFP_FS_BIT);
+        Self::alloc_flags(len, bindings::GFP_KERNEL & !io)
+    }
+
+    fn alloc_flags(len: usize, flags: bindings::gfp_t) -> Result<Self> {
         let len = len
             .max(1)
             .checked_next_multiple_of(PAGE_SIZE)
@@ -233,9 +244,8 @@ impl OwnedSg {
         let bytes = u32::try_from(len).map_err(|_| ENOMEM)?;
         let mut nents: c_uint = 0;
         // SAFETY: No requirements.
-        let sg = unsafe {
-            bindings::sgl_alloc_order(len as u64, ORDER, false, gfp.as_raw(), &raw mut nents)
-        };
+        let sg =
+            unsafe { bindings::sgl_alloc_order(len as u64, ORDER, false, flags, &raw mut nents) };
         if sg.is_null() {
             return Err(ENOMEM);
         }
@@ -257,6 +267,38 @@ impl OwnedSg {
         let len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
         // SAFETY: As for `list`.
         unsafe { SgList::new(self.sg, self.nents, len) }
+    }
+
+    /// Copies the first `len` bytes of `from` to the start. Returns how many.
+    /// Any context.
+    pub fn fill(&mut self, from: &SgList<'_>, len: usize) -> usize {
+        self.exchange(from, len, true)
+    }
+
+    /// Copies the first `len` bytes to the start of `to`. Returns how many. Any
+    /// context.
+    pub fn pour(&self, to: &SgList<'_>, len: usize) -> usize {
+        self.exchange(to, len, false)
+    }
+
+    fn exchange(&self, other: &SgList<'_>, len: usize, fill: bool) -> usize {
+        let mut done = 0usize;
+        for piece in self.list_of(len).segments() {
+            let want = piece.len as usize;
+            // SAFETY: The page is ours, and mapped as long as its address is
+            // used. By `ORDER` the piece is not longer than that.
+            let moved = unsafe {
+                let page = bindings::kmap_local_page(piece.page);
+                let moved = other.copy(done, page.cast(), want, fill);
+                bindings::kunmap_local(page);
+                moved
+            };
+            done = done.saturating_add(moved);
+            if moved < want {
+                break;
+            }
+        }
+        done
     }
 
     /// Length in bytes.

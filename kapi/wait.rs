@@ -9,8 +9,8 @@ use kernel::{bindings, prelude::*, sync::LockClassKey, types::Opaque};
 
 /// A `wait_queue_head_t`.
 ///
-/// Who makes a condition true calls a `wake` function *afterwards*; then no wake-up is lost. The
-/// conditions run while the task is already marked as sleeping: they may read atomics and take
+/// Who makes a condition true calls [`WaitQueue::wake_all`] *afterwards*; then no wake-up is lost.
+/// The conditions run while the task is already marked as sleeping: they may read atomics and take
 /// spinlocks, but must not sleep. In a [`crate::thread::Thread`] include `ctx.should_stop()` in
 /// the condition; stopping the thread wakes it.
 #[pin_data]
@@ -95,18 +95,11 @@ impl WaitQueue {
         }
     }
 
-    /// Wakes one sleeper, if there is any. Any context but NMI.
-    #[inline]
-    pub fn wake_one(&self) {
-        // SAFETY: By construction, `head` is initialised.
-        unsafe { c::scst_c_wake_up(self.head.get(), 1) }
-    }
-
     /// Wakes all sleepers. Any context but NMI.
     #[inline]
     pub fn wake_all(&self) {
         // SAFETY: By construction, `head` is initialised.
-        unsafe { c::scst_c_wake_up(self.head.get(), 0) }
+        unsafe { c::scst_c_wake_up_all(self.head.get()) }
     }
 
     /// `___wait_event()`: not inlined, as who comes here is going to sleep.

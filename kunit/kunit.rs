@@ -8,6 +8,7 @@
 
 use kernel::prelude::*;
 
+mod handover;
 mod locks;
 mod pools;
 mod rcu;
@@ -118,6 +119,10 @@ suites! {
     kapi_rcu: rcu { readers_see_whole_values, deferred_values_are_freed, shared_values }
     kapi_uses: uses { counts_drain, kill_is_final, wait_times_out, many_users }
     kapi_wait: waits { ping_pong, timeouts, all_wake }
+    kapi_handover: handover {
+        one_thread_keeps_the_order, each_gets_to_one_thread, blocked_threads_hold_up_nobody,
+        idle_threads_stop, extracts_what_no_thread_has,
+    }
     kapi_lock: locks { excludes, try_lock_fails_when_held }
     kapi_thread: threads { start_and_stop, joins, name_nice_and_cpus, cpus_stay_as_set }
     kapi_pool: pools { copies, hits, limit, segments, shared_by_threads }

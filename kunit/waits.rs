@@ -47,12 +47,12 @@ pub(crate) fn ping_pong() -> Result {
                 .queue
                 .wait_idle(|| other.ball.load(Acquire) == 2 * i + 1);
             other.ball.store(2 * i + 2, Release);
-            other.queue.wake_one();
+            other.queue.wake_all();
         }
     })?;
     for i in 0..ROUNDS {
         court.ball.store(2 * i + 1, Release);
-        court.queue.wake_one();
+        court.queue.wake_all();
         court
             .queue
             .wait_until(|| court.ball.load(Acquire) == 2 * i + 2);

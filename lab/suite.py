@@ -159,7 +159,10 @@ def _limits(long: bool) -> Counts:
         judge(record, "insns_per_io", int(str(record["insns_per_io"])), "instructions per I/O")
 
     if figures.have_ours(modules):
-        for record in figures.measure(figures.OURS, figures.loads(10000), modules, "bench-short"):
+        limits = parser["insns_per_io"]
+        stacks = [stack for stack in figures.OURS_ALL
+                  if any(name.startswith(f"{stack.transport} {stack.handler} ") for name in limits)]
+        for record in figures.measure(stacks, figures.loads(10000), modules, "bench-short"):
             total(record)
     else:
         counts.add(_skip("bench", "our modules are not in this clone's build"))

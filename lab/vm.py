@@ -53,6 +53,7 @@ class Config:
     mem: str = "1G"
     drives: Sequence[Drive] = ()
     icount: bool = False
+    """The guest's time is the number of instructions that its processors, one after the other, have executed."""
     kernel: Optional[guest.Kernel] = None
     """None: the stock kernel."""
     modules: Optional[Path] = None
@@ -148,7 +149,7 @@ class Machine:
         if interactive:
             append += " lab.shell"
         command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                   "-machine", "q35", "-m", config.mem, "-smp", "1" if config.icount else str(config.cpus),
+                   "-machine", "q35", "-m", config.mem, "-smp", str(config.cpus),
                    *(_ICOUNT if config.icount else _PLAIN),
                    "-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initramfs), "-append", append]
         if interactive:

@@ -4,6 +4,7 @@
 A test is an executable that speaks KTAP. A comment line in it, `# lab: key=value ...`, says what it needs:
     group=NAME     tests of one group share a boot, in the order of their names    (default: default)
     kernel=debug   the debug kernel instead of the stock one
+    icount=yes     guest time is counted in instructions, so that latencies do not depend on the host
     cpus=N mem=SIZE timeout=SECONDS drives=NAME:MB,...
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
     allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)
@@ -22,7 +23,7 @@ from .ktap import Counts
 from .progress import say
 
 _PLACE = paths.REPO / "tests" / "vm"
-_KNOWN = ("group", "kernel", "cpus", "mem", "timeout", "drives", "soak", "allow")
+_KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "soak", "allow")
 _LONG_FACTOR = 20
 
 _JOB = """#!/bin/bash
@@ -82,6 +83,9 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
         return max(int(test.needs.get(key, default)) for test in tests)
 
     debug = tests[0].group[0] == "debug"
+    icount = {test.needs.get("icount", "no") for test in tests}
+    if len(icount) > 1:
+        raise ValueError(f"group {tests[0].group[1]}: either all of its tests have icount=yes or none")
     drives: dict[str, vm.Drive] = {}
     for test in tests:
         for item in filter(None, test.needs.get("drives", "").split(",")):
@@ -92,7 +96,7 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
     timeout = sum(int(test.needs.get("timeout", 120)) for test in tests) * (_LONG_FACTOR if long else 1) + 60
     mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
     return vm.Config(cpus=largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
-                     kernel=debug_kernel.bootable() if debug else None,
+                     icount=icount == {"yes"}, kernel=debug_kernel.bootable() if debug else None,
                      extra=[_PLACE, paths.REPO / "bench" / "guest"],
                      allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
 

@@ -83,7 +83,7 @@ static DEVICE: &[Attr<Device>] = &[
     Attr::rw(
         c"max_tgt_dev_commands",
         |d, p| {
-            let n = d.max_commands.load(Relaxed);
+            let n = d.max_commands();
             show_keyed(p, n, n != DEFAULT_MAX_COMMANDS)
         },
         |d, b| {
@@ -92,10 +92,9 @@ static DEVICE: &[Attr<Device>] = &[
                 log_err!("max_tgt_dev_commands {}: 1 to {} expected", n, MAX_COMMANDS);
                 return Err(EINVAL);
             }
-            d.max_commands.store(n as u32, Relaxed);
-            Ok(())
+            found(d)?.set_max_commands(n as u32)
         },
-        "Most commands that an initiator may have outstanding.",
+        "Most commands that an initiator may have outstanding; more get TASK SET FULL.",
     ),
     Attr::rw(
         c"numa_node_id",
@@ -166,8 +165,12 @@ static DEVICE: &[Attr<Device>] = &[
 ];
 
 fn reconfigure(device: &Device, wanted: ThreadConfig) -> Result {
-    let device = core()?.device(device.name()).ok_or(ENODEV)?;
-    device.configure_threads(wanted)
+    found(device)?.configure_threads(wanted)
+}
+
+/// The core's own reference to a device. Takes the configuration's lock.
+fn found(device: &Device) -> Result<Arc<Device>> {
+    core()?.device(device.name()).ok_or(ENODEV)
 }
 
 /// The directories of a device: its own, with the handler's `attrs`, and the

@@ -57,6 +57,10 @@ pub const MAX_CDB: usize = 32;
 /// Marks a command whose effect and response are no longer wanted.
 const ABORTED: u32 = 0x100;
 const STATE_MASK: u32 = 0xff;
+/// The upper bits number the commands of a slot, so that task management cannot
+/// mistake one for the next.
+const GENERATION: u32 = 0x200;
+const GENERATION_MASK: u32 = !(GENERATION - 1);
 
 fn state_of(word: u32) -> Option<State> {
     State::ALL.get((word & STATE_MASK) as usize).copied()
@@ -82,7 +86,9 @@ impl Task {
     #[inline]
     pub(crate) fn begin(&self, lun: u32) {
         self.lun.store(lun, Relaxed);
-        self.word.store(State::Executing as u32, Release);
+        let last = self.word.load(Relaxed) & GENERATION_MASK;
+        let word = last.wrapping_add(GENERATION) | State::Executing as u32;
+        self.word.store(word, Release);
     }
 
     /// Goes on to `to`; false if the command was aborted. Only the holder of
@@ -90,16 +96,13 @@ impl Task {
     #[inline]
     pub(crate) fn advance_to(&self, to: State) -> bool {
         let now = self.word.load(Relaxed);
-        now & ABORTED == 0 && self.word.cmpxchg(now, to as u32, Full).is_ok()
+        let next = now & GENERATION_MASK | to as u32;
+        now & ABORTED == 0 && self.word.cmpxchg(now, next, Full).is_ok()
     }
 
     /// The LUN that the command was sent to; `u32::MAX` if that is none.
     pub(crate) fn lun_number(&self) -> u32 {
         self.lun.load(Relaxed)
-    }
-
-    fn state(&self) -> Option<State> {
-        state_of(self.word.load(Acquire))
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
@@ -108,28 +111,42 @@ impl Task {
 
     #[inline]
     fn end(&self) {
-        self.word.store(State::Done as u32, Release);
+        let generation = self.word.load(Relaxed) & GENERATION_MASK;
+        self.word.store(generation | State::Done as u32, Release);
     }
 }
 
-/// A command that the core has, as task management sees it.
+/// A command that the core has, as task management sees it. The slot may have
+/// another one at any moment; that one is left alone.
 #[derive(Clone, Copy)]
 pub struct Outstanding<'a> {
     task: &'a Task,
+    generation: u32,
     /// The transport's tag, which ABORT TASK names.
     pub tag: u64,
 }
 
 impl<'a> Outstanding<'a> {
-    /// The command in `slot`, if there is one.
-    pub fn of(slot: &'a Slot, tag: u64) -> Option<Self> {
+    /// The command in `slot`, if there is one. `tag` reads its tag, which the
+    /// transport has to set before the command begins.
+    pub fn of(slot: &'a Slot, tag: impl FnOnce() -> u64) -> Option<Self> {
         let task = slot.shared();
-        (task.state()? != State::Done).then_some(Self { task, tag })
+        let word = task.word.load(Acquire);
+        (state_of(word)? != State::Done).then(|| Self {
+            task,
+            generation: word & GENERATION_MASK,
+            tag: tag(),
+        })
     }
 
     /// The LUN that it was sent to.
     pub fn lun(&self) -> u32 {
         self.task.lun_number()
+    }
+
+    /// Whether it is marked aborted.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.task.is_aborted()
     }
 
     /// Marks the command aborted, if it is in a state in which `cause` reaches
@@ -143,7 +160,8 @@ impl<'a> Outstanding<'a> {
                 None | Some(State::Responding | State::Done) => false,
                 Some(state) => effect(state, cause) != Effect::TooLate,
             };
-            if old & ABORTED != 0 || !reached {
+            let same = old & GENERATION_MASK == self.generation;
+            if old & ABORTED != 0 || !reached || !same {
                 return false;
             }
             match self.task.word.cmpxchg(old, old | ABORTED, Full) {
@@ -176,13 +194,16 @@ pub enum Data {
     Lent(SgList<'static>),
     /// In a buffer of the core's pool.
     Pooled(PooledSg),
+    /// In no memory: zeros to read, and nobody looks at what is written. The
+    /// transport sends zeros of its own, and receives to where nobody looks.
+    Void,
 }
 
 /// The memory of `data`.
 #[inline]
 pub(crate) fn buffer(data: &Data) -> Option<SgList<'_>> {
     match data {
-        Data::None => None,
+        Data::None | Data::Void => None,
         Data::Lent(sg) => Some(sg.reborrow()),
         Data::Pooled(sg) => Some(sg.list()),
     }
@@ -227,6 +248,8 @@ pub struct Command {
     pub(crate) direction: Direction,
     pub(crate) status: u8,
     pub(crate) aborted: bool,
+    /// The nexus has counted it.
+    pub(crate) admitted: bool,
     pub(crate) raw_len: u8,
     pub(crate) raw: [u8; MAX_CDB],
 }
@@ -290,6 +313,9 @@ fn end(mut loan: CommandLoan) {
 #[inline]
 fn answer(mut loan: CommandLoan) {
     loan.aborted = !loan.shared().advance_to(State::Responding);
+    if loan.admitted {
+        leave(&mut loan);
+    }
     kapi::trace::cmd_responded(loan.tag, u32::from(loan.status));
     // A use of its own: `send_response` may finish the command, and its use of
     // the nexus, while the transport still runs.
@@ -299,6 +325,15 @@ fn answer(mut loan: CommandLoan) {
             .transport()
             .send_response(Cmd(Staged::new(loan))),
         None => end(loan),
+    }
+}
+
+/// A command that its nexus has counted is no longer in the task set.
+#[cold]
+fn leave(loan: &mut CommandLoan) {
+    loan.admitted = false;
+    if let Some(nexus) = &loan.nexus {
+        nexus.leave();
     }
 }
 
@@ -350,6 +385,12 @@ impl<P: Stage<Task, Command>> Cmd<P> {
     #[inline]
     pub fn data(&self) -> Option<SgList<'_>> {
         buffer(&self.0.data)
+    }
+
+    /// Whether the command moves data that are nothing ([`Data::Void`]).
+    #[inline]
+    pub fn is_void(&self) -> bool {
+        matches!(self.0.data, Data::Void)
     }
 
     /// Whether task management has aborted the command, as far as is known now.

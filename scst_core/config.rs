@@ -76,6 +76,13 @@ pub(crate) fn push_global(loan: CommandLoan) {
     }
 }
 
+/// Ends the aborted commands that wait for a global thread. Any context.
+pub(crate) fn end_aborted_global() {
+    if let Ok(core) = core() {
+        core.threads.end_aborted();
+    }
+}
+
 /// Brings the core up, when the module is loaded.
 pub(crate) fn start(globals: Arc<Globals>) -> Result {
     let buffers = SgPool::new(globals.max_cmd_mem_mb)?;

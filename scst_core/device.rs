@@ -40,7 +40,7 @@ pub(crate) struct Device {
     pub(crate) pdt: PeripheralDeviceType,
     pub(crate) lu: Unit,
     pub(crate) numa_node: Atomic<i32>,
-    pub(crate) max_commands: Atomic<u32>,
+    max_commands: Atomic<u32>,
     /// A [`PoolKind`].
     pool_kind: Atomic<u32>,
     shared_pool: Arc<ThreadPool>,
@@ -109,6 +109,23 @@ impl Device {
 
     pub(crate) fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// Most commands that an initiator may have outstanding here
+    /// (`max_tgt_dev_commands`).
+    #[inline]
+    pub(crate) fn max_commands(&self) -> u32 {
+        self.max_commands.load(Relaxed)
+    }
+
+    /// Sets [`Device::max_commands`], for commands that arrive from now on. Takes
+    /// the configuration's lock.
+    pub(crate) fn set_max_commands(self: &Arc<Self>, most: u32) -> Result {
+        self.max_commands.store(most, Relaxed);
+        for nexus in &scst_core()?.nexuses_of(self)? {
+            nexus.update_limit();
+        }
+        Ok(())
     }
 
     /// Number for the next `export<N>` link.
@@ -197,6 +214,15 @@ impl Device {
             pool.shrink(own);
             Ok(())
         })
+    }
+
+    /// Ends the commands that wait for a thread that all nexuses share, and are
+    /// marked aborted. Any context.
+    pub(crate) fn end_aborted(&self) {
+        self.shared_pool.end_aborted();
+        if self.pool_kind() == PoolKind::Global {
+            crate::config::end_aborted_global();
+        }
     }
 
     /// Calls `f` with the PIDs of the threads that serve `nexus`.

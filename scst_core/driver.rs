@@ -73,9 +73,26 @@ pub trait Transport: Send + Sync + 'static {
     /// at it. Process context.
     fn visit_commands(&self, visit: &mut dyn FnMut(Outstanding<'_>));
 
-    /// The LUNs that the session sees have changed: tell the initiator, where
-    /// the transport can (an AEN, SRP_AER, a rescan). Process context, may
-    /// sleep, no locks of the core held.
+    /// Most commands that the initiator can have outstanding at one logical unit,
+    /// if the transport itself bounds that. The core counts commands only where
+    /// `max_tgt_dev_commands` allows fewer. A driver whose bound grows calls
+    /// [`Session::queue_depth_changed`](crate::Session::queue_depth_changed)
+    /// before it is in force. Any context.
+    fn queue_depth(&self) -> u32 {
+        u32::MAX
+    }
+
+    /// Whether [`Transport::luns_changed`] tells the initiator. Where it does not,
+    /// the initiator learns of a change from a unit attention on every LUN that
+    /// stays (SPC-6 6.33), and so does one whose target has `aen_disabled`.
+    /// Process context.
+    fn announces_luns(&self) -> bool {
+        false
+    }
+
+    /// The LUNs that the session sees have changed: tell the initiator (by an
+    /// AEN, SRP_AER, a rescan). Only if [`Transport::announces_luns`]. Process
+    /// context, may sleep, no locks of the core held.
     fn luns_changed(&self) {}
 
     /// An administrator wants the session closed (`force_close`). The driver

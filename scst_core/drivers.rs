@@ -204,6 +204,12 @@ impl Drop for TargetRegistration {
 pub struct SessionRegistration(Arc<Session>);
 
 impl SessionRegistration {
+    /// The session itself, for a data path that outlasts the registration: after
+    /// that it has no LUN any more.
+    pub fn session(&self) -> Arc<Session> {
+        self.0.clone()
+    }
+
     /// See [`Session::receive`].
     #[inline]
     pub fn receive(&self, slot: Vacant, incoming: Incoming<'_>) {

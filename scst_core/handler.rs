@@ -61,6 +61,13 @@ pub trait LogicalUnit: Send + Sync + 'static {
     /// May sleep only if [`LogicalUnit::context`] said [`Context::Thread`].
     fn execute(&self, cmd: Cmd<Executing>);
 
+    /// Whether the data of `cdb` are nothing but zeros when they are read, and
+    /// not looked at when they are written, so that the command needs no buffer
+    /// ([`Data::Void`](crate::Data::Void)). Any context.
+    fn void(&self, _cdb: &Cdb) -> bool {
+        false
+    }
+
     /// log2 of the logical block length in bytes (512: 9). Any context.
     fn block_shift(&self) -> u32;
 

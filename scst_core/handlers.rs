@@ -35,10 +35,7 @@ pub(crate) struct Handler {
 pub struct HandlerRegistration(Arc<Handler>);
 
 /// Registers `ops`. Process context.
-pub fn register_handler(
-    ops: Arc<dyn DeviceHandler>,
-    _module: &'static ThisModule,
-) -> Result<HandlerRegistration> {
+pub fn register_handler(ops: Arc<dyn DeviceHandler>) -> Result<HandlerRegistration> {
     let core = core()?;
     let handler = Arc::pin_init(
         pin_init!(Handler {

@@ -4,7 +4,7 @@
 //! the map from LUN to nexus that every command goes through.
 
 use crate::{
-    cmd::{status, Cmd, Command, CommandLoan, Executing, Task},
+    cmd::{Command, CommandLoan, Task},
     device::Device,
     session::Session,
     stats::Stats,
@@ -38,6 +38,9 @@ pub(crate) mod gate {
     pub(crate) const READ_ONLY: u32 = 2;
     /// A test wants commands to vanish: [`super::Hole`].
     pub(crate) const BLACK_HOLE: u32 = 4;
+    /// The initiator could have more commands outstanding than it may: they are
+    /// counted.
+    pub(crate) const LIMITED: u32 = 8;
 }
 
 /// What `black_hole` does to commands.
@@ -79,6 +82,8 @@ pub struct Nexus {
     gate: Atomic<u32>,
     attentions: Pin<KBox<SpinLockIrq<UaQueue>>>,
     hole: Pin<KBox<SpinLockIrq<LoanQueue<Task, Command>>>>,
+    /// Commands that [`Nexus::admit`] has counted and that are not answered.
+    admitted: Atomic<u32>,
     pub(crate) stats: Stats,
     /// Threads of this nexus alone (`threads_pool_type` per_initiator); none
     /// for a device that never sleeps.
@@ -102,16 +107,19 @@ impl Nexus {
             0 => 0,
             _ => gate::BLACK_HOLE,
         };
-        Counted::new(Self {
+        let nexus = Counted::new(Self {
             session,
             device,
             seen,
             gate: Atomic::new(gate::UNIT_ATTENTION | read_only | black_hole),
             attentions,
             hole,
+            admitted: Atomic::new(0),
             stats: Stats::new()?,
             pool,
-        })
+        })?;
+        nexus.update_limit();
+        Ok(nexus)
     }
 
     /// The logical unit number.
@@ -200,6 +208,30 @@ impl Nexus {
         }
     }
 
+    /// The device's limit or the transport's bound has changed, or the nexus was
+    /// not to be found when one of them did. Any context.
+    pub(crate) fn update_limit(&self) {
+        // Of two at a time the later one has read what both have changed.
+        let _lock = self.attentions.lock();
+        let most = self.session.transport().queue_depth();
+        self.set_gate(gate::LIMITED, self.device.max_commands() < most);
+    }
+
+    /// Counts a command into the task set; false if that is full (SAM-6 5.3.1,
+    /// TASK SET FULL).
+    pub(crate) fn admit(&self) -> bool {
+        let full = self.admitted.fetch_add(1, Relaxed) >= self.device.max_commands();
+        if full {
+            self.leave();
+        }
+        !full
+    }
+
+    /// A command that [`Nexus::admit`] let in leaves the task set.
+    pub(crate) fn leave(&self) {
+        let _ = self.admitted.fetch_sub(1, Relaxed);
+    }
+
     /// `black_hole` of the session became `mode`.
     pub(crate) fn set_hole(&self, mode: u32) {
         self.set_gate(gate::BLACK_HOLE, mode != 0);
@@ -209,11 +241,6 @@ impl Nexus {
     pub(crate) fn swallow(&self, loan: CommandLoan) {
         self.hole.lock().push_back(loan);
         // It may have been marked before it was in the queue.
-        self.release_aborted();
-    }
-
-    /// Ends the swallowed commands that are marked aborted.
-    pub(crate) fn release_aborted(&self) {
         self.release(|loan| loan.shared().is_aborted());
     }
 
@@ -223,12 +250,18 @@ impl Nexus {
     }
 
     fn release(&self, which: impl Fn(&CommandLoan) -> bool) {
-        let mut queue = self.hole.lock().take();
-        while let Some(loan) = queue.pop_front() {
-            match which(&loan) {
-                true => Cmd::<Executing>::new(loan).status(status::TASK_ABORTED),
-                false => self.hole.lock().push_back(loan),
-            }
+        let found = self.hole.lock().extract(which);
+        crate::pipeline::end_aborted(found);
+    }
+
+    /// Ends the commands that are marked aborted and that nobody works on: those
+    /// in the black hole, and those that wait for a thread of the device. Any
+    /// context.
+    pub(crate) fn end_idle_aborted(&self) {
+        self.release(|loan| loan.shared().is_aborted());
+        if let Some(pool) = &self.pool {
+            pool.end_aborted();
+            self.device.end_aborted();
         }
     }
 

@@ -8,14 +8,14 @@
 //! find the LUN, decode, check, get the data, execute, answer.
 
 use crate::{
-    cmd::{status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Vacant},
+    cmd::{status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Task, Vacant},
     handler::Context,
     nexus::{gate, Hole, Nexus},
     report_luns,
     session::Session,
 };
 use core::convert::Infallible;
-use kapi::counted::InUse;
+use kapi::{counted::InUse, loan::LoanQueue};
 use kernel::{prelude::*, sync::rcu};
 use scst_proto::{
     cdb::{self, Cdb},
@@ -62,6 +62,7 @@ impl Command {
             direction: Direction::None,
             status: status::GOOD,
             aborted: false,
+            admitted: false,
             raw_len: incoming.cdb_len,
             raw: *incoming.cdb,
         })
@@ -128,6 +129,10 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
 /// Sizes the transfer and decides whether the command may run.
 #[inline]
 fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
+    let gate = loan.nexus.as_ref().map_or(0, |nexus| nexus.gate());
+    if gate & gate::LIMITED != 0 {
+        admit(loan)?;
+    }
     let Some(nexus) = &loan.nexus else {
         return Err(Refusal::Status(status::BUSY));
     };
@@ -138,7 +143,6 @@ fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
         Some(bytes) => u32::try_from(bytes).unwrap_or(u32::MAX),
         None => loan.prepared,
     };
-    let gate = nexus.gate();
     if gate != 0 {
         check_gate(nexus, gate, &cdb)?;
     }
@@ -159,15 +163,33 @@ fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Takes a place in the task set of an initiator that may have only so many.
+#[cold]
+fn admit(loan: &mut CommandLoan) -> Result<(), Refusal> {
+    loan.admitted = loan.nexus.as_ref().is_some_and(|nexus| nexus.admit());
+    match loan.admitted {
+        true => Ok(()),
+        false => Err(Refusal::Status(status::TASK_SET_FULL)),
+    }
+}
+
 /// Sees to it that a command that moves data has a buffer for them.
 #[inline]
 pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Refusal> {
     let length = loan.expected.min(loan.prepared);
-    if loan.direction != Direction::None && length != 0 && matches!(loan.data, Data::None) {
-        loan.data = crate::config::buffer(length)
-            .map(Data::Pooled)
-            .map_err(|_| Refusal::Status(status::BUSY))?;
+    if loan.direction == Direction::None || length == 0 || !matches!(loan.data, Data::None) {
+        return Ok(());
     }
+    let void = loan
+        .nexus
+        .as_ref()
+        .is_some_and(|n| n.device.lu.void(&loan.cdb));
+    loan.data = match void {
+        true => Data::Void,
+        false => crate::config::buffer(length)
+            .map(Data::Pooled)
+            .map_err(|_| Refusal::Status(status::BUSY))?,
+    };
     Ok(())
 }
 
@@ -242,16 +264,22 @@ fn queue(loan: CommandLoan) {
     }
 }
 
+/// Ends commands that nobody works on, without executing them.
+pub(crate) fn end_aborted(mut queue: LoanQueue<Task, Command>) {
+    while let Some(loan) = queue.pop_front() {
+        Cmd::<Executing>::new(loan).status(status::TASK_ABORTED);
+    }
+}
+
 /// Executes the command, unless it was aborted. A thread of a pool, or the
 /// transport's context if the handler does not sleep.
 #[inline]
 pub(crate) fn execute(loan: CommandLoan) {
-    let go = loan.shared().advance_to(State::Executing);
+    if !loan.shared().advance_to(State::Executing) {
+        return Cmd::<Executing>::new(loan).status(status::TASK_ABORTED);
+    }
     kapi::trace::cmd_executing(loan.tag, loan.shared().lun_number());
     let cmd = Cmd::<Executing>::new(loan);
-    if !go {
-        return cmd.status(status::TASK_ABORTED);
-    }
     // A use of its own, so that the device outlives the call even where the
     // handler has long completed the command.
     match cmd.nexus_in_use() {

@@ -22,7 +22,7 @@ use kapi::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Acquire, Atomic, Relaxed, Release},
         new_mutex, rcu, Arc, Mutex,
     },
 };
@@ -42,8 +42,8 @@ pub struct Session {
     pub(crate) target: Arc<Target>,
     transport: Arc<dyn Transport>,
     map: RcuBox<LunMap>,
-    /// Commands marked aborted that have not ended.
-    aborting: Atomic<i32>,
+    /// Changes whenever a command that was marked aborted ends.
+    aborts_ended: Atomic<u32>,
     /// The group's [`AddressMethod`], kept here for REPORT LUNS in any context.
     addr_method: Atomic<u32>,
     black_hole: Atomic<u32>,
@@ -116,6 +116,7 @@ impl Removed {
         for nexus in &self.nexuses {
             nexus.kill();
             nexus.release_all();
+            nexus.end_idle_aborted();
         }
         for nexus in &self.nexuses {
             let mut seconds = 0u32;
@@ -151,7 +152,7 @@ impl Session {
                 target,
                 transport,
                 map: RcuBox::null(),
-                aborting: Atomic::new(0),
+                aborts_ended: Atomic::new(0),
                 addr_method: Atomic::new(group.addr_method() as u32),
                 black_hole: Atomic::new(group.black_hole.load(Relaxed)),
                 abort_wait <- new_wait_queue!(),
@@ -218,6 +219,12 @@ impl Session {
         crate::pipeline::receive(self, slot, incoming)
     }
 
+    /// The transport's [`queue_depth`](Transport::queue_depth) has grown. Any
+    /// context.
+    pub fn queue_depth_changed(&self) {
+        self.for_each_nexus(|nexus| nexus.update_limit());
+    }
+
     /// Calls `f` for each mapped LUN, in ascending order. Under RCU: `f` must
     /// not sleep.
     pub(crate) fn for_each_nexus(&self, mut f: impl FnMut(&Arc<Counted<Nexus>>)) {
@@ -246,8 +253,9 @@ impl Session {
 
     /// Replaces the session's map so that it shows `wanted`, ascending by LUN.
     /// Nexuses that stay are kept, with their state and their commands; on
-    /// those, and only if others came or went, `attention` is established.
-    /// Management, under the configuration's lock; sleeps.
+    /// those, and only if others came or went and the transport does not tell
+    /// the initiator by itself, `attention` is established. Management, under
+    /// the configuration's lock; sleeps.
     pub(crate) fn sync_map(
         self: &Arc<Self>,
         wanted: &[Wanted],
@@ -294,13 +302,22 @@ impl Session {
         if added.is_empty() && removed.nexuses.is_empty() {
             return Ok(removed);
         }
-        removed.changed.push(self.clone(), GFP_KERNEL)?;
+        let announced =
+            self.transport.announces_luns() && self.target.aen_disabled.load(Relaxed) == 0;
+        if announced {
+            removed.changed.push(self.clone(), GFP_KERNEL)?;
+        }
         removed.maps.reserve(1, GFP_KERNEL)?;
         let map = KBox::new(LunMap::new(entries), GFP_KERNEL)?;
         self.update_dirs(&removed.nexuses, &added)?;
         removed.maps.push(self.map.replace(Some(map)), GFP_KERNEL)?;
-        for nexus in &kept {
-            if let Some(sense) = attention {
+        for nexus in &added {
+            nexus.update_limit();
+        }
+        // Who has been told needs no unit attention as well: after one, Linux sends
+        // the disk nothing for some 16 ms (SCSI_MLQUEUE_EH_RETRY of an idle disk).
+        if let Some(sense) = attention.filter(|_| !announced) {
+            for nexus in &kept {
                 nexus.unit_attention(sense);
             }
         }
@@ -415,27 +432,27 @@ impl Session {
         self.black_hole.load(Relaxed)
     }
 
-    /// Ends commands that a black hole holds and task management has marked.
-    pub(crate) fn release_aborted(&self) -> Result {
-        for lun in self.luns()? {
-            if let Some(nexus) = self.nexus(lun.lun) {
-                nexus.release_aborted();
-            }
-        }
-        Ok(())
+    /// See [`Nexus::end_idle_aborted`].
+    pub(crate) fn end_idle_aborted(&self) {
+        self.for_each_nexus(|nexus| nexus.end_idle_aborted());
     }
 
-    pub(crate) fn aborting(&self) -> &Atomic<i32> {
-        &self.aborting
+    /// A number that is another one after a command that was marked aborted has
+    /// ended.
+    pub(crate) fn aborts_ended(&self) -> u32 {
+        self.aborts_ended.load(Acquire)
     }
 
-    pub(crate) fn abort_wait(&self) -> &WaitQueue {
-        &self.abort_wait
+    /// Sleeps until [`Session::aborts_ended`] is not `seen` any more, at most
+    /// `ms` milliseconds.
+    pub(crate) fn wait_abort_ended(&self, seen: u32, ms: u32) {
+        self.abort_wait
+            .wait_until_timeout(ms, || self.aborts_ended() != seen);
     }
 
     /// A command that was marked aborted has ended. Any context.
     pub(crate) fn abort_ended(&self) {
-        self.aborting.add(-1, Relaxed);
+        let _ = self.aborts_ended.fetch_add(1, Release);
         self.abort_wait.wake_all();
     }
 }

@@ -518,7 +518,7 @@ impl Target {
         drop(guard);
         match removed {
             Ok(removed) => {
-                session.nexus_loss(0);
+                session.abort_all();
                 removed.finish_quietly();
             }
             Err(_) => log_err!(

@@ -3,16 +3,14 @@
 //! Pools of threads for commands whose handler sleeps.
 //!
 //! The queue links commands through their own slots, so queueing one never
-//! fails and never allocates. Threads take the queue's lock once per command;
-//! it is shared only by the threads of one pool and those who feed it.
+//! fails and never allocates. Its lock is shared only by the threads of one pool
+//! and those who feed it.
 
 use crate::cmd::{Command, CommandLoan, Task};
 use kapi::{
     cpumask::CpuMask,
-    loan::LoanQueue,
-    lock::{new_spinlock_irq, SpinLockIrq},
-    thread::{Thread, ThreadCtx},
-    wait::{new_wait_queue, WaitQueue},
+    handover::{new_handover, Handover},
+    thread::Thread,
 };
 use kernel::{
     prelude::*,
@@ -23,33 +21,10 @@ use kernel::{
 /// Most threads that `threads_num` may ask for.
 pub(crate) const MAX_THREADS: u32 = 256;
 
-#[pin_data]
-struct Work {
-    #[pin]
-    queue: SpinLockIrq<LoanQueue<Task, Command>>,
-    #[pin]
-    wait: WaitQueue,
-}
-
-impl Work {
-    fn serve(&self, ctx: &ThreadCtx) {
-        loop {
-            let next = self.queue.lock().pop_front();
-            match next {
-                Some(loan) => crate::pipeline::execute(loan),
-                None if ctx.should_stop() => return,
-                None => self
-                    .wait
-                    .wait_idle(|| ctx.should_stop() || !self.queue.lock().is_empty()),
-            }
-        }
-    }
-}
-
 /// A pool of threads that execute commands.
 #[pin_data]
 pub(crate) struct ThreadPool {
-    work: Arc<Work>,
+    work: Arc<Handover<Task, Command>>,
     #[pin]
     threads: Mutex<KVec<Thread>>,
     name: CString,
@@ -61,13 +36,7 @@ impl ThreadPool {
     /// A pool without threads; they are called `<name>_<n>`, cut to the 15
     /// characters that the kernel keeps. May sleep.
     pub(crate) fn new(name: &str, node: i32) -> Result<Arc<Self>> {
-        let work = Arc::pin_init(
-            pin_init!(Work {
-                queue <- new_spinlock_irq!(LoanQueue::new()),
-                wait <- new_wait_queue!(),
-            }),
-            GFP_KERNEL,
-        )?;
+        let work = Arc::pin_init(new_handover!(), GFP_KERNEL)?;
         let name = CString::try_from_fmt(fmt!("{}", name))?;
         Arc::pin_init(
             pin_init!(Self {
@@ -83,8 +52,14 @@ impl ThreadPool {
     /// Queues a command. Any context. There has to be a thread, or one has to
     /// come, for it to be executed.
     pub(crate) fn push(&self, loan: CommandLoan) {
-        self.work.queue.lock().push_back(loan);
-        self.work.wait.wake_one();
+        self.work.push(loan);
+    }
+
+    /// Ends the queued commands that are marked aborted: nobody works on them, and
+    /// the threads may be busy for long. Any context.
+    pub(crate) fn end_aborted(&self) {
+        let aborted = |loan: &CommandLoan| loan.shared().is_aborted();
+        crate::pipeline::end_aborted(self.work.extract(aborted));
     }
 
     /// Makes the pool have `count` threads: [`ThreadPool::shrink`], then
@@ -115,7 +90,11 @@ impl ThreadPool {
             let thread = Thread::spawn(
                 fmt!("{}_{}", &*self.name, threads.len()),
                 self.node,
-                move |ctx| work.serve(ctx),
+                move |ctx| {
+                    while let Some(loan) = work.next(ctx) {
+                        crate::pipeline::execute(loan);
+                    }
+                },
             )?;
             if let Some(cpus) = cpus.filter(|cpus| !cpus.is_empty()) {
                 thread.set_cpus(cpus)?;

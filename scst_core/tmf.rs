@@ -6,12 +6,23 @@
 //! one of them has ended: it is answered when, and only when, they can have no
 //! more effect (SAM-6 clause 7). Marking is a race with the response that the
 //! command's state word decides; see [`crate::cmd`].
+//!
+//! What is waited for depends on where a command is. One that a black hole holds
+//! or that waits for a thread ends at once, as nobody works on it. One that the
+//! backing store works on cannot be taken back: the function is answered after
+//! the store's I/O has come back, however long that takes. A caller that will not
+//! wait that long says so by `timeout_ms`, and gets [`TmResult::TimedOut`], which
+//! promises nothing but that the commands stay marked.
 
-use crate::{cmd::Outstanding, config::core, nexus::SeenLun, session::Session, util::log_err};
-use kernel::{
-    prelude::*,
-    sync::atomic::{Acquire, Relaxed},
+use crate::{
+    cmd::Outstanding,
+    config::core,
+    nexus::{Nexus, SeenLun},
+    session::Session,
+    util::log_err,
 };
+use kapi::counted::Counted;
+use kernel::{prelude::*, sync::Arc};
 use scst_proto::{
     sense::{Sense, COMMANDS_CLEARED, DEVICE_RESET_OCCURRED},
     task::Cause,
@@ -28,128 +39,246 @@ pub enum TmResult {
     NoLun,
     /// Affected commands had not ended when the time was over.
     TimedOut,
+    /// There was no memory to find the affected commands. None was aborted, or
+    /// not all.
+    NoMemory,
 }
 
+/// Who waits for commands looks for itself after so many milliseconds: one that
+/// was marked on its way into a queue is found there then.
+const LOOK_MS: u32 = 1000;
+
+/// After so many milliseconds the log says what is waited for, again and again.
+const REPORT_MS: u32 = 10_000;
+
+/// A time in nanoseconds of [`kapi::time::now_ns`].
+#[derive(Clone, Copy)]
+struct Moment(u64);
+
+impl Moment {
+    fn in_ms(ms: u32) -> Self {
+        let ns = u64::from(ms).saturating_mul(1_000_000);
+        Self(kapi::time::now_ns().saturating_add(ns))
+    }
+
+    fn left_ms(self) -> u32 {
+        let ns = self.0.saturating_sub(kapi::time::now_ns());
+        u32::try_from(ns / 1_000_000).unwrap_or(u32::MAX)
+    }
+}
+
+/// A function that waits for its commands.
+struct Waiting {
+    cause: Cause,
+    /// When it gives up; `None`: never.
+    until: Option<Moment>,
+    report: Moment,
+    /// How often it was reported.
+    reports: u32,
+}
+
+impl Waiting {
+    fn new(cause: Cause, timeout_ms: Option<u32>) -> Self {
+        Self {
+            cause,
+            until: timeout_ms.map(Moment::in_ms),
+            report: Moment::in_ms(REPORT_MS),
+            reports: 0,
+        }
+    }
+
+    /// Sleeps until an aborted command of `session` ends ([`Session::aborts_ended`]
+    /// was `seen`), or it is time to look; false if the time is over.
+    fn sleep(&mut self, session: &Session, seen: u32) -> bool {
+        let left = self.until.map_or(u32::MAX, Moment::left_ms);
+        if left == 0 {
+            return false;
+        }
+        session.wait_abort_ended(seen, left.min(LOOK_MS));
+        if self.report.left_ms() == 0 {
+            self.report = Moment::in_ms(REPORT_MS);
+            self.reports = self.reports.saturating_add(1);
+            log_err!(
+                "{} of initiator {}: still waiting for its commands after {} s; the device below does not answer",
+                name(self.cause),
+                session.initiator(),
+                self.reports.saturating_mul(REPORT_MS / 1000)
+            );
+        }
+        true
+    }
+
+    fn end(self, done: bool) -> TmResult {
+        kapi::trace::tmf(self.cause as u32, u32::from(done));
+        match done {
+            true => TmResult::Complete,
+            false => TmResult::TimedOut,
+        }
+    }
+}
+
+/// Chooses the commands of a session that a function affects.
+type Affected<'a> = &'a dyn Fn(&Outstanding<'_>) -> bool;
+
 impl Session {
-    /// Marks those commands aborted that `affected` chooses; how many.
-    fn mark(&self, cause: Cause, mut affected: impl FnMut(&Outstanding<'_>) -> bool) -> usize {
-        let mut marked = 0;
+    /// Marks those commands aborted that `affected` chooses; how many there are.
+    fn mark(&self, cause: Cause, affected: Affected<'_>) -> usize {
+        let mut found = 0;
         self.transport().visit_commands(&mut |task| {
             if !affected(&task) {
                 return;
             }
-            // Counted before it is marked: the command may end at once.
-            self.aborting().add(1, Relaxed);
+            found += 1;
             if task.abort(cause) {
                 kapi::trace::cmd_aborted(task.tag, task.lun());
-                marked += 1;
-            } else {
-                self.abort_ended();
             }
         });
-        let _ = self.release_aborted();
-        marked
+        found
     }
 
-    /// Waits until every command marked aborted has ended.
-    fn wait_aborted(&self, timeout_ms: u32) -> bool {
-        self.abort_wait()
-            .wait_until_timeout(timeout_ms, || self.aborting().load(Acquire) == 0)
+    /// Whether a command that `affected` chooses is marked aborted and there.
+    fn has_aborted(&self, affected: Affected<'_>) -> bool {
+        let mut found = false;
+        self.transport().visit_commands(&mut |task| {
+            found |= task.is_aborted() && affected(&task);
+        });
+        found
     }
 
-    fn finish_function(&self, cause: Cause, timeout_ms: u32) -> TmResult {
-        let done = self.wait_aborted(timeout_ms);
-        kapi::trace::tmf(cause as u32, u32::from(done));
-        let name = name(cause);
-        match done {
-            true => TmResult::Complete,
-            false => {
-                log_err!(
-                    "{}: commands of initiator {} had not ended after {} ms",
-                    name,
-                    self.initiator(),
-                    timeout_ms
-                );
-                TmResult::TimedOut
+    /// Waits until those aborted commands have ended that `affected` chooses,
+    /// of this function or another; false if they have not in time.
+    fn wait_ended(&self, affected: Affected<'_>, waiting: &mut Waiting) -> bool {
+        loop {
+            // Before looking: what ends meanwhile ends the sleep below at once.
+            let seen = self.aborts_ended();
+            self.end_idle_aborted();
+            if !self.has_aborted(affected) {
+                return true;
+            }
+            if !waiting.sleep(self, seen) {
+                return false;
             }
         }
+    }
+
+    /// Marks commands of this session and waits for them.
+    fn abort_own(&self, cause: Cause, affected: Affected<'_>, timeout_ms: Option<u32>) -> TmResult {
+        let mut waiting = Waiting::new(cause, timeout_ms);
+        if self.mark(cause, affected) == 0 {
+            return TmResult::NoTask;
+        }
+        let done = self.wait_ended(affected, &mut waiting);
+        waiting.end(done)
     }
 
     /// ABORT TASK (SAM-6 7.2): the command that the transport calls `tag`.
     /// Sleeps, at most `timeout_ms`.
-    pub fn abort_task(&self, tag: u64, timeout_ms: u32) -> TmResult {
-        let mut found = false;
-        self.mark(Cause::AbortTask, |task| {
-            found |= task.tag == tag;
-            task.tag == tag
-        });
-        match found {
-            true => self.finish_function(Cause::AbortTask, timeout_ms),
-            false => TmResult::NoTask,
-        }
+    pub fn abort_task(&self, tag: u64, timeout_ms: Option<u32>) -> TmResult {
+        self.abort_own(Cause::AbortTask, &|task| task.tag == tag, timeout_ms)
     }
 
     /// ABORT TASK SET (SAM-6 7.3): all commands of this nexus. Sleeps.
-    pub fn abort_task_set(&self, lun: u16, timeout_ms: u32) -> TmResult {
+    pub fn abort_task_set(&self, lun: u16, timeout_ms: Option<u32>) -> TmResult {
         if self.nexus(lun).is_none() {
             return TmResult::NoLun;
         }
-        self.mark(Cause::AbortTaskSet, |task| task.lun() == u32::from(lun));
-        self.finish_function(Cause::AbortTaskSet, timeout_ms)
+        self.abort_all_of(Cause::AbortTaskSet, &of_lun(lun), timeout_ms)
     }
 
     /// CLEAR TASK SET (SAM-6 7.5): all commands of the logical unit, of every
     /// initiator. Sleeps.
-    pub fn clear_task_set(&self, lun: u16, timeout_ms: u32) -> TmResult {
-        self.clear_device(lun, Cause::ClearTaskSet, COMMANDS_CLEARED, timeout_ms)
+    pub fn clear_task_set(&self, lun: u16, timeout_ms: Option<u32>) -> TmResult {
+        self.clear(lun, Cause::ClearTaskSet, COMMANDS_CLEARED, timeout_ms)
     }
 
     /// LOGICAL UNIT RESET (SAM-6 7.7). Sleeps.
-    pub fn lun_reset(&self, lun: u16, timeout_ms: u32) -> TmResult {
-        self.clear_device(lun, Cause::LunReset, DEVICE_RESET_OCCURRED, timeout_ms)
+    pub fn lun_reset(&self, lun: u16, timeout_ms: Option<u32>) -> TmResult {
+        self.clear(lun, Cause::LunReset, DEVICE_RESET_OCCURRED, timeout_ms)
     }
 
     /// The transport's TARGET RESET: LOGICAL UNIT RESET of every LUN that the
     /// session sees. Sleeps.
-    pub fn target_reset(&self, timeout_ms: u32) -> TmResult {
-        for lun in self.luns().unwrap_or_default() {
-            match self.lun_reset(lun.lun, timeout_ms) {
-                TmResult::TimedOut => return TmResult::TimedOut,
+    pub fn target_reset(&self, timeout_ms: Option<u32>) -> TmResult {
+        let (cause, attention) = (Cause::LunReset, DEVICE_RESET_OCCURRED);
+        let waiting = Waiting::new(cause, timeout_ms);
+        let Ok(luns) = self.luns() else {
+            return TmResult::NoMemory;
+        };
+        let mut affected = KVec::new();
+        for seen in &luns {
+            match self.mark_device(seen.lun, cause, attention, &mut affected) {
+                TmResult::NoMemory => return TmResult::NoMemory,
+                // Without the LUN there is nothing to reset.
                 _ => continue,
             }
         }
-        TmResult::Complete
+        wait_cleared(&affected, waiting)
     }
 
     /// Loss of the I_T nexus (SAM-6 6.3.4): ends all commands of the session.
-    /// Sleeps.
-    pub fn nexus_loss(&self, timeout_ms: u32) -> TmResult {
-        self.mark(Cause::NexusLoss, |_| true);
-        self.finish_function(Cause::NexusLoss, timeout_ms)
+    /// Sleeps, and needs no memory.
+    pub fn nexus_loss(&self, timeout_ms: Option<u32>) -> TmResult {
+        self.abort_all_of(Cause::NexusLoss, &|_| true, timeout_ms)
     }
 
-    fn clear_device(&self, lun: u16, cause: Cause, attention: Sense, timeout_ms: u32) -> TmResult {
+    /// Marks all commands of the session aborted, for who waits for them some
+    /// other way. Process context.
+    pub(crate) fn abort_all(&self) {
+        self.mark(Cause::NexusLoss, &|_| true);
+        self.end_idle_aborted();
+    }
+
+    /// As [`Session::abort_own`], for functions that may find nothing to do.
+    fn abort_all_of(
+        &self,
+        cause: Cause,
+        affected: Affected<'_>,
+        timeout_ms: Option<u32>,
+    ) -> TmResult {
+        match self.abort_own(cause, affected, timeout_ms) {
+            TmResult::NoTask => TmResult::Complete,
+            result => result,
+        }
+    }
+
+    /// Ends the commands of the logical unit `lun`, of every initiator, and
+    /// establishes `attention`.
+    fn clear(&self, lun: u16, cause: Cause, attention: Sense, timeout_ms: Option<u32>) -> TmResult {
+        let waiting = Waiting::new(cause, timeout_ms);
+        let mut affected = KVec::new();
+        match self.mark_device(lun, cause, attention, &mut affected) {
+            TmResult::Complete => wait_cleared(&affected, waiting),
+            result => result,
+        }
+    }
+
+    /// Marks the commands of a logical unit, of every initiator, and adds their
+    /// nexuses to `affected`.
+    fn mark_device(
+        &self,
+        lun: u16,
+        cause: Cause,
+        attention: Sense,
+        affected: &mut KVec<Arc<Counted<Nexus>>>,
+    ) -> TmResult {
         let Some(nexus) = self.nexus(lun) else {
             return TmResult::NoLun;
         };
-        let Ok(affected) = core().and_then(|core| core.nexuses_of(&nexus.device)) else {
-            return TmResult::TimedOut;
+        let Ok(mut nexuses) = core().and_then(|core| core.nexuses_of(&nexus.device)) else {
+            return TmResult::NoMemory;
         };
-        for other in &affected {
-            let theirs = u32::from(other.lun());
-            other.session().mark(cause, |task| task.lun() == theirs);
+        if affected.reserve(nexuses.len(), GFP_KERNEL).is_err() {
+            return TmResult::NoMemory;
+        }
+        for other in nexuses.drain_all() {
+            other.session().mark(cause, &of_lun(other.lun()));
             let own = ::core::ptr::eq(other.session(), self);
             if !own || attention.is(&DEVICE_RESET_OCCURRED) {
                 other.unit_attention(attention);
             }
+            let _ = affected.push_within_capacity(other);
         }
-        let mut result = TmResult::Complete;
-        for other in &affected {
-            if other.session().finish_function(cause, timeout_ms) == TmResult::TimedOut {
-                result = TmResult::TimedOut;
-            }
-        }
-        result
+        TmResult::Complete
     }
 
     /// The LUNs that the session sees, ascending.
@@ -188,4 +317,19 @@ fn name(cause: Cause) -> &'static str {
         Cause::TargetReset => "TARGET RESET",
         Cause::NexusLoss => "I_T NEXUS LOSS",
     }
+}
+
+/// Chooses the commands of `lun`.
+fn of_lun(lun: u16) -> impl Fn(&Outstanding<'_>) -> bool {
+    move |task| task.lun() == u32::from(lun)
+}
+
+/// Waits for the marked commands of all of `affected`.
+fn wait_cleared(affected: &[Arc<Counted<Nexus>>], mut waiting: Waiting) -> TmResult {
+    let mut done = true;
+    for nexus in affected {
+        let lun = of_lun(nexus.lun());
+        done &= nexus.session().wait_ended(&lun, &mut waiting);
+    }
+    waiting.end(done)
 }

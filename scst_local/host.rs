@@ -45,7 +45,7 @@ use scst::{
 
 /// Commands that a disk may have outstanding, unless the administrator changes
 /// it.
-const QUEUE_DEPTH: u32 = 64;
+pub(crate) const QUEUE_DEPTH: u32 = 64;
 
 /// Size of the midlayer's sense buffers.
 const SENSE_BUFFER: usize = 96;
@@ -261,7 +261,7 @@ impl Host {
             // another command before this returns.
             let (f, slot) =
                 unsafe { (&mut *arg.cast::<&mut dyn FnMut(Outstanding<'_>)>(), &*slot) };
-            if let Some(outstanding) = Outstanding::of(slot, tag) {
+            if let Some(outstanding) = Outstanding::of(slot, || tag) {
                 f(outstanding);
             }
         }
@@ -498,9 +498,21 @@ unsafe fn port(data: *const HostData) -> Option<Arc<Port>> {
     (!port.is_null()).then(|| unsafe { ArcBorrow::from_raw(port) }.into())
 }
 
-/// Waits until everybody who has finished a command has also answered it.
-fn wait_answered() {
+/// Has the port of a host recover from an error; what that returns, or false if
+/// the host is going. Waits until everybody who has finished a command has also
+/// answered it.
+///
+/// # Safety
+///
+/// `data` belongs to a host that stays while this runs.
+unsafe fn recover(data: *const HostData, by: impl FnOnce(&Port) -> bool) -> bool {
+    // SAFETY: By the function's contract.
+    let Some(port) = (unsafe { port(data) }) else {
+        return false;
+    };
+    let done = by(&port);
     kapi::rcu::synchronize();
+    done
 }
 
 /// The midlayer gives up a command. True if we no longer have it.
@@ -510,16 +522,14 @@ fn wait_answered() {
 /// Called by `eh_abort_handler` only.
 #[no_mangle]
 unsafe extern "C" fn scst_local_abort(data: *const HostData, slot: *const Slot, tag: u64) -> bool {
-    // SAFETY: Error handling has a reference to the host.
-    let Some(port) = (unsafe { port(data) }) else {
-        return false;
-    };
     // SAFETY: The slot of a command that the midlayer has not freed.
     let slot = unsafe { &*slot };
-    port.abort(tag);
-    let gone = port.wait_until(|| Outstanding::of(slot, tag).is_none());
-    wait_answered();
-    gone
+    let abort = |port: &Port| {
+        port.abort(tag);
+        port.wait_until(|| Outstanding::of(slot, || tag).is_none())
+    };
+    // SAFETY: Error handling has a reference to the host.
+    unsafe { recover(data, abort) }
 }
 
 /// The midlayer, or an administrator, resets a LUN. True if none of its
@@ -531,12 +541,7 @@ unsafe extern "C" fn scst_local_abort(data: *const HostData, slot: *const Slot, 
 #[no_mangle]
 unsafe extern "C" fn scst_local_lun_reset(data: *const HostData, lun: u64) -> bool {
     // SAFETY: Error handling has a reference to the host.
-    let Some(port) = (unsafe { port(data) }) else {
-        return false;
-    };
-    let done = port.lun_reset(lun);
-    wait_answered();
-    done
+    unsafe { recover(data, |port| port.lun_reset(lun)) }
 }
 
 /// As [`scst_local_lun_reset`], for all LUNs.
@@ -547,12 +552,32 @@ unsafe extern "C" fn scst_local_lun_reset(data: *const HostData, lun: u64) -> bo
 #[no_mangle]
 unsafe extern "C" fn scst_local_target_reset(data: *const HostData) -> bool {
     // SAFETY: Error handling has a reference to the host.
-    let Some(port) = (unsafe { port(data) }) else {
-        return false;
-    };
-    let done = port.target_reset();
-    wait_answered();
-    done
+    unsafe { recover(data, Port::target_reset) }
+}
+
+/// As [`scst_local_lun_reset`], for all that the host has, after everything else
+/// has failed.
+///
+/// # Safety
+///
+/// Called by `eh_host_reset_handler` only.
+#[no_mangle]
+unsafe extern "C" fn scst_local_host_reset(data: *const HostData) -> bool {
+    // SAFETY: Error handling has a reference to the host.
+    unsafe { recover(data, Port::host_reset) }
+}
+
+/// An administrator gives a disk another queue depth.
+///
+/// # Safety
+///
+/// Called by `change_queue_depth` only.
+#[no_mangle]
+unsafe extern "C" fn scst_local_depth_grows(data: *const HostData, depth: u32) {
+    // SAFETY: The disk has a reference to its host.
+    if let Some(port) = unsafe { port(data) } {
+        port.depth_grows(depth);
+    }
 }
 
 /// A disk was found.

@@ -25,8 +25,7 @@
 //! 3. `Driver::names`: names of sessions, one per device.
 //! 4. `Port::luns`: what the midlayer was told of LUNs; held during a scan, which
 //!    only the scan's work item does, one at a time.
-//! 5. `Port::link`: the way from the host to the session. Task management holds
-//!    it, so that the session stays.
+//! 5. `Port::link`: the way from the host to the session, for one look at it.
 //! 6. `Host::live`: that a host has commands; held while they are visited.
 
 #![deny(unsafe_code)]

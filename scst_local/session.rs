@@ -1,29 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A session, which is a SCSI host, and how that host's errors are handled.
+//!
+//! The midlayer's error handling goes from the abort of a command to resets of its
+//! LUN, of the target and of the host, and after the last of them it ends the
+//! commands that it was about, whatever became of them: their memory and their
+//! data are somebody else's from then on. I/O of a backing store cannot be taken
+//! back, so the handlers wait for it as long as it takes, and the last of them
+//! returns only when no command is left. A single stuck disk is waited for in its
+//! commands' aborts, while the host's other disks go on.
 
 use crate::{
     attrs,
-    host::{self, Host, Online},
+    host::{self, Host, Online, QUEUE_DEPTH},
     scan::Seen,
     target::{Driver, NameGuard, Versions},
 };
-use kapi::sysfs::Link;
+use kapi::{sysfs::Link, tracker::Tracker};
 use kernel::{
     impl_has_work,
     prelude::*,
     str::CString,
-    sync::{new_mutex, Arc, Mutex},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
     time::{delay::fsleep, Delta},
     workqueue::{new_work, Work, WorkItem},
 };
 use scst::{Answered, Cmd, Outstanding, SessionRegistration, TargetRegistration, Transport};
 use scst_proto::lun::Lun;
 
-/// How long the midlayer's error handling waits for commands to end, in
-/// milliseconds: well below its own patience, so that it can go on to the next
-/// means.
-const PATIENCE_MS: u32 = 10_000;
+/// After how many milliseconds the log says that the end of a session waits.
+const REPORT_MS: u32 = 10_000;
 
 /// The initiator's side of a session: its host. The core reaches it by an
 /// [`Initiator`], the midlayer by the driver data of the host.
@@ -39,6 +48,10 @@ pub(crate) struct Port {
     /// is about to close.
     #[pin]
     link: Mutex<Option<Arc<SessionRegistration>>>,
+    /// The largest queue depth that a disk of the host has ever had.
+    depth: Atomic<u32>,
+    /// Who has the session by `link` now.
+    users: Tracker,
     /// LUNs that the midlayer knows from us.
     #[pin]
     pub(crate) luns: Mutex<KVec<Seen>>,
@@ -93,6 +106,8 @@ impl Port {
                 versions,
                 host <- Host::new(),
                 link <- new_mutex!(None),
+                depth: Atomic::new(QUEUE_DEPTH),
+                users: Tracker::new()?,
                 luns <- new_mutex!(KVec::new()),
                 transport_id <- new_mutex!(None),
                 scan <- new_work!("scst_local scan"),
@@ -116,7 +131,15 @@ impl Port {
 
     /// Calls `f` with the session, which stays as long as that takes.
     pub(crate) fn with_session<R>(&self, f: impl FnOnce(&SessionRegistration) -> R) -> Option<R> {
-        self.link.lock().as_deref().map(f)
+        // Goes after `session`, whose last reference this must not be.
+        let _user;
+        let session = {
+            let link = self.link.lock();
+            let session = link.clone()?;
+            _user = self.users.track();
+            session
+        };
+        Some(f(&session))
     }
 
     /// Compares the LUNs of session and host soon; asking for it several times
@@ -126,10 +149,11 @@ impl Port {
         let _ = self.driver.queue().enqueue::<Arc<Self>, 0>(self.clone());
     }
 
-    /// Aborts the command `tag`.
+    /// Aborts the command `tag`. As for all that follows here: sleeps until the
+    /// commands have ended, however long the device below takes for that.
     pub(crate) fn abort(&self, tag: u64) {
         self.driver.stats().count_abort();
-        self.with_session(|session| session.abort_task(tag, PATIENCE_MS));
+        self.with_session(|session| session.abort_task(tag, None));
     }
 
     /// Ends the commands of the LUN field `lun`; true if none is left.
@@ -138,15 +162,40 @@ impl Port {
         let Ok(lun) = Lun::decode(lun.to_be_bytes()).map(Lun::get) else {
             return false;
         };
-        self.with_session(|session| session.lun_reset(lun, PATIENCE_MS));
+        self.with_session(|session| session.lun_reset(lun, None));
         self.wait_until(|| self.active(Some(lun)) == 0)
     }
 
     /// Ends the commands of all LUNs; true if none is left.
     pub(crate) fn target_reset(&self) -> bool {
         self.driver.stats().count_target_reset();
-        self.with_session(|session| session.target_reset(PATIENCE_MS));
+        self.with_session(|session| session.target_reset(None));
         self.wait_until(|| self.active(None) == 0)
+    }
+
+    /// Ends all commands of this host: always true, as it returns only when none
+    /// is left.
+    pub(crate) fn host_reset(&self) -> bool {
+        loop {
+            self.with_session(|session| session.nexus_loss(None));
+            if self.wait_until(|| self.active(None) == 0) {
+                return true;
+            }
+        }
+    }
+
+    /// A disk of the host is about to get the queue depth `depth`. Sleeps.
+    pub(crate) fn depth_grows(&self, depth: u32) {
+        let mut old = self.depth.load(Relaxed);
+        while old < depth {
+            match self.depth.cmpxchg(old, depth, Relaxed) {
+                Ok(_) => {
+                    self.with_session(|session| session.queue_depth_changed());
+                    return;
+                }
+                Err(now) => old = now,
+            }
+        }
     }
 
     /// Number of commands that the core has, of one LUN or of all.
@@ -204,6 +253,14 @@ impl Transport for Initiator {
 
     fn visit_commands(&self, visit: &mut dyn FnMut(Outstanding<'_>)) {
         self.0.host.visit(visit);
+    }
+
+    fn announces_luns(&self) -> bool {
+        true
+    }
+
+    fn queue_depth(&self) -> u32 {
+        self.0.depth.load(Relaxed)
     }
 
     fn luns_changed(&self) {
@@ -280,6 +337,14 @@ impl Drop for Session {
         // The last reference: `Online` had the other one. Not under the lock,
         // as the core's end of the session may ask the transport something.
         let link = self.port.link.lock().take();
+        // No command is left that they could wait for, but an administrator's
+        // reset may wait for other initiators'.
+        while !self.port.users.wait_none(REPORT_MS) {
+            log_err!(
+                "Session {}: still waiting for the end of a reset",
+                self.name()
+            );
+        }
         drop(link);
     }
 }

@@ -26,13 +26,14 @@
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
 //! | [`ua`], [`task`], [`residual`] | unit attention queue, abort table, residual counts |
 //! | [`mgmt`], [`number`], [`command`], [`trace`], [`options`] | what administrators write into sysfs |
+//! | [`srp`] | SRP, the SCSI RDMA Protocol |
 //! | [`glob`], [`identity`] | initiator name patterns, a virtual disk's identity |
 //!
 //! # Standards
 //!
-//! SAM-6 (architecture), SPC-6 (commands of all types), SBC-4 (block devices), MMC-6 (CD/DVD). Where the virtual disks
-//! of C SCST have always answered in a particular way that an initiator may have stored, the recorded bytes decide and
-//! are test vectors in `tests/recorded.rs`.
+//! SAM-6 (architecture), SPC-6 (commands of all types), SBC-4 (block devices), MMC-6 (CD/DVD), SRP r16a (the
+//! transport). Where the virtual disks of C SCST have always answered in a particular way that an initiator may have
+//! stored, the recorded bytes decide and are test vectors in `tests/recorded.rs`.
 
 // kbuild passes this one itself.
 #![cfg_attr(not(CONFIG_RUST), no_std)]
@@ -58,6 +59,7 @@ pub mod options;
 pub mod residual;
 pub mod rsoc;
 pub mod sense;
+pub mod srp;
 pub mod task;
 pub mod trace;
 pub mod ua;

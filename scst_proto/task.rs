@@ -202,7 +202,7 @@ pub enum Response {
 }
 
 impl Response {
-    /// RESPONSE CODE of an SRP response (SRP-2 table 22) and of FCP (FCP-5 table 25): the same values.
+    /// RESPONSE CODE of FCP (FCP-5 table 25). For SRP see [`srp::tsk_mgmt`](crate::srp::tsk_mgmt).
     pub const fn fcp_code(self) -> u8 {
         match self {
             Self::Complete | Self::NoSuchTask => 0x00,

@@ -14,7 +14,7 @@ use core::{
     ops::Deref,
     ptr::{self, NonNull},
 };
-use kapi::sg::SgList;
+use kapi::sg::{OwnedSg, SgList};
 use kernel::{bindings, error::from_err_ptr, prelude::*, types::Opaque};
 
 /// Bytes of a sector, the block layer's unit.
@@ -205,6 +205,16 @@ impl BlockDevice {
         }
     }
 
+    /// The bits of an address in memory that have to be 0 for the device to
+    /// reach it; a bio with others is refused (`EINVAL`).
+    fn alignment_mask(&self) -> u32 {
+        // SAFETY: As in `limits`.
+        unsafe {
+            let limits = &raw const (*(*self.bdev.as_ptr()).bd_queue).limits;
+            (&raw const (*limits).dma_alignment).read_volatile()
+        }
+    }
+
     /// Empties the volatile cache, and waits for that. May sleep.
     pub(crate) fn flush(&self) -> Result {
         // SAFETY: The device is open.
@@ -310,10 +320,66 @@ impl<H, C> Transfer<H, C> {
     }
 }
 
+/// A transfer through memory of its own, as the device cannot reach that of
+/// `done`.
+struct Copied<C> {
+    done: C,
+    copy: OwnedSg,
+    op: Op,
+}
+
+impl<C: Completion> Copied<C> {
+    /// Copies what is to be written. On failure `done` comes back.
+    fn new(op: Op, len: usize, done: C) -> Result<Self, (Error, C)> {
+        let mut copy = match OwnedSg::alloc_no_io(len) {
+            Ok(copy) => copy,
+            Err(e) => return Err((e, done)),
+        };
+        if let (Op::Write { .. }, Some(from)) = (op, done.memory()) {
+            copy.fill(&from, len);
+        }
+        Ok(Self { done, copy, op })
+    }
+}
+
+impl<C: Completion> Completion for Copied<C> {
+    fn memory(&self) -> Option<SgList<'_>> {
+        Some(self.copy.list())
+    }
+
+    fn complete(self, result: Result<usize>) {
+        if let (Op::Read, Ok(len), Some(to)) = (self.op, &result, self.done.memory()) {
+            self.copy.pour(&to, *len);
+        }
+        self.done.complete(result);
+    }
+}
+
 /// Starts `op` on `len` bytes at byte `pos`, both multiples of a sector. `done`
 /// is told of the end once, before or after this returns; its memory is what is
-/// transferred. Process context, may sleep.
+/// transferred. That goes through other memory if the device wants it aligned
+/// otherwise, as what a transport lends may begin anywhere. Process context, may
+/// sleep.
 pub(crate) fn start<H, C>(device: H, op: Op, pos: u64, len: usize, done: C)
+where
+    H: Deref<Target = BlockDevice> + Send + 'static,
+    C: Completion,
+{
+    let mask = device.alignment_mask();
+    let fits = done
+        .memory()
+        .is_none_or(|sg| pieces(&sg, 0, len).all(|piece| (piece.offset | piece.len) & mask == 0));
+    if fits || op == Op::Flush {
+        return submit(device, op, pos, len, done);
+    }
+    match Copied::new(op, len, done) {
+        Ok(copied) => submit(device, op, pos, len, copied),
+        Err((e, done)) => done.complete(Err(e)),
+    }
+}
+
+/// [`start`] for memory that the device can reach.
+fn submit<H, C>(device: H, op: Op, pos: u64, len: usize, done: C)
 where
     H: Deref<Target = BlockDevice> + Send + 'static,
     C: Completion,
@@ -425,16 +491,16 @@ unsafe fn add(
 ///
 /// # Safety
 ///
-/// `bio` is such a bio, of [`start`] with the same types, and has ended.
+/// `bio` is such a bio, of [`submit`] with the same types, and has ended.
 unsafe extern "C" fn ended<H, C>(bio: *mut bindings::bio)
 where
     H: Deref<Target = BlockDevice>,
     C: Completion,
 {
-    // SAFETY: `start` wrote the transfer; it is read out once, here.
+    // SAFETY: `submit` wrote the transfer; it is read out once, here.
     let (Transfer { device, done, len }, status) =
         unsafe { (Transfer::<H, C>::of(bio).read(), (*bio).bi_status) };
-    // SAFETY: The bio was allocated by `start` and is not used any more.
+    // SAFETY: The bio was allocated by `submit` and is not used any more.
     unsafe { bindings::bio_put(bio) };
     let result = match status {
         0 => Ok(()),

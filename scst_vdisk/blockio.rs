@@ -7,7 +7,7 @@ use crate::{
     disk::{Discard, Disk},
     io::{Extent, Pending, Store},
     log,
-    medium::{self, Backing, Medium},
+    medium::{Backing, Medium},
 };
 use kernel::{prelude::*, str::CString};
 use scst::{Cmd, Executing};
@@ -66,42 +66,6 @@ impl Store for BlockStore {
             log::error!("{}: flush failed: {}", disk.name(), e.to_errno());
         }
     }
-
-    fn read_now(&self, pos: u64, buf: &mut [u8]) -> Result {
-        self.backing
-            .gate()
-            .enter()
-            .ok_or(ENODEV)?
-            .read_now(pos, buf)
-    }
-
-    fn write_now(&self, pos: u64, buf: &[u8]) -> Result {
-        self.backing
-            .gate()
-            .enter()
-            .ok_or(ENODEV)?
-            .write_now(pos, buf)
-    }
-
-    fn sync_now(&self) -> Result {
-        Self::sync_all(&*self.backing.gate().enter().ok_or(ENODEV)?)
-    }
-
-    fn discard(&self, at: Extent) -> Result {
-        self.backing
-            .gate()
-            .enter()
-            .ok_or(ENODEV)?
-            .discard(at.pos, at.len)
-    }
-
-    fn close(&self, disk: &Disk) {
-        medium::detach(self, disk);
-    }
-
-    fn describe(&self, f: &mut dyn FnMut(&str)) {
-        self.backing.with_path(f);
-    }
 }
 
 impl Medium for BlockStore {
@@ -157,5 +121,16 @@ impl Medium for BlockStore {
 
     fn sync_all(open: &BlockDevice) -> Result {
         open.flush()
+    }
+    fn read_at(open: &BlockDevice, pos: u64, buf: &mut [u8]) -> Result {
+        open.read_now(pos, buf)
+    }
+
+    fn write_at(open: &BlockDevice, pos: u64, buf: &[u8]) -> Result {
+        open.write_now(pos, buf)
+    }
+
+    fn discard_at(open: &BlockDevice, at: Extent) -> Result {
+        open.discard(at.pos, at.len)
     }
 }

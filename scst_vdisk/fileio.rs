@@ -6,7 +6,7 @@ use crate::{
     disk::{Discard, Disk},
     io::{self, Extent, Pending, Store},
     log,
-    medium::{self, Backing, Medium},
+    medium::{Backing, Medium},
     vfs::{self, File, OpenMode, Way},
 };
 use kernel::{prelude::*, str::CString};
@@ -92,42 +92,6 @@ impl Store for FileStore {
             (None, Err(e)) => log::error!("{}: sync failed: {}", disk.name(), e.to_errno()),
         }
     }
-
-    fn read_now(&self, pos: u64, buf: &mut [u8]) -> Result {
-        self.backing
-            .gate()
-            .enter()
-            .ok_or(ENODEV)?
-            .read_now(pos, buf)
-    }
-
-    fn write_now(&self, pos: u64, buf: &[u8]) -> Result {
-        self.backing
-            .gate()
-            .enter()
-            .ok_or(ENODEV)?
-            .write_now(pos, buf)
-    }
-
-    fn sync_now(&self) -> Result {
-        Self::sync_all(&*self.backing.gate().enter().ok_or(ENODEV)?)
-    }
-
-    fn discard(&self, at: Extent) -> Result {
-        self.backing
-            .gate()
-            .enter()
-            .ok_or(ENODEV)?
-            .punch(at.pos, at.len)
-    }
-
-    fn close(&self, disk: &Disk) {
-        medium::detach(self, disk);
-    }
-
-    fn describe(&self, f: &mut dyn FnMut(&str)) {
-        self.backing.with_path(f);
-    }
 }
 
 impl Medium for FileStore {
@@ -165,5 +129,16 @@ impl Medium for FileStore {
 
     fn sync_all(open: &File) -> Result {
         open.sync(0, u64::MAX)
+    }
+    fn read_at(open: &File, pos: u64, buf: &mut [u8]) -> Result {
+        open.read_now(pos, buf)
+    }
+
+    fn write_at(open: &File, pos: u64, buf: &[u8]) -> Result {
+        open.write_now(pos, buf)
+    }
+
+    fn discard_at(open: &File, at: Extent) -> Result {
+        open.punch(at.pos, at.len)
     }
 }

@@ -23,9 +23,12 @@ pub(crate) struct Extent {
 ///
 /// Each method completes the command it gets, now or later. They may sleep if
 /// [`Store::SLEEPS`].
-pub(crate) trait Store: Send + Sync + 'static {
+pub(crate) trait Store: Synchronous {
     /// Whether commands need a thread.
     const SLEEPS: bool;
+
+    /// Whether it keeps nothing: all reads are zeros.
+    const VOID: bool = false;
 
     /// Fills the command's buffer from `at`.
     fn read(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent);
@@ -36,14 +39,19 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Brings what was written within `at` to stable storage. `immed`: the
     /// command is done before that.
     fn flush(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, immed: bool);
+}
 
-    /// Fills `buf`, whole blocks, from `pos`, here and now.
+/// What is done to a disk's data here and now, for commands that need a result
+/// before they go on. A store that can be opened and closed has it from
+/// [`Medium`](crate::medium::Medium).
+pub(crate) trait Synchronous: Send + Sync + 'static {
+    /// Fills `buf`, whole blocks, from `pos`.
     fn read_now(&self, pos: u64, buf: &mut [u8]) -> Result;
 
-    /// Writes `buf`, whole blocks, to `pos`, here and now.
+    /// Writes `buf`, whole blocks, to `pos`.
     fn write_now(&self, pos: u64, buf: &[u8]) -> Result;
 
-    /// Brings all that was written to stable storage, here and now.
+    /// Brings all that was written to stable storage.
     fn sync_now(&self) -> Result {
         Ok(())
     }

@@ -3,7 +3,14 @@
 //! Backing stores that have a path and can be opened and closed: what an
 //! administrator does with them.
 
-use crate::{disk::Disk, gate::Gate, io::Store, log, unit::Unit};
+use crate::{
+    disk::Disk,
+    gate::Gate,
+    io::{Extent, Store, Synchronous},
+    log,
+    unit::Unit,
+};
+use kapi::counted::InUse;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -71,14 +78,50 @@ pub(crate) trait Medium: Store {
 
     /// Brings all that was written to stable storage.
     fn sync_all(open: &Self::Open) -> Result;
+
+    /// Fills `buf`, whole blocks, from `pos`.
+    fn read_at(open: &Self::Open, pos: u64, buf: &mut [u8]) -> Result;
+
+    /// Writes `buf`, whole blocks, to `pos`.
+    fn write_at(open: &Self::Open, pos: u64, buf: &[u8]) -> Result;
+
+    /// Gives up the blocks of `at`.
+    fn discard_at(open: &Self::Open, at: Extent) -> Result;
 }
 
-/// Closes `store` for good. A write to an attribute may still be under way: it
-/// comes before this, or finds that the disk is gone.
-pub(crate) fn detach<S: Medium>(store: &S, disk: &Disk) {
-    let _path = store.backing().path.lock();
-    disk.removed.set(true);
-    close(store, disk);
+/// The open medium of `store`; `ENODEV` if it is closed.
+fn enter<M: Medium>(store: &M) -> Result<InUse<M::Open>> {
+    store.backing().gate().enter().ok_or(ENODEV)
+}
+
+impl<M: Medium> Synchronous for M {
+    fn read_now(&self, pos: u64, buf: &mut [u8]) -> Result {
+        M::read_at(&*enter(self)?, pos, buf)
+    }
+
+    fn write_now(&self, pos: u64, buf: &[u8]) -> Result {
+        M::write_at(&*enter(self)?, pos, buf)
+    }
+
+    fn sync_now(&self) -> Result {
+        M::sync_all(&*enter(self)?)
+    }
+
+    fn discard(&self, at: Extent) -> Result {
+        M::discard_at(&*enter(self)?, at)
+    }
+
+    /// A write to an attribute may still be under way: it comes before this, or
+    /// finds that the disk is gone.
+    fn close(&self, disk: &Disk) {
+        let _path = self.backing().path.lock();
+        disk.removed.set(true);
+        close(self, disk);
+    }
+
+    fn describe(&self, f: &mut dyn FnMut(&str)) {
+        self.backing().with_path(f);
+    }
 }
 
 /// Closes `store`: waits for its users, then syncs what they wrote. With the

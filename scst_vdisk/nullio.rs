@@ -5,7 +5,7 @@
 
 use crate::{
     disk::{Disk, DEFAULT_NULLIO_BYTES},
-    io::{Extent, Store},
+    io::{Extent, Store, Synchronous},
 };
 use kernel::prelude::*;
 use scst::{Cmd, Executing};
@@ -22,9 +22,9 @@ impl Null {
         Self
     }
 
-    /// What an initiator reads: zeros. This is the one place where that is
-    /// decided. The buffer may be memory of the kernel that held something
-    /// else before, so it never goes out as it is.
+    /// What an initiator reads: zeros. The buffer may be memory of the kernel
+    /// that held something else before, so it never goes out as it is. Without
+    /// a buffer ([`scst::Data::Void`]) the transport sees to it.
     #[inline]
     fn fill(cmd: &Cmd<Executing>, len: usize) {
         if let Some(buffer) = cmd.data() {
@@ -35,6 +35,7 @@ impl Null {
 
 impl Store for Null {
     const SLEEPS: bool = false;
+    const VOID: bool = true;
 
     #[inline]
     fn read(&self, _disk: &Disk, cmd: Cmd<Executing>, at: Extent) {
@@ -50,7 +51,9 @@ impl Store for Null {
     fn flush(&self, _disk: &Disk, cmd: Cmd<Executing>, _at: Extent, _immed: bool) {
         cmd.good();
     }
+}
 
+impl Synchronous for Null {
     fn read_now(&self, _pos: u64, buf: &mut [u8]) -> Result {
         buf.fill(0);
         Ok(())

@@ -130,6 +130,17 @@ impl<S: Store> LogicalUnit for Unit<S> {
     }
 
     #[inline]
+    fn void(&self, cdb: &Cdb) -> bool {
+        use opcode::*;
+        let opcode = cdb.op.opcode;
+        S::VOID
+            && matches!(
+                opcode,
+                READ_10 | READ_16 | READ_12 | READ_6 | WRITE_10 | WRITE_16 | WRITE_12 | WRITE_6
+            )
+    }
+
+    #[inline]
     fn block_shift(&self) -> u32 {
         self.disk.conf.block_shift
     }

@@ -82,7 +82,7 @@ struct Vdisk {
 }
 
 impl kernel::Module for Vdisk {
-    fn init(module: &'static ThisModule) -> Result<Self> {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
         let kinds = [
             Handler::FileIo,
             Handler::BlockIo,
@@ -92,7 +92,7 @@ impl kernel::Module for Vdisk {
         let mut handlers = KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
         for kind in kinds {
             let handler = Arc::new(VirtualDisks(kind), GFP_KERNEL)?;
-            handlers.push(scst::register_handler(handler, module)?, GFP_KERNEL)?;
+            handlers.push(scst::register_handler(handler)?, GFP_KERNEL)?;
         }
         Ok(Self {
             _handlers: handlers,

@@ -135,7 +135,7 @@ scst_del() {
 backing() {
 	case $1 in
 	nullio) params=size_mb=1024 ;;
-	fileio) truncate -s 256M /tmp/bench.img && params=filename=/tmp/bench.img ;;
+	fileio) dd if=/dev/zero of=/tmp/bench.img bs=1M count=256 status=none && params=filename=/tmp/bench.img ;;
 	blockio) modprobe null_blk nr_devices=1 gb=1 bs=512 && params=filename=/dev/nullb0 ;;
 	esac
 }

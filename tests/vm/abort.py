@@ -1,19 +1,32 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 # lab: group=storm timeout=240 soak=yes
-"""Aborts and resets under load: each command is answered exactly once, nothing hangs, no data is wrong."""
+"""Aborts and resets, under load and of commands in all places: each command is answered exactly once, task management is
+answered when its commands can have no more effect and not before, nothing hangs, no data is wrong.
+
+What an initiator of Linux does with a device that is slower than its time-out T: about T after it was sent (the block
+layer looks once a second) the command is aborted, and when the abort has been answered it is sent again, 1 + 5 times at
+most (SD_MAX_RETRIES). A block device's I/O cannot be taken back, so the abort of a command that is there is answered
+after the delay D of the device. A device that stays slow thus ends in EIO after 6 x D, whatever the target does; T=1 s
+and D=4 s gave it after 24 s. These tests make the device slow without end, and fast again when the abort has come.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import scst
+from events import Trace
 from lib import Failure, Fio, Skip, Suite, check, equal, note, scaled, sh, wait_until
 
 _MAPPER = "/dev/mapper/slow"
+_ENDLESS = 3_600_000
 
 
 def _table(delay_ms: int) -> str:
@@ -25,6 +38,16 @@ def _set_delay(delay_ms: int) -> None:
     sh("dmsetup", "suspend", "--noflush", "--nolockfs", "slow")
     sh("dmsetup", "reload", "slow", "--table", _table(delay_ms))
     sh("dmsetup", "resume", "slow")
+
+
+@contextlib.contextmanager
+def _stuck() -> Iterator[None]:
+    """The device below answers nothing."""
+    _set_delay(_ENDLESS)
+    try:
+        yield
+    finally:
+        _set_delay(0)
 
 
 def setup() -> None:
@@ -135,25 +158,167 @@ def unit_attention() -> None:
     check("Unit Attention" not in answers[1], f"second command of the other initiator: {answers[1]}")
 
 
-@suite.test("commands that time out are aborted and repeated: no error, no wrong data")
+def _active(lun: int) -> int:
+    return int(scst.get(scst.TARGET / "sessions" / scst.SESSION / f"lun{lun}" / "active_commands"))
+
+
+def _handed_over(node: str) -> dict[str, int]:
+    """What the initiator counts: commands given to the target, and such that it answered or that timed out."""
+    device = Path(f"/sys/block/{os.path.basename(node)}/device")
+    return {name: int((device / name).read_text(), 16) for name in ("iorequest_cnt", "iodone_cnt")}
+
+
+@suite.test("commands that time out are aborted and repeated: no error, no wrong data, each answered once")
 def timeouts() -> None:
     node = scst.wait_disk(0)
-    before = _stats()
     _timeout(node, 1)
-    load = Fio(node, rw="randwrite", iodepth=8, loops=scaled(4, 20), size="8m", verify="crc32c", verify_fatal=1)
+    with Trace() as trace:
+        load = Fio(node, rw="randwrite", iodepth=8, loops=100000, size="1m", verify="crc32c", verify_fatal=1)
+        try:
+            for _ in range(scaled(3, 10)):
+                aborts = _stats()[0]
+                with _stuck():
+                    wait_until(lambda: _stats()[0] > aborts, 30, "nothing was aborted")
+                # A loop writes 256 blocks and then verifies them: all that was on its way is looked at.
+                done = _handed_over(node)["iodone_cnt"]
+                wait_until(lambda: not load.running or _handed_over(node)["iodone_cnt"] > done + 1024, 60,
+                           "the load does not go on")
+                check(load.running, "the load ended")
+        finally:
+            load.stop()
+            load.result(timeout=120)
+            _timeout(node, 30)
+        _idle(node, 0)
+    commands = trace.check_answers()
+    aborted = trace.count("cmd_done", 1)
+    note(f"{commands} commands, {aborted} of them aborted, {trace.count('tmf')} task management functions")
+    check(aborted, "no command was aborted")
+    equal(trace.count("cmd_aborted"), aborted, "commands that task management marked, against those that ended so")
+    counts = _handed_over(node)
+    equal(counts["iorequest_cnt"], counts["iodone_cnt"], "commands that the initiator sent, against those that ended")
+
+
+def _command(lun: int, cdb: str, *options: str) -> subprocess.Popen[str]:
+    """A command that the initiator does not repeat."""
+    sg = scst.wait_disk(lun, kind="scsi_generic")
+    for _ in range(3):  # unit attentions
+        sh("sg_raw", sg, *["00"] * 6, status=None)
+    return subprocess.Popen(["sg_raw", *options, sg, *cdb.split()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True)
+
+
+def _read(lun: int, timeout_s: int = 600) -> subprocess.Popen[str]:
+    """READ of 4 KiB."""
+    return _command(lun, "28 00 00 00 00 00 00 00 08 00", "-t", str(timeout_s), "-r", "4096")
+
+
+def _verify(lun: int) -> subprocess.Popen[str]:
+    """VERIFY of a block of zeros, which keeps a thread busy until the device has answered."""
+    return _command(lun, "2f 02 00 01 80 00 00 00 01 00", "-t", "600", "-s", "512", "-i", "/dev/zero")
+
+
+def _end_of(process: subprocess.Popen[str], what: str, seconds: float = 15) -> str:
+    """Wait for a process and give its output."""
     try:
-        for _ in range(scaled(1, 10)):
-            time.sleep(1)
-            _set_delay(1500)
-            time.sleep(3)
-            _set_delay(0)
-    finally:
-        load.result(timeout=240)
+        return process.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{what}: no end after {seconds:g} s") from None
+
+
+@suite.test("the abort of a command that waits for the device below is answered when that answers, and not before")
+def abort_in_store() -> None:
+    before = _stats()
+    with Trace() as trace:
+        with _stuck():
+            read = _read(0, 1)
+            wait_until(lambda: _stats()[0] > before[0], 30, "no abort")
+            time.sleep(2)
+            check(read.poll() is None, "the abort was answered while the command was with the device")
+            equal(_active(0), 1, "commands of the LUN")
+        output = _end_of(read, "the aborted READ")
+        check(read.returncode, f"the READ did not fail: {output}")
+        _idle(scst.wait_disk(0), 0)
+    trace.check_answers()
+    equal(trace.count("cmd_done", 1), 1, "aborted commands")
+
+
+@suite.test("the abort of a command that waits for a thread is answered at once, though all threads are busy")
+def abort_in_queue() -> None:
+    nexus = scst.TARGET / "sessions" / scst.SESSION / "lun0"
+    device = scst.DEVICES / "slow"
+    for count, kind in (("1", "per_initiator"), ("1", "shared"), ("0", "per_initiator")):
+        scst.put(device / "threads_num", count)
+        scst.put(device / "threads_pool_type", kind)
+        threads = len((nexus / "thread_pid").read_text().split())
+        with Trace() as trace:
+            with _stuck():
+                busy = [_verify(0) for _ in range(threads)]
+                wait_until(lambda: _active(0) == threads, 30, "the VERIFYs did not arrive")
+                before, start = _stats(), time.monotonic()
+                _end_of(_read(0, 1), "the READ in the queue", 30)
+                took = time.monotonic() - start
+                check(_stats()[0] > before[0], "no abort")
+                equal(_active(0), threads, "commands that are left")
+            for verify in busy:
+                output = _end_of(verify, "a VERIFY")
+                equal(verify.returncode, 0, f"a VERIFY that was not aborted: {output}")
+            _idle(scst.wait_disk(0), 0)
+        trace.check_answers()
+        equal(trace.count("cmd_done", 1), 1, "aborted commands")
+        note(f"{threads} thread(s), {kind}: over {took:.1f} s after it was sent")
+    scst.put(device / "threads_num", "1")
+
+
+@suite.test("resets are answered when the device below has answered; a black hole they end at once")
+def resets_in_store() -> None:
+    sg, hole = (scst.wait_disk(lun, kind="scsi_generic") for lun in (0, 1))
+    for flag in ("-d", "-t", "-H"):
+        with Trace() as trace:
+            with _stuck():
+                read = _read(0)
+                wait_until(lambda: _active(0) == 1, 30, "the READ did not arrive")
+                reset = subprocess.Popen(["sg_reset", flag, sg], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                time.sleep(3)
+                check(reset.poll() is None, f"sg_reset {flag} was answered while a command was with the device")
+                check(read.poll() is None, f"sg_reset {flag}: the READ was answered")
+            output = _end_of(reset, f"sg_reset {flag}")
+            equal(reset.returncode, 0, f"sg_reset {flag}: {output}")
+            _end_of(read, "the READ")
+            _idle(scst.wait_disk(0), 0)
+            scst.put(scst.TARGET / "black_hole", "4")
+            try:
+                read = _read(1)
+                wait_until(lambda: _active(1) == 1, 30, "the READ did not arrive")
+                sh("sg_reset", flag, hole, timeout=10)
+                _end_of(read, "the READ in the black hole")
+            finally:
+                scst.put(scst.TARGET / "black_hole", "0")
+            _idle(scst.wait_disk(1), 1)
+        trace.check_answers()
+        equal(trace.count("cmd_done", 1), 2, f"commands that sg_reset {flag} aborted")
+
+
+@suite.test("a disk that is stuck for long loses no command and does not hold up the others")
+def stuck_for_long() -> None:
+    node, other = scst.wait_disk(0), scst.wait_disk(1)
+    _timeout(node, 1)
+    before = _stats()
+    with Trace() as trace:
+        with _stuck():
+            load = Fio(node, rw="randwrite", iodepth=8, number_ios=16, size="1m", verify="crc32c", verify_fatal=1)
+            wait_until(lambda: _stats()[0] > before[0], 30, "no abort")
+            # Longer than error handling waits anywhere; after that it must not have given up what is in the device.
+            end = time.monotonic() + scaled(14, 60)
+            while time.monotonic() < end:
+                Fio(other, rw="randread", number_ios=200, size="1m").result(timeout=10)
+                check(load.running, "the load ended")
+                check(_active(0) == 8, f"commands in the device: {_active(0)}")
+        load.result(timeout=60)
         _timeout(node, 30)
-    _idle(node, 0)
-    # The block layer looks for time-outs about once a second, so whether one comes depends on the machine's speed; that
-    # aborts happen and what they do is the next test's, which is sure of them.
-    note(f"aborts, device resets, target resets: {before} -> {_stats()}")
+        for lun, disk in ((0, node), (1, other)):
+            _idle(disk, lun)
+    trace.check_answers()
+    equal(_stats()[1:], before[1:], "resets")
 
 
 @suite.test("black_hole 4 drops data commands until they are aborted; afterwards all is as before")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import mmap
 import os
 import re
 import shlex
@@ -173,6 +174,43 @@ def verify_blockio() -> None:
     scst.put(scst.TARGET / "luns/mgmt", "del 8")
     scst.del_device("disk")
     sh("sh", "-c", f"dd if={_BLK} bs=1M count=4 status=none | cmp - /tmp/above")
+
+
+def _alignment(node: str) -> int:
+    """How a block device wants memory to be aligned, as a mask of address bits."""
+    return int(Path("/sys/block", os.path.basename(node), "queue/dma_alignment").read_text())
+
+
+@suite.test("blockio with memory that the initiator's disk takes and the device below does not")
+def unaligned_memory() -> None:
+    below = os.path.realpath(_BLK)
+    node = scst.disk("vdisk_blockio", "disk", 8, f"filename={below}")
+    check(_alignment(node) < 4 <= _alignment(below), f"alignments {_alignment(node)} and {_alignment(below)}")
+    sent, got = mmap.mmap(-1, 2 << 20), mmap.mmap(-1, 2 << 20)
+    handles = [os.open(node, os.O_RDWR | os.O_DIRECT), os.open(below, os.O_RDONLY | os.O_DIRECT)]
+    try:
+        for start, total in ((4, 512), (52, 4096), (4092, 8192), (508, 68 << 10), (2052, 1 << 20)):
+            data = os.urandom(total)
+            sent[start:start + total] = data
+            # Two pieces, neither of them a block.
+            with memoryview(sent) as out, memoryview(got) as back:
+                written = [out[start:start + 260], out[start + 260:start + total]]
+                equal(os.pwritev(handles[0], written, total), total, f"writing {total} bytes at address {start}")
+                read = [back[start:start + 132], back[start + 132:start + total]]
+                equal(os.preadv(handles[0], read, total), total, f"reading {total} bytes at address {start}")
+                for piece in written + read:
+                    piece.release()
+            check(got[start:start + total] == data, f"{total} bytes at address {start} are not read as written")
+            check(not any(got[:start]) and not any(got[start + total:]), f"{total} bytes at address {start}: and others")
+            got[:] = bytes(len(got))
+            equal(os.preadv(handles[1], [got], 0), len(got), "reading the device below")
+            check(got[total:2 * total] == data, f"{total} bytes at address {start} are not on the device below")
+            got[:] = bytes(len(got))
+    finally:
+        for handle in handles:
+            os.close(handle)
+    scst.put(scst.TARGET / "luns/mgmt", "del 8")
+    scst.del_device("disk")
 
 
 @suite.test("unaligned and odd sizes: 512 bytes to 1 MiB + 512 at odd offsets")

@@ -263,10 +263,22 @@ class Fio:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
 
+    def _output(self, timeout: float) -> str:
+        """What it printed, when it has ended. One that is still starting may lose a signal: it gets it again."""
+        early = min(timeout, 20)
+        try:
+            return str(self._process.communicate(timeout=early)[0])
+        except subprocess.TimeoutExpired:
+            if timeout <= early:
+                raise
+        if self._stopped and self.running:
+            self._process.send_signal(signal.SIGINT)
+        return str(self._process.communicate(timeout=timeout - early)[0])
+
     def result(self, timeout: float = 120, errors: bool = False) -> dict[str, Any]:
         """Wait for the end and give the first job's record; I/O errors fail unless ERRORS are expected."""
         try:
-            output, _ = self._process.communicate(timeout=timeout)
+            output = self._output(timeout)
         except subprocess.TimeoutExpired:
             stacks = blocked_tasks()
             self._process.kill()
@@ -275,7 +287,8 @@ class Fio:
         start = text.find("{")
         if start < 0:
             raise Failure(f"fio left no result (status {self._process.returncode}): {output.strip()}\n{text}")
-        records: list[dict[str, Any]] = json.loads(text[start:])["jobs"]
+        # What follows: a second signal makes it print a second time, and a device that has gone leaves remarks.
+        records: list[dict[str, Any]] = json.JSONDecoder().raw_decode(text, start)[0]["jobs"]
         self._out.unlink()
         wrong = [record["error"] for record in records if record["error"]]
         if not errors and (wrong or self._process.returncode not in (0, 128 if self._stopped else 0)):
@@ -289,12 +302,12 @@ def _option(item: tuple[str, object]) -> str:
 
 
 def _ios(node: str) -> int:
-    """Reads and writes that a block device has completed."""
+    """Reads and writes that a block device has completed or has now: a slow one may complete none for long."""
     try:
         words = Path("/sys/class/block", os.path.basename(os.path.realpath(node)), "stat").read_text().split()
     except OSError:
         return 0
-    return int(words[0]) + int(words[4])
+    return int(words[0]) + int(words[4]) + int(words[8])
 
 
 def fio(filename: str, sections: Sequence[dict[str, object]] = (), timeout: float = 120,
@@ -304,5 +317,5 @@ def fio(filename: str, sections: Sequence[dict[str, object]] = (), timeout: floa
 
 
 def p99_us(record: dict[str, Any], direction: str = "read") -> float:
-    """99th percentile of the completion latency in microseconds."""
-    return float(record[direction]["clat_ns"]["percentile"]["99.000000"]) / 1000
+    """99th percentile of the latency from submission to completion, in microseconds, of a job with lat_percentiles=1."""
+    return float(record[direction]["lat_ns"]["percentile"]["99.000000"]) / 1000

@@ -114,8 +114,12 @@ def wait_disk(lun: int, target: Path = TARGET, kind: str = "block") -> str:
     def node() -> str:
         with contextlib.suppress(OSError):
             for name in os.listdir(where):
-                if os.path.exists(f"/dev/{name}"):
-                    return f"/dev/{name}"
+                path = f"/dev/{name}"
+                if kind == "block":
+                    # The node of a disk that is still being added is there, and cannot be opened (ENXIO).
+                    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+                if os.path.exists(path):
+                    return path
         return ""
     wait_until(node, 20, f"no disk for LUN {lun} of {target.name} ({where})")
     return node()
@@ -136,6 +140,12 @@ def disk(handler: str, name: str, lun: int, params: str = "") -> str:
     add_device(handler, name, params)
     add_lun(name, lun)
     return wait_disk(lun)
+
+
+def failed(lun: int, target: Path = TARGET) -> int:
+    """Commands to a LUN that its only session has seen end with another status than GOOD."""
+    path = next((target / "sessions").glob(f"*/lun{lun}/stats"))
+    return sum(int(line.split()[4]) for line in get(path).splitlines()[1:])
 
 
 def image(path: str, mib: int) -> str:

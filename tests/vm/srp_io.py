@@ -41,10 +41,13 @@ def _largest_transfers(host: Host, lun: int) -> str:
 
 
 def _verify(host: Host, lun: int, sizes: str, depth: int, mib: int) -> None:
-    """Writes and reads in the block sizes SIZES, random and mixed, every block checked."""
+    """Writes and reads in the block sizes SIZES, random and mixed, every block checked.
+
+    Blocks of several sizes overlap, and of two that are under way at once either may be the last.
+    """
     node = _largest_transfers(host, lun)
     common = {"bsrange": sizes, "blockalign": "4k", "iodepth": depth, "size": f"{_SIZE}m", "verify": "crc32c",
-              "verify_fatal": 1, "randrepeat": 0}
+              "verify_fatal": 1, "randrepeat": 0, "serialize_overlap": 1}
     if LONG:
         fio(node, rw="randrw", time_based=None, runtime=60, timeout=600, **common)
     fio(node, rw="randwrite", io_size=f"{mib}m", timeout=240, **common)
@@ -69,6 +72,11 @@ def small(target: Target) -> None:
 @plan.test("blockio, 4 channels, 64 KiB to 4 MiB")
 def large(target: Target) -> None:
     _with({"max_sect": 8192}, (1, "64k-4m", scaled(8, 32), 48))
+
+
+@plan.test("blockio, blocks that fit into a command: memory that is not aligned as block devices want it")
+def small_blocks(target: Target) -> None:
+    _with({}, (1, "4k-8k", 32, 4))
 
 
 @plan.test("without immediate data")

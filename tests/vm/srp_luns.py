@@ -90,7 +90,7 @@ def attributes(target: Target) -> None:
                 r"and it_iu_len \d+ on port 1 \(guid=fe80:0000:0000:0000:0000:00ff:fe00:0001\); pkey 0xffff")
         found = [text for text in log.lines() if re.search(line, text)]
         equal(len(found), 2, "log lines of two logins")
-        equal(target.sessions(_LINK), [_LINK.address, f"{_LINK.address}_1"], "sessions of two channels")
+        equal(target.sessions(_LINK), [_LINK.address], "one session, the I_T nexus, of two channels")
         session = port / "sessions" / _LINK.address
         equal(scst.get(session / "initiator_name"), _LINK.address, "initiator_name")
         equal(scst.get(session / "ch_state"), "live", "ch_state")

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The life of a channel: what happens to its connection, and what is done about
+//! it. The table is [`scst_proto::srp::channel`]; what may sleep is done by a
+//! work item.
+
+use crate::{
+    channel::Channel,
+    port::Port,
+    rdma::{
+        arena::Queue,
+        cm::{ConnEvent, Connection, Events},
+        queue_pair::QueueEvents,
+    },
+};
+use core::fmt::Arguments;
+use kapi::{
+    counted::Counted,
+    lock::{new_spinlock_irq, SpinLockIrq},
+    wait::{new_wait_queue, WaitQueue},
+};
+use kernel::{
+    impl_has_work,
+    prelude::*,
+    sync::{
+        atomic::{Acquire, Atomic, Relaxed, Release},
+        new_mutex, Arc, Mutex,
+    },
+    workqueue::{new_work, Work, WorkItem},
+};
+use scst_proto::srp::{
+    channel::{step, Actions, Event, State},
+    LogoutReason,
+};
+
+/// How long an initiator may take to agree to disconnect.
+const DISCONNECT_MS: u32 = 5_000;
+/// How long a device may take to flush a queue pair.
+const DRAIN_MS: u32 = 10_000;
+
+/// What is to be done, and where the connection is.
+struct Control {
+    state: State,
+    /// In the order in which it came up.
+    todo: KVec<Actions>,
+    reason: LogoutReason,
+}
+
+/// A channel's link to its connection.
+#[pin_data]
+pub(crate) struct Link {
+    port: Arc<Port>,
+    state: Atomic<u32>,
+    /// IB_EVENT_QP_LAST_WQE_REACHED has come.
+    last_receive: Atomic<u32>,
+    #[pin]
+    control: SpinLockIrq<Control>,
+    #[pin]
+    channel: Mutex<Option<Arc<Counted<Channel>>>>,
+    #[pin]
+    connection: Mutex<Option<Connection>>,
+    #[pin]
+    wait: WaitQueue,
+    #[pin]
+    work: Work<Link>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Link { self.work }
+}
+
+impl WorkItem for Link {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        while let Some(actions) = this.next() {
+            this.act(actions);
+        }
+    }
+}
+
+/// Steps that wait to be carried out; more cannot be, as each is taken by one
+/// state only.
+const MOST_STEPS: usize = 16;
+
+impl Link {
+    pub(crate) fn new(port: Arc<Port>) -> Result<Arc<Self>> {
+        let todo = KVec::with_capacity(MOST_STEPS, GFP_KERNEL)?;
+        Arc::pin_init(
+            try_pin_init!(Self {
+                port,
+                state: Atomic::new(State::Connecting as u32),
+                last_receive: Atomic::new(0),
+                control <- new_spinlock_irq!(Control {
+                    state: State::Connecting,
+                    todo,
+                    reason: LogoutReason::Unspecified,
+                }),
+                channel <- new_mutex!(None),
+                connection <- new_mutex!(None),
+                wait <- new_wait_queue!(),
+                work <- new_work!("ib_srpt link"),
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Any context.
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        State::from_u8(self.state.load(Acquire) as u8)
+    }
+
+    /// From here on there is a channel, which [`Actions::RELEASE`] lets go.
+    pub(crate) fn attach(&self, channel: Arc<Counted<Channel>>) {
+        *self.channel.lock() = Some(channel);
+    }
+
+    /// From here on there is a connection.
+    pub(crate) fn connected(&self, connection: Connection) {
+        *self.connection.lock() = Some(connection);
+    }
+
+    /// Something has happened. Any context.
+    pub(crate) fn event(self: &Arc<Self>, event: Event) {
+        let work = {
+            let mut control = self.control.lock();
+            let step = step(control.state, event);
+            control.state = step.next;
+            self.state.store(step.next as u32, Release);
+            let work = step.actions.without(Actions::PER_UNIT);
+            work != Actions::NONE && control.todo.push_within_capacity(work).is_ok()
+        };
+        self.wait.wake_all();
+        if work {
+            // An error says that it is queued already.
+            let _ = self.port.driver.queue().enqueue(self.clone());
+        }
+    }
+
+    /// Ends the channel, for a reason that the initiator and the log are told.
+    /// Any context.
+    pub(crate) fn close(self: &Arc<Self>, reason: LogoutReason, what: Arguments<'_>) {
+        if self.state() < State::Disconnecting {
+            pr_info!("Closing a channel of {}: {}\n", self.port.name(), what);
+            self.control.lock().reason = reason;
+        }
+        self.event(Event::CloseRequested);
+    }
+
+    /// The poller has emptied the completion queue of a channel that is ending.
+    pub(crate) fn polled(&self) {
+        self.wait.wake_all();
+    }
+
+    fn next(&self) -> Option<Actions> {
+        self.control.lock().todo.remove(0).ok()
+    }
+
+    fn channel(&self) -> Option<Arc<Counted<Channel>>> {
+        self.channel.lock().clone()
+    }
+
+    fn act(self: &Arc<Self>, actions: Actions) {
+        if actions.contains(Actions::NOTIFY_CM) {
+            if let Some(connection) = &*self.connection.lock() {
+                connection.notify_established();
+            }
+        }
+        if actions.contains(Actions::SERVE_HELD) || actions.contains(Actions::DROP_HELD) {
+            self.kick();
+        }
+        if actions.contains(Actions::SEND_LOGOUT) {
+            let reason = self.control.lock().reason;
+            if let Some(channel) = self
+                .channel()
+                .filter(|_| reason != LogoutReason::Unspecified)
+            {
+                channel.send_logout(reason);
+            }
+        }
+        if actions.contains(Actions::SEND_DREQ) {
+            let asked = self.connection.lock().as_ref().map(Connection::disconnect);
+            if !matches!(asked, Some(Ok(()))) {
+                self.event(Event::DreqFailed);
+            }
+        }
+        if actions.contains(Actions::START_TIMER) {
+            let left = || self.state() != State::Disconnecting;
+            if !self.wait.wait_until_timeout(DISCONNECT_MS, left) {
+                self.event(Event::DisconnectTimeout);
+            }
+        }
+        if actions.contains(Actions::DRAIN) {
+            self.drain();
+            self.event(Event::Drained);
+        }
+        if actions.contains(Actions::RELEASE) {
+            self.release();
+        }
+    }
+
+    fn kick(&self) {
+        if let Some(qp) = self
+            .channel()
+            .as_ref()
+            .and_then(|channel| channel.qp.as_ref())
+        {
+            qp.completions().kick();
+        }
+    }
+
+    /// Waits until the device has given up all that was posted for receiving.
+    fn drain(&self) {
+        let Some(channel) = self.channel() else {
+            return;
+        };
+        let Some(qp) = channel.qp.as_ref() else {
+            return;
+        };
+        if let Err(e) = qp.fail() {
+            pr_err!("***ERROR***: {}: {e:?}\n", self.port.name());
+        }
+        qp.completions().kick();
+        let done = || match channel.shared {
+            true => self.last_receive.load(Acquire) != 0,
+            false => channel.receiving.load(Relaxed) == 0,
+        };
+        if !self.wait.wait_until_timeout(DRAIN_MS, done) {
+            pr_err!(
+                "***ERROR***: {}: the device did not flush a queue pair within {DRAIN_MS} ms\n",
+                self.port.name()
+            );
+        }
+        channel.fail_stranded();
+    }
+
+    /// Ends the channel, and the nexus if it was the last. The queue pair is in
+    /// the error state and flushed.
+    fn release(self: &Arc<Self>) {
+        let Some(channel) = self.channel.lock().take() else {
+            return;
+        };
+        let (nexus, requests) = (channel.nexus.clone(), channel.requests.clone());
+        let shared = channel.shared;
+        if self.port.leave(&nexus) {
+            nexus.end_session();
+        }
+        // Every request that a command, or posted work, has holds a use.
+        channel.kill();
+        let mut seconds = 0u32;
+        while !channel.wait_gone(Some(10_000)) {
+            channel.fail_stranded();
+            seconds = seconds.saturating_add(10);
+            pr_err!(
+                "***ERROR***: {}: a channel of {} has waited {seconds} s for its commands\n",
+                self.port.name(),
+                nexus.name()
+            );
+        }
+        nexus.remove(channel.id);
+        let connection = self.connection.lock().take();
+        drop(connection);
+        let mut left = Queue::new();
+        let mut take = |mut queue: Queue| {
+            while let Some(handle) = queue.pop() {
+                left.push(handle);
+            }
+        };
+        if let Some(qp) = channel.qp.as_ref() {
+            if let Some(mut poller) = qp.completions().stop() {
+                take(poller.held);
+                while let Some(handle) = poller.receives.pop() {
+                    let mut one = Queue::new();
+                    one.push(handle);
+                    take(one);
+                }
+            }
+            take(qp.stranded());
+        }
+        if shared {
+            let spare = core::mem::replace(&mut *channel.spare.lock(), Queue::new());
+            channel.hca.unreserve(spare);
+        }
+        for queue in [&channel.waiting, &channel.spare, &channel.returned] {
+            take(core::mem::replace(&mut *queue.lock(), Queue::new()));
+        }
+        let hca = channel.hca.clone();
+        // The last reference: queue pair and completion queue go with it.
+        drop(channel);
+        match (&hca.srq, shared) {
+            (Some(srq), true) => crate::channel::back_to(&**srq, &requests, left),
+            _ => {
+                while let Some(handle) = left.pop() {
+                    requests.retire(handle);
+                }
+                // What the device did not flush in time it cannot touch now.
+                requests.all_back();
+            }
+        }
+        pr_debug!(
+            "{}: a channel of {} is gone\n",
+            self.port.name(),
+            nexus.name()
+        );
+        self.port.released();
+    }
+}
+
+impl Events for Lasting {
+    fn event(&self, event: ConnEvent) {
+        let event = match event {
+            ConnEvent::Established => Event::Established,
+            ConnEvent::DisconnectRequested => Event::Dreq,
+            ConnEvent::DisconnectDone => Event::Drep,
+            ConnEvent::Rejected => Event::Rejected,
+            ConnEvent::Unreachable => Event::ConnectFailed,
+            ConnEvent::TimewaitExit => Event::TimewaitExit,
+            ConnEvent::DeviceRemoved => Event::DeviceRemoved,
+            // The connection goes on, or breaks.
+            ConnEvent::AddressChanged => return,
+        };
+        self.0.event(event);
+    }
+}
+
+/// A link as connection and queue pair know it.
+pub(crate) struct Lasting(pub(crate) Arc<Link>);
+
+impl QueueEvents for Lasting {
+    fn established(&self) {
+        self.0.event(Event::CommEstablished);
+    }
+
+    fn last_receive(&self) {
+        self.0.last_receive.store(1, Release);
+        self.0.event(Event::LastWqe);
+    }
+
+    fn failed(&self, what: &'static str) {
+        pr_info!("{}: queue pair: {what}\n", self.0.port.name());
+        self.0.event(Event::QpError);
+    }
+}

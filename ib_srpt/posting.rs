@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From an answered command to posted work: where data and response go, in how
+//! many batches, and who waits for the send queue.
+
+use crate::{
+    channel::Channel,
+    rdma::{
+        arena::{Body, Handle},
+        dma::{Single, Toward},
+        queue_pair::{Chain, More, Rdma, Remote},
+    },
+    request::{Pending, Stage},
+    transfer::{self, Memory, Part},
+};
+use kapi::sg::{Gfp, SgList};
+use kernel::sync::atomic::{Acquire, Full, Release};
+use scst::{status, Answered, Cmd, DataOut, Direction};
+use scst_proto::{
+    residual::Residual,
+    srp::{
+        channel::Event,
+        cmd as srp_cmd,
+        data_buffer::DataBuffer,
+        descriptors::{Descriptors, Pieces},
+        iu::Outcome,
+    },
+};
+
+/// The core's buffer of a command.
+enum Buffer<'a> {
+    /// None is needed.
+    Void,
+    Memory(Option<SgList<'a>>),
+}
+
+impl<'a> Buffer<'a> {
+    #[inline]
+    fn of(void: bool, sg: Option<SgList<'a>>) -> Self {
+        match void {
+            true => Self::Void,
+            false => Self::Memory(sg),
+        }
+    }
+}
+
+/// What a batch of posted work does.
+#[derive(Clone, Copy)]
+struct Plan {
+    from: u32,
+    to: u32,
+    /// Work requests for data.
+    data: u32,
+    /// The unit goes with it.
+    send: bool,
+}
+
+impl Channel {
+    /// The core has answered a command.
+    #[inline]
+    pub(crate) fn respond(&self, mut handle: Handle, cmd: Cmd<Answered>) {
+        if cmd.is_aborted() {
+            return self.end_silently(handle, cmd);
+        }
+        let code = cmd.status_code();
+        let residual = cmd.residual();
+        let residual = match (residual.over, residual.under) {
+            (0, 0) => Residual::None,
+            (0, under) => Residual::Underflow(under),
+            (over, _) => Residual::Overflow(over),
+        };
+        let (data_out, data_in) = match cmd.direction() {
+            Direction::Out => (residual, Residual::None),
+            _ => (Residual::None, residual),
+        };
+        let mut bytes = [0; 64];
+        let sense = match code {
+            status::CHECK_CONDITION => {
+                let len = cmd.sense(&mut bytes);
+                bytes.get(..len).unwrap_or_default()
+            }
+            _ => &[],
+        };
+        let moved = match cmd.direction() {
+            Direction::In => cmd.moved(),
+            _ => 0,
+        };
+        let ready = moved == 0
+            || self.prepare(
+                &mut handle,
+                Buffer::of(cmd.is_void(), cmd.data()),
+                moved,
+                Toward::Device,
+            );
+        let outcome = match ready {
+            true => Outcome::Command {
+                status: code,
+                data_out,
+                data_in,
+                sense,
+            },
+            // For want of memory.
+            false => Outcome::Command {
+                status: status::BUSY,
+                data_out: Residual::None,
+                data_in: Residual::None,
+                sense: &[],
+            },
+        };
+        self.write_response(&mut handle, outcome, ready && code == status::GOOD);
+        match ready {
+            true => handle.request.total = moved,
+            false => handle.request.release(),
+        }
+        handle.request.pending = Pending::Respond(cmd);
+        self.submit(handle);
+    }
+
+    /// The core wants a command's data-out.
+    pub(crate) fn fetch(&self, mut handle: Handle, cmd: Cmd<DataOut>) {
+        let length = cmd.length();
+        handle.request.send_len = 0;
+        handle.request.posted = 0;
+        if let Some(at) = handle.request.immediate {
+            return received(handle, cmd, usize::from(at));
+        }
+        if length == 0 {
+            handle.park_again();
+            return cmd.data_received();
+        }
+        if !self.prepare(
+            &mut handle,
+            Buffer::of(cmd.is_void(), cmd.data()),
+            length,
+            Toward::Memory,
+        ) {
+            handle.park_again();
+            return cmd.data_failed(scst_proto::sense::DATA_PHASE_ERROR);
+        }
+        handle.request.pending = Pending::Fetch(cmd);
+        self.submit(handle);
+    }
+
+    /// Maps a command's buffer and finds out where the initiator's is.
+    #[inline]
+    fn prepare(&self, handle: &mut Handle, data: Buffer<'_>, total: u32, dir: Toward) -> bool {
+        handle.request.total = total;
+        handle.request.stage = Stage::Data;
+        if let Buffer::Memory(sg) = data {
+            let (Some(qp), Some(sg)) = (self.qp.as_ref(), sg) else {
+                return false;
+            };
+            match handle.map(qp.domain(), &sg, dir) {
+                Ok(mapped) => handle.request.mapped = Some(mapped),
+                Err(_) => return false,
+            }
+        }
+        if handle.request.direct.is_some() || handle.request.table.is_some() {
+            return true;
+        }
+        self.table(handle)
+    }
+
+    /// Makes room for the descriptor table, if the unit has only a part of it.
+    fn table(&self, handle: &mut Handle) -> bool {
+        let buffer = srp_cmd::Cmd::parse(handle.unit()).and_then(|cmd| cmd.data(&self.rules).ok());
+        let len = match buffer {
+            Some(DataBuffer::Table { at, .. }) => at.len,
+            Some(DataBuffer::Remote { .. }) => return true,
+            _ => return false,
+        };
+        let Some(qp) = self.qp.as_ref() else {
+            return false;
+        };
+        match Single::new(qp.domain(), len as usize, Toward::Memory, Gfp::Atomic) {
+            Ok(table) => {
+                handle.request.table = Some(table);
+                handle.request.stage = Stage::Table;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Posts what the request needs next, or has it wait for places.
+    #[inline]
+    pub(crate) fn submit(&self, mut handle: Handle) {
+        let plan = self.plan(&handle);
+        let need = plan.data.saturating_add(u32::from(plan.send));
+        handle.request.places = need;
+        if self.take_places(need) {
+            self.post(handle, plan);
+        } else {
+            self.wait(handle);
+        }
+    }
+
+    /// What the next batch for the request does.
+    #[inline]
+    fn plan(&self, handle: &Handle) -> Plan {
+        let request = &handle.request;
+        let unit = request.send_len != 0;
+        if request.stage == Stage::Table {
+            return Plan {
+                from: 0,
+                to: 0,
+                data: 1,
+                send: false,
+            };
+        }
+        let (from, total) = (request.posted, request.total);
+        if from == total {
+            return Plan {
+                from,
+                to: total,
+                data: 0,
+                send: unit,
+            };
+        }
+        let mut part = Part {
+            from,
+            to: total,
+            pieces: self.pieces(),
+            requests: self.batch(),
+        };
+        let whole = matches!(request.direct, Some(piece) if piece.len >= total)
+            && request.mapped.is_none()
+            && total <= self.hca.void_len();
+        if whole {
+            return Plan {
+                from,
+                to: total,
+                data: 1,
+                send: unit,
+            };
+        }
+        let (data, to) = match self.memory(handle) {
+            Some(memory) => transfer::measure(self.remote(handle), memory, part),
+            None => (0, total),
+        };
+        part.to = to;
+        Plan {
+            from,
+            to,
+            data,
+            send: unit && to == total,
+        }
+    }
+
+    /// Pieces of memory that a work request may have.
+    fn pieces(&self) -> u32 {
+        self.qp.as_ref().map_or(1, |qp| qp.capacity().pieces)
+    }
+
+    /// Work requests for data that a batch may have: with them a response always
+    /// fits into the send queue.
+    fn batch(&self) -> u32 {
+        self.qp
+            .as_ref()
+            .map_or(1, |qp| (qp.capacity().sends / 2).max(1))
+    }
+
+    fn remote<'a>(&self, handle: &'a Body) -> Pieces<'a> {
+        let request = &handle.request;
+        let unit = srp_cmd::Cmd::parse(handle.unit());
+        let buffer = unit.and_then(|cmd| cmd.data(&self.rules).ok());
+        match (buffer, &request.table) {
+            (Some(DataBuffer::Remote { list, .. }), _) => list.iter(),
+            (Some(DataBuffer::Table { at, total, .. }), Some(table)) => {
+                let bytes = table
+                    .get()
+                    .bytes()
+                    .get(..at.len as usize)
+                    .unwrap_or_default();
+                Descriptors::parse_table(bytes, total)
+                    .map_or_else(|_| no_pieces(), |list| list.iter())
+            }
+            _ => no_pieces(),
+        }
+    }
+
+    fn memory<'a>(&'a self, body: &'a Body) -> Option<Memory<'a>> {
+        match &body.request.mapped {
+            Some(mapped) => Some(Memory::Mapped(mapped.pieces())),
+            None => Some(Memory::Void(self.hca.void(body.request.send_len == 0))),
+        }
+    }
+
+    #[inline]
+    fn post(&self, mut handle: Handle, plan: Plan) {
+        let Some(qp) = self.qp.as_ref() else {
+            return self.unposted(handle);
+        };
+        handle.request.posted = plan.to;
+        let mut at = plan.from;
+        let way = match handle.request.send_len {
+            0 => Rdma::Read,
+            _ => Rdma::Write,
+        };
+        let pieces = self.pieces();
+        let result = qp.post(handle, |body, chain: &mut Chain<'_>| {
+            let request = &body.request;
+            let Some(channel) = &request.channel else {
+                // A unit of the channel's own.
+                return send_unit(body, chain);
+            };
+            if request.stage == Stage::Table {
+                return fetch_table(channel, body, chain);
+            }
+            if at < plan.to {
+                let part = Part {
+                    from: at,
+                    to: plan.to,
+                    pieces,
+                    requests: u32::MAX,
+                };
+                let Some(memory) = channel.memory(body) else {
+                    return More::No;
+                };
+                let to = match request.direct {
+                    Some(piece) => {
+                        transfer::fill(chain, way, Some(piece).into_iter(), memory, part)
+                    }
+                    None => transfer::fill(chain, way, channel.remote(body), memory, part),
+                };
+                if to == at {
+                    // Nothing fits: never for a chain that is empty, as the
+                    // list was checked to be as long as the data.
+                    return More::No;
+                }
+                at = to;
+                if at < plan.to {
+                    return More::Yes;
+                }
+            }
+            match plan.send {
+                true => send_unit(body, chain),
+                false => More::No,
+            }
+        });
+        match result {
+            Ok(()) => (),
+            Err(Some(handle)) => self.unposted(handle),
+            Err(None) => self.link.event(Event::QpError),
+        }
+    }
+
+    /// Work could not be posted: the connection is of no use any more.
+    ///
+    /// What it was for ends in the poller: the end of one may have others posted,
+    /// which fails as well, and so on.
+    #[cold]
+    fn unposted(&self, handle: Handle) {
+        self.link.event(Event::QpError);
+        if matches!(handle.request.pending, Pending::Own) {
+            let places = handle.request.places;
+            self.finish(handle, false);
+            return self.free_places(places);
+        }
+        self.returned.lock().push(handle);
+        self.someone_returned.store(1, Release);
+        if let Some(qp) = self.qp.as_ref() {
+            qp.completions().kick();
+        }
+    }
+
+    /// Ends a request whose work has not been posted, or only in part.
+    #[cold]
+    pub(crate) fn fail(&self, handle: Handle) {
+        let places = handle.request.places;
+        self.finish(handle, false);
+        self.free_places(places);
+    }
+
+    /// Ends the requests of which the queue pair could post a part only. It is
+    /// in the error state and flushed. Process context.
+    pub(crate) fn fail_stranded(&self) {
+        let Some(qp) = self.qp.as_ref() else {
+            return;
+        };
+        let mut stranded = qp.stranded();
+        while let Some(handle) = stranded.pop() {
+            self.fail(handle);
+        }
+    }
+
+    #[inline]
+    fn take_places(&self, need: u32) -> bool {
+        let need = need as i32;
+        if self.places.fetch_sub(need, Full) >= need {
+            return true;
+        }
+        self.places.fetch_add(need, Full);
+        false
+    }
+
+    #[inline]
+    pub(crate) fn free_places(&self, count: u32) {
+        self.places.fetch_add(count as i32, Full);
+        if self.someone_waits.load(Acquire) != 0 {
+            self.serve_waiting();
+        }
+    }
+
+    #[cold]
+    fn wait(&self, handle: Handle) {
+        self.waiting.lock().push(handle);
+        self.someone_waits.store(1, Release);
+        self.serve_waiting();
+    }
+
+    /// Posts for requests that wait, as far as there are places.
+    #[cold]
+    fn serve_waiting(&self) {
+        loop {
+            let handle = {
+                let mut waiting = self.waiting.lock();
+                let Some(first) = waiting.first() else {
+                    self.someone_waits.store(0, Release);
+                    return;
+                };
+                if !self.take_places(first.request.places) {
+                    return;
+                }
+                waiting.pop()
+            };
+            if let Some(handle) = handle {
+                let plan = self.plan(&handle);
+                self.post(handle, plan);
+            }
+        }
+    }
+
+    /// Whether the fetched descriptor table can be used.
+    pub(crate) fn check_table(&self, handle: &Handle) -> Option<bool> {
+        let buffer = srp_cmd::Cmd::parse(handle.unit())?.data(&self.rules).ok()?;
+        let DataBuffer::Table { at, total, .. } = buffer else {
+            return None;
+        };
+        let table = handle.request.table.as_ref()?.written(at.len);
+        let list = Descriptors::parse_table(table, total).ok()?;
+        (list.total() >= handle.request.total).then_some(true)
+    }
+}
+
+fn no_pieces<'a>() -> Pieces<'a> {
+    match Descriptors::parse_table(&[], 0) {
+        Ok(list) => list.iter(),
+        Err(_) => no_pieces(),
+    }
+}
+
+/// Copies data that came with the command. They are not used where they are: the
+/// initiator chooses where that is, and a block device wants them aligned.
+fn received(handle: Handle, cmd: Cmd<DataOut>, at: usize) {
+    let length = cmd.length() as usize;
+    let bytes = handle.unit().get(at..).unwrap_or_default();
+    let whole = match (cmd.data(), bytes.get(..length)) {
+        (Some(sg), Some(bytes)) => sg.copy_to(0, bytes) == length,
+        // A command that has no buffer, as it moves no data or keeps none.
+        (None, Some(_)) => true,
+        _ => false,
+    };
+    handle.park_again();
+    match whole {
+        true => cmd.data_received(),
+        false => cmd.data_failed(scst_proto::sense::DATA_PHASE_ERROR),
+    }
+}
+
+/// The unit in the response buffer.
+#[inline]
+fn send_unit<'t>(body: &'t Body, chain: &mut Chain<'t>) -> More {
+    let unit = body.send().local().first(body.request.send_len);
+    match chain.send(unit, body.request.solicited) {
+        Ok(()) => More::No,
+        // Into the next chain.
+        Err(_) => More::Yes,
+    }
+}
+
+/// The table of descriptors that the unit points to.
+fn fetch_table<'t>(channel: &Channel, body: &'t Body, chain: &mut Chain<'t>) -> More {
+    let cmd = srp_cmd::Cmd::parse(body.unit());
+    let buffer = cmd.and_then(|cmd| cmd.data(&channel.rules).ok());
+    if let (Some(DataBuffer::Table { at, .. }), Some(table)) = (buffer, &body.request.table) {
+        let from = Remote {
+            addr: at.addr,
+            rkey: at.rkey,
+        };
+        // An empty chain is refused, and that ends the connection.
+        let _ = chain
+            .rdma(Rdma::Read, from)
+            .and_then(|()| chain.piece(table.get().local().first(at.len)));
+    }
+    More::No
+}
