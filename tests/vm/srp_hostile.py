@@ -29,6 +29,8 @@ from srp_witness import NULL_LUN, SLOW_LUN, Outcomes, Witness, wait_alone
 _LINK = Link(0)
 _FIELD = "refused 5/24/00"
 _LENGTH = "ended 8"
+_MOST = 64
+"""Commands that a LUN takes at a time from a session."""
 
 witness = Witness()
 
@@ -189,7 +191,8 @@ def oversized(target: Target) -> None:
         longest = see.channel.longest
         for length in (64, longest - 1, longest):
             see.send(f"{length} bytes", whole.ljust(length, b"\xa5"))
-        for length in (longest + 1, 16384):
+        # Buffers are whole cache lines.
+        for length in (longest + 64, 16384):
             see.send(f"{length} bytes", whole.ljust(length, b"\xa5"), "ended")
 
 
@@ -244,7 +247,7 @@ def tables(target: Target) -> None:
 
         read("one", [(0, 4096)], 4096, "done")
         read("all but one", [(0, 1024), (1024, 1024), (2048, 2048)], 4096, "done", count=2)
-        read("of single bytes", [(offset, 1) for offset in range(4096)], 4096, "done")
+        read("of eights", [(offset, 8) for offset in range(0, 4096, 8)], 4096, "done")
         read("one more than the target takes", [(0, 1)] * 4097, 4096, _FIELD)
         read("shorter than they say", [(0, 1024)] * 3, 4096)
         read("of nothing", [(0, 0)] * 32, 4096)
@@ -321,13 +324,19 @@ def opcodes(target: Target) -> None:
 def formats(target: Target) -> None:
     with Outcomes(target) as see:
         place = raw.descriptor(0, 0, 4096)
+        buffer = raw.Buffer(see.channel, 4096)
+        buffer.write(b"\xa5" * 4096)
+        for name, cdb, out, in_ in (("a READ with a data-out buffer", raw.read10(0, 8), raw.DIRECT, 0),
+                                    ("a WRITE with a data-in buffer", raw.write10(0, 8), 0, raw.DIRECT)):
+            see.send(name, raw.command(124, cdb, buffer.descriptor(), lun=NULL_LUN, out_format=out, in_format=in_),
+                     "refused 5/49/00")
+        check(buffer.read(4096) == b"\xa5" * 4096, "a data-out buffer was written")
+        buffer.close()
         for form in (3, 7, 8, 15):
             see.send(f"in {form}", raw.command(120, raw.read10(0, 8), place, in_format=form, in_count=1), "ended 7")
             see.send(f"out {form}", raw.command(121, raw.write10(0, 8), place, out_format=form, out_count=1), "ended 6")
         both = raw.command(122, raw.read10(0, 8), place * 2, out_format=raw.DIRECT, in_format=raw.DIRECT)
         see.send("both directions", both, _FIELD)
-        wrong = raw.command(123, raw.read10(0, 8), place, lun=NULL_LUN, out_format=raw.DIRECT)
-        see.send("a direction that is not the CDB's", wrong, "refused")
 
 
 @_trick("memory that the target may not touch")
@@ -343,19 +352,25 @@ def wrong_memory(target: Target) -> None:
 
 @_trick("more requests than credits")
 def credits(target: Target) -> None:
-    for more in (1, 300):
+    for more in (1, 100):
         channel = raw.login(_LINK)
         channel.ask(raw.command(999, raw.TEST_UNIT_READY, lun=SLOW_LUN))
         buffer = raw.Buffer(channel, 4096)
-        unit = raw.command(0, raw.read10(0, 8), buffer.descriptor(), lun=SLOW_LUN, in_format=raw.DIRECT)
         limit = channel.credits
-        with SlowDisk().slow(1500):
-            for _ in range(limit + more):
+        with SlowDisk().slow(20000):
+            # A LUN takes so many commands at a time and no more: what else is outstanding are aborts, that wait for them.
+            for tag in range(_MOST):
+                channel.send(raw.command(tag, raw.read10(0, 8), buffer.descriptor(), lun=SLOW_LUN, in_format=raw.DIRECT))
+            for tag in range(limit - _MOST):
+                channel.send(raw.task_management(tag + 1000, raw.ABORT_TASK, SLOW_LUN, task=tag % _MOST))
+            before = channel.ended(0.5)
+            for tag in range(more):
                 with contextlib.suppress(Exception):
-                    channel.send(unit)
+                    channel.send(raw.command(tag + 2000, raw.TEST_UNIT_READY, lun=NULL_LUN))
             ended = channel.ended(10 if target.name == "ours" else 1)
         note(f"{more} more than {limit}: the connection {'ended' if ended else 'stays'}")
-        check(target.name != "ours" or ended, f"{limit + more} commands at a time with {limit} credits")
+        check(target.name != "ours" or not before, f"the connection ended with {limit} requests for {limit} credits")
+        check(target.name != "ours" or ended, f"{limit + more} requests at a time with {limit} credits")
         buffer.close()
         channel.close()
 

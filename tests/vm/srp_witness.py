@@ -104,7 +104,7 @@ class Outcomes:
         channel.send(unit)
         channel.send(raw.command(_MARKER, raw.TEST_UNIT_READY, lun=NULL_LUN))
         while marker is None or answer is None:
-            found = channel.response(10 if marker is None else 0.1)
+            found = channel.response(10 if marker is None else 0.3)
             if found is None:
                 break
             if found.tag == _MARKER:
