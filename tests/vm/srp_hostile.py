@@ -11,6 +11,7 @@ not tried on it: in 7.2 a descriptor of length 0 is enough (sgl_alloc_order), or
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import struct
 import time
@@ -53,6 +54,7 @@ def _trick(name: str, only: Sequence[str] = ()) -> Callable[[Callable[[Target], 
     """A test after which the witness must be as well as before, and alone."""
     def add(function: Callable[[Target], None]) -> Callable[[Target], None]:
         @plan.test(name, only=only)
+        @functools.wraps(function)
         def whole(target: Target) -> None:
             function(target)
             wait_alone(target)
