@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: kernel=debug group=debug mem=2G timeout=400 allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:
+# lab: kernel=debug group=debug mem=2G timeout=400 soak=yes allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:
 """SRP once through under lockdep, slab poisoning, atomic-sleep checks and kmemleak: what matters is what the kernel says.
 
 The kernel's own gendisk does not get on with DEBUG_KOBJECT_RELEASE: its complaint, and only that, is allowed.
@@ -9,11 +9,12 @@ The kernel's own gendisk does not get on with DEBUG_KOBJECT_RELEASE: its complai
 from __future__ import annotations
 
 import re
+import time
 
 import srp
 import srp_hostile as hostile
 import srp_target
-from lib import Fio, check, equal, fio, scaled, sh
+from lib import Fio, check, equal, fio, note, scaled, sh
 from srp import Link
 from srp_target import Target
 
@@ -24,14 +25,25 @@ plan.suite.expected = [re.compile(pattern) for pattern in (r"ODEBUG:.*kobject_de
                                                            "Call Trace:")]
 
 
-@plan.test("login, scan, verified I/O, logout, again and again")
+@plan.test("login, scan, I/O, logout, again and again")
 def cycles(target: Target) -> None:
-    for number in range(scaled(3, 50)):
+    start = time.monotonic()
+    count = scaled(3, 500)
+    for number in range(count):
         with srp.logged_in(_LINK, ch_count=1 + number % 4, initiator_ext="77") as host:
+            node = host.disk(1)
             equal(host.luns(), [0, 1, 2], "LUNs")
-            fio(host.disk(2), rw="randwrite", bsrange="4k-64k", blockalign="4k", size="2m", iodepth=16, verify="crc32c",
-                verify_fatal=1, serialize_overlap=1)
-            fio(host.disk(1), rw="randrw", bs="256k", iodepth=8, number_ios=40)
+            with open(node, "rb", buffering=0) as disk:
+                check(len(disk.read(65536)) == 65536, f"cycle {number}: short read")
+    note(f"{count} cycles in {time.monotonic() - start:.1f} s")
+
+
+@plan.test("verified I/O")
+def verified(target: Target) -> None:
+    with srp.logged_in(_LINK, ch_count=4, initiator_ext="77") as host:
+        for sizes, depth, count in (("4k-16k", 16, 60), ("64k-1m", 4, 8)):
+            fio(host.disk(2), rw="randwrite", bsrange=sizes, blockalign="4k", size="3m", iodepth=depth, number_ios=count,
+                verify="crc32c", verify_fatal=1, serialize_overlap=1)
 
 
 @plan.test("resets of a LUN and of the host under load")
@@ -49,10 +61,21 @@ def resets(target: Target) -> None:
         load.result()
 
 
-for _trick in (hostile.logins, hostile.half_open, hostile.truncated, hostile.counts, hostile.formats, hostile.wrong_memory,
-               hostile.credits, hostile.duplicates, hostile.logout, hostile.vanished):
+@plan.test("a hostile initiator: half-open logins")
+def half_open(target: Target) -> None:
+    hostile.abandon(scaled(10, 100))
+
+
+for _trick in (hostile.logins, hostile.truncated, hostile.counts, hostile.formats, hostile.wrong_memory, hostile.credits,
+               hostile.duplicates, hostile.logout, hostile.vanished):
     plan.test(f"a hostile initiator: {_trick.__name__}")(_trick)
-plan.test("sessions come and go as ever")(hostile.afterwards)
+
+
+@plan.test("the well-behaved session was none the worse for it")
+def afterwards(target: Target) -> None:
+    hostile.witness.check()
+    hostile.witness.end()
+    target.wait_idle()
 
 
 if __name__ == "__main__":
