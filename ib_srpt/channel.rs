@@ -10,6 +10,7 @@ use crate::{
     hca::Hca,
     link::Link,
     nexus::Nexus,
+    params::trace,
     rdma::{
         arena::{Handle, Queue, Requests},
         completion::{Completion, Completions, Poller},
@@ -279,6 +280,12 @@ impl Channel {
             self.spare.lock().push(handle);
             return;
         };
+        trace!(
+            FLOW_CONTROL,
+            "{}: SRP_CRED_REQ, {} requests\n",
+            self.nexus.name(),
+            grant.delta()
+        );
         let unit = iu::cred_req(self.id, grant.delta(), false);
         self.own_unit(&mut handle, &unit);
         self.submit(handle);
@@ -471,7 +478,8 @@ impl Channel {
     #[cold]
     fn failed(&self, kind: Kind, status: u32) {
         if self.state() == State::Live && status != FLUSHED {
-            pr_info!(
+            trace!(
+                MINOR,
                 "{}: {} failed: {}\n",
                 self.nexus.name(),
                 match kind {

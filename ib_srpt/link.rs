@@ -6,6 +6,7 @@
 
 use crate::{
     channel::Channel,
+    params::trace,
     port::Port,
     rdma::{
         arena::Queue,
@@ -123,14 +124,24 @@ impl Link {
 
     /// Something has happened. Any context.
     pub(crate) fn event(self: &Arc<Self>, event: Event) {
-        let work = {
+        let (before, after, work) = {
             let mut control = self.control.lock();
             let step = step(control.state, event);
-            control.state = step.next;
+            let before = core::mem::replace(&mut control.state, step.next);
             self.state.store(step.next as u32, Release);
             let work = step.actions.without(Actions::PER_UNIT);
-            work != Actions::NONE && control.todo.push_within_capacity(work).is_ok()
+            let work = work != Actions::NONE && control.todo.push_within_capacity(work).is_ok();
+            (before, step.next, work)
         };
+        if event != Event::IuReceived {
+            trace!(
+                MGMT_DEBUG,
+                "{}: {event:?}: a channel was {}, is {}\n",
+                self.port.name(),
+                before.name(),
+                after.name()
+            );
+        }
         self.wait.wake_all();
         if work {
             // An error says that it is queued already.
@@ -142,7 +153,12 @@ impl Link {
     /// Any context.
     pub(crate) fn close(self: &Arc<Self>, reason: LogoutReason, what: Arguments<'_>) {
         if self.state() < State::Disconnecting {
-            pr_info!("Closing a channel of {}: {}\n", self.port.name(), what);
+            trace!(
+                MGMT,
+                "Closing a channel of {}: {}\n",
+                self.port.name(),
+                what
+            );
             self.control.lock().reason = reason;
         }
         self.event(Event::CloseRequested);
@@ -338,7 +354,7 @@ impl QueueEvents for Lasting {
     }
 
     fn failed(&self, what: &'static str) {
-        pr_info!("{}: queue pair: {what}\n", self.0.port.name());
+        trace!(MINOR, "{}: queue pair: {what}\n", self.0.port.name());
         self.0.event(Event::QpError);
     }
 }

@@ -21,6 +21,7 @@ use core::net::IpAddr;
 use kapi::{counted::Counted, lock::new_spinlock_irq};
 use kernel::{
     prelude::*,
+    str::CString,
     sync::{
         atomic::{Atomic, Relaxed},
         Arc, SetOnce,
@@ -76,21 +77,43 @@ fn source(request: &ConnectRequest<'_>) -> Source {
     }
 }
 
+/// What the session of a login is called.
+fn session_name(
+    request: &ConnectRequest<'_>,
+    login: &LoginRequest,
+    gid: &[u8; 16],
+) -> Result<CString> {
+    let by_path = params::PORT_GUID_NAMES.get().then_some(gid);
+    Ok(match params::ONE_TARGET_PER_PORT.get() {
+        true => CString::try_from_fmt(fmt!("{}", names::session(&source(request)).as_str()))?,
+        false => CString::try_from_fmt(fmt!(
+            "{}",
+            names::session_by_ports(&login.initiator, by_path).as_str()
+        ))?,
+    })
+}
+
 fn admit(port: &Arc<Port>, request: &ConnectRequest<'_>, login: &LoginRequest, id: Pending<'_>) {
-    let name = names::session(&source(request));
+    let gid = port.hca.device.gid(request.port).unwrap_or_default();
+    let name = session_name(request, login, &gid);
+    let name = name.as_ref().ok().and_then(|name| name.to_str().ok());
     pr_info!(
         "Received SRP_LOGIN_REQ with i_port_id {}, t_port_id {} and it_iu_len {} on port {} (guid={}); pkey {:#06x}\n",
         names::gid(&login.initiator.0).as_str(),
         names::gid(&login.target.0).as_str(),
         login.it_iu_len,
-        port.number,
-        port.name(),
+        request.port,
+        names::gid(&gid).as_str(),
         request.pkey
     );
-    if let Err((reason, id)) = try_admit(port, request, login, name.as_str(), id) {
+    let result = match name {
+        Some(name) => try_admit(port, request, login, name, id),
+        None => Err((RejectReason::InsufficientResources, Some(id))),
+    };
+    if let Err((reason, id)) = result {
         pr_info!(
             "Rejected login of {} to {}: {}\n",
-            name.as_str(),
+            name.unwrap_or("an initiator"),
             port.name(),
             text(reason)
         );
@@ -128,7 +151,7 @@ fn facts(port: &Port, enabled: bool, channels: usize) -> PortFacts {
 }
 
 fn sends(port: &Port) -> u32 {
-    params::SQ_SIZE.get().clamp(16, port.hca.limits.queue)
+    params::sq_size(port.hca.limits.queue)
 }
 
 /// Commands that an initiator may have outstanding on a channel.
@@ -147,7 +170,7 @@ fn try_admit<'a>(
     id: Pending<'a>,
 ) -> Result<(), Refusal<'a>> {
     let decide = |enabled, channels| login::decide(login, &facts(port, enabled, channels));
-    let (nexus, accept) = match port.enter(login.initiator, name, decide) {
+    let (nexus, accept) = match port.enter(login.initiator, request.port, name, decide) {
         Ok(entered) => entered,
         Err(reason) => return Err((reason, Some(id))),
     };

@@ -36,6 +36,8 @@ use scst_proto::{
 pub(crate) struct Nexus {
     pub(crate) port: Arc<Port>,
     pub(crate) initiator: PortId,
+    /// The RDMA device's port that it goes through.
+    pub(crate) number: u32,
     name: CString,
     /// The core's session; taken out when the last channel goes.
     #[pin]
@@ -46,12 +48,18 @@ pub(crate) struct Nexus {
 
 impl Nexus {
     /// A nexus without session and channels.
-    pub(crate) fn new(port: Arc<Port>, initiator: PortId, name: &str) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        port: Arc<Port>,
+        initiator: PortId,
+        number: u32,
+        name: &str,
+    ) -> Result<Arc<Self>> {
         let name = CString::try_from_fmt(fmt!("{name}"))?;
         Arc::pin_init(
             try_pin_init!(Self {
                 port,
                 initiator,
+                number,
                 name,
                 session <- new_mutex!(None),
                 channels <- new_spinlock_irq!(KVec::new()),
