@@ -41,13 +41,14 @@ use scst_proto::{
         credit::{Credit, Grant, TargetRequest},
         data_buffer::{DataBuffer, Rules},
         iu::{self, Outcome, Rsp},
+        login::LoginRequest,
         tsk_mgmt::ResponseCode,
         LogoutReason,
     },
 };
 
 /// Requests that a channel keeps for units of its own.
-pub(crate) const SPARE: u32 = 2;
+pub(crate) const SPARE: u32 = 3;
 
 /// A channel.
 pub(crate) struct Channel {
@@ -63,8 +64,12 @@ pub(crate) struct Channel {
     pub(crate) shared: bool,
     pub(crate) qp: SetOnce<QueuePair>,
     pub(crate) rules: Rules,
+    /// How the initiator logged in.
+    pub(crate) login: LoginRequest,
     /// Longest unit that the initiator takes.
     pub(crate) max_response: u32,
+    /// The request limit that it began with.
+    pub(crate) request_limit: u32,
     /// [`Credit`], packed.
     pub(crate) credit: Atomic<u64>,
     /// Free places of the send queue.
@@ -286,26 +291,30 @@ impl Channel {
             self.nexus.name(),
             grant.delta()
         );
-        let unit = iu::cred_req(self.id, grant.delta(), false);
-        self.own_unit(&mut handle, &unit);
+        let solicited = self.login.credit_solicited();
+        let unit = iu::cred_req(self.id, grant.delta(), solicited);
+        self.own_unit(&mut handle, &unit, solicited);
         self.submit(handle);
     }
 
     /// Says why the target ends the channel.
     pub(crate) fn send_logout(&self, reason: LogoutReason) {
         if let Some(mut handle) = self.spare.lock().pop() {
-            self.own_unit(&mut handle, &iu::t_logout(self.id, reason, false));
+            let solicited = self.login.logout_solicited();
+            let unit = iu::t_logout(self.id, reason, solicited);
+            self.own_unit(&mut handle, &unit, solicited);
             self.submit(handle);
         }
     }
 
-    fn own_unit(&self, handle: &mut Handle, unit: &[u8]) {
+    /// Writes a unit of the target's own into one of its requests.
+    pub(crate) fn own_unit(&self, handle: &mut Handle, unit: &[u8], solicited: bool) {
         let (_, send, request) = handle.parts();
         scst_proto::bytes::copy(send.bytes_mut(), unit);
         request.send_len = unit.len() as u32;
         request.total = 0;
         request.posted = 0;
-        request.solicited = false;
+        request.solicited = solicited;
         request.pending = Pending::Own;
         self.requests.to_send(handle, unit.len() as u32);
     }

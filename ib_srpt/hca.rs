@@ -4,6 +4,7 @@
 //! listener.
 
 use crate::{
+    channel::SPARE,
     dm,
     driver::Driver,
     params::{self, trace},
@@ -27,8 +28,8 @@ use kernel::{
 };
 use scst_proto::srp::limits::pieces;
 
-/// Requests of a shared receive queue that are kept for the channels' own units.
-const RESERVE: u32 = 32;
+/// Requests beside those of a shared receive queue, for units of channels' own.
+const RESERVE: u32 = 64 * SPARE;
 /// Pieces of memory that a work request has at most: more than a chain has would
 /// be of no use.
 const MOST_PIECES: u32 = 16;
@@ -103,7 +104,12 @@ impl Hca {
             true => {
                 let size = params::srq_size(limit(attrs.max_srq_wr, 65536));
                 let srq = SharedReceiveQueue::new(&pd, size)?;
-                let requests = Requests::new(&pd, size, params::req_size(), params::rsp_size())?;
+                let requests = Requests::new(
+                    &pd,
+                    size.saturating_add(RESERVE),
+                    params::req_size(),
+                    params::rsp_size(),
+                )?;
                 (Some(srq), Some(requests))
             }
             false => (None, None),

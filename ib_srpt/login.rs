@@ -31,6 +31,7 @@ use scst_proto::srp::{
     channel::Event,
     credit::Credit,
     data_buffer::Rules,
+    limits,
     login::{self, Accept, LoginRequest, MultiChannel, PortFacts, RejectReason},
     names::{self, Source},
     LogoutReason,
@@ -38,7 +39,7 @@ use scst_proto::srp::{
 
 /// Most channels of an I_T nexus.
 const MAX_CHANNELS: u32 = 64;
-/// Most commands that an initiator may have outstanding on a channel.
+/// Most requests that an initiator may have outstanding on a channel.
 const MAX_LIMIT: u32 = 128;
 /// Requests of a channel beside those: for responses to the target's own
 /// requests, and for commands that arrive before the buffer of the last one is
@@ -154,10 +155,10 @@ fn sends(port: &Port) -> u32 {
     params::sq_size(port.hca.limits.queue)
 }
 
-/// Commands that an initiator may have outstanding on a channel.
+/// Requests that an initiator may have outstanding on a channel at most.
 pub(crate) fn request_limit(port: &Port) -> u16 {
-    let queue = port.hca.limits.queue.saturating_sub(SPARE + EXTRA);
-    u16::try_from(MAX_LIMIT.min(queue)).unwrap_or(0)
+    let places = port.hca.limits.queue.saturating_sub(SPARE + EXTRA);
+    limits::request_limit(places.min(MAX_LIMIT), MAX_LIMIT)
 }
 
 type Refusal<'a> = (RejectReason, Option<Pending<'a>>);
@@ -170,7 +171,7 @@ fn try_admit<'a>(
     id: Pending<'a>,
 ) -> Result<(), Refusal<'a>> {
     let decide = |enabled, channels| login::decide(login, &facts(port, enabled, channels));
-    let (nexus, accept) = match port.enter(login.initiator, request.port, name, decide) {
+    let (nexus, mut accept) = match port.enter(login.initiator, request.port, name, decide) {
         Ok(entered) => entered,
         Err(reason) => return Err((reason, Some(id))),
     };
@@ -179,7 +180,7 @@ fn try_admit<'a>(
         nexus.close_channels(LogoutReason::MultiChannelAction, "logged in again");
     }
     let poor = RejectReason::InsufficientResources;
-    let (link, channel) = match make(port, &nexus, &accept) {
+    let (link, channel) = match make(port, &nexus, login, &mut accept) {
         Ok(made) => made,
         Err(e) => {
             pr_err!("***ERROR***: {}: no channel: {e:?}\n", port.name());
@@ -197,14 +198,19 @@ fn try_admit<'a>(
     result.map_err(|id| (poor, id))
 }
 
-/// Makes a channel, known to its nexus, and with nothing posted.
+/// Makes a channel, known to its nexus, and with nothing posted. Its request limit
+/// is no more than what the LUNs take that the initiator sees.
 fn make(
     port: &Arc<Port>,
     nexus: &Arc<Nexus>,
-    accept: &Accept,
+    login: &LoginRequest,
+    accept: &mut Accept,
 ) -> Result<(Arc<Link>, Arc<Counted<Channel>>)> {
     let hca = &port.hca;
     let link = Link::new(port.clone())?;
+    let session = nexus.session()?;
+    accept.request_limit =
+        limits::request_limit(accept.request_limit.into(), session.task_set_size());
     let limit = u32::from(accept.request_limit);
     let requests = match &hca.requests {
         Some(requests) => requests.clone(),
@@ -219,7 +225,7 @@ fn make(
         id: port.driver.number_channel(),
         hca: hca.clone(),
         nexus: nexus.clone(),
-        session: nexus.session()?,
+        session,
         link: link.clone(),
         requests: requests.clone(),
         shared: hca.requests.is_some(),
@@ -228,7 +234,9 @@ fn make(
             imm_data_offset: accept.imm_data_offset,
             max_descriptors: MAX_DESCRIPTORS,
         },
+        login: *login,
         max_response: accept.max_ti_iu_len,
+        request_limit: limit,
         credit: Atomic::new(Credit::new(accept.request_limit).to_u64()),
         places: Atomic::new(sends(port) as i32),
         waiting: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,

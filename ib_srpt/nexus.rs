@@ -16,10 +16,13 @@ use kapi::{
 use kernel::{
     prelude::*,
     str::CString,
-    sync::{new_mutex, Arc, Mutex},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
 };
 use scst::{
-    Answered, Cmd, Data, DataOut, Outstanding, Session, SessionRegistration, TmResult, Transport,
+    Answered, Cmd, Data, DataOut, LunEvent, Outstanding, Session, SessionRegistration, TmResult, Transport,
 };
 use scst_proto::{
     lun::Lun,
@@ -44,6 +47,8 @@ pub(crate) struct Nexus {
     session: Mutex<Option<SessionRegistration>>,
     #[pin]
     channels: SpinLockIrq<KVec<Arc<Counted<Channel>>>>,
+    /// Commands that the initiator can have outstanding on all channels.
+    depth: Atomic<u32>,
 }
 
 impl Nexus {
@@ -63,6 +68,7 @@ impl Nexus {
                 name,
                 session <- new_mutex!(None),
                 channels <- new_spinlock_irq!(KVec::new()),
+                depth: Atomic::new(0),
             }? Error),
             GFP_KERNEL,
         )
@@ -89,8 +95,9 @@ impl Nexus {
         Ok(handle)
     }
 
-    /// Adds a channel. Sleeps.
+    /// Adds a channel, which has its first request limit. Sleeps.
     pub(crate) fn add(&self, channel: Arc<Counted<Channel>>) -> Result {
+        let (session, limit) = (channel.session.clone(), channel.request_limit);
         loop {
             let want = self.channels.lock().len().saturating_add(1);
             let mut larger = KVec::with_capacity(want, GFP_KERNEL)?;
@@ -105,6 +112,9 @@ impl Nexus {
             let empty = core::mem::replace(&mut *channels, larger);
             drop(channels);
             drop(empty);
+            self.depth.fetch_add(limit, Relaxed);
+            // Before the initiator can send anything.
+            session.queue_depth_changed();
             return Ok(());
         }
     }
@@ -117,6 +127,10 @@ impl Nexus {
             let gone = at.and_then(|at| channels.remove(at).ok());
             (gone, channels.is_empty())
         };
+        if let Some(gone) = &gone {
+            self.depth.fetch_sub(gone.request_limit, Relaxed);
+            gone.session.queue_depth_changed();
+        }
         drop(gone);
         last
     }
@@ -134,7 +148,12 @@ impl Nexus {
 
     /// Calls `f` for the first channel.
     pub(crate) fn with_first<R>(&self, f: impl FnOnce(&Channel) -> R) -> Option<R> {
-        self.channels.lock().first().map(|channel| f(channel))
+        self.with_channels(|channels| channels.first().map(|channel| f(channel)))
+    }
+
+    /// Calls `f` for all channels; interrupts are off meanwhile.
+    pub(crate) fn with_channels<R>(&self, f: impl FnOnce(&[Arc<Counted<Channel>>]) -> R) -> R {
+        f(&self.channels.lock())
     }
 
     /// The links of all channels. Sleeps.
@@ -261,6 +280,17 @@ impl Transport for Nexus {
     fn visit_commands(&self, visit: &mut dyn FnMut(Outstanding<'_>)) {
         for channel in self.channels.lock().iter() {
             channel.requests.visit(channel.id, visit);
+        }
+    }
+
+    /// The channels' request limits together.
+    fn queue_depth(&self) -> u32 {
+        self.depth.load(Relaxed)
+    }
+
+    fn luns_changed(&self, event: Option<LunEvent>) {
+        if let Some(event) = event {
+            self.report(event);
         }
     }
 
