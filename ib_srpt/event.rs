@@ -10,7 +10,6 @@
 
 use crate::{channel::Channel, nexus::Nexus, params::trace};
 use kapi::counted::InUse;
-use kernel::prelude::*;
 use scst::LunEvent;
 use scst_proto::{
     lun::{AddressMethod, Lun},
