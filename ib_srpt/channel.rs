@@ -11,9 +11,10 @@ use crate::{
     link::Link,
     nexus::Nexus,
     rdma::{
-        arena::{Handle, Queue, Requests},
+        arena::{Handle, Requests},
         completion::{Completion, Completions, Poller},
         device::status_text,
+        queue::{Queue, Stack},
         queue_pair::{Kind, QueuePair},
         receive::{ReceiveBatch, ReceiveQueue},
     },
@@ -26,7 +27,7 @@ use kapi::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        atomic::{Atomic, Full, Relaxed},
         Arc, SetOnce,
     },
 };
@@ -68,14 +69,17 @@ pub(crate) struct Channel {
     pub(crate) credit: Atomic<u64>,
     /// Free places of the send queue.
     pub(crate) places: Atomic<i32>,
+    /// Half of all places.
+    pub(crate) half: i32,
+    /// Places of work that was posted, and of whose completion nothing is said yet.
+    pub(crate) quiet: Atomic<u32>,
     /// Requests that wait for places.
     pub(crate) waiting: Pin<KBox<SpinLockIrq<Queue>>>,
     pub(crate) someone_waits: Atomic<u32>,
     /// Requests for units of the target's own.
     pub(crate) spare: Pin<KBox<SpinLockIrq<Queue>>>,
-    /// Requests that came back elsewhere than in the poller.
-    pub(crate) returned: Pin<KBox<SpinLockIrq<Queue>>>,
-    pub(crate) someone_returned: Atomic<u32>,
+    /// Requests that the poller is to take back.
+    pub(crate) returned: Stack,
     /// The completion vector.
     pub(crate) vector: Atomic<u32>,
     /// Receives that are posted to the channel's own queue.
@@ -257,42 +261,41 @@ impl Channel {
 
     /// A command that is not answered: aborted, or impossible.
     #[cold]
-    pub(crate) fn end_silently(&self, mut handle: Handle, cmd: Cmd<Answered>) {
-        self.update(Credit::end_silently);
+    pub(crate) fn end_silently(this: &InUse<Channel>, mut handle: Handle, cmd: Cmd<Answered>) {
+        this.update(Credit::end_silently);
         handle.request.release();
         cmd.finish();
-        self.give_back(handle);
-        self.ask_credit();
+        this.give_back(handle);
+        Self::ask_credit(this);
     }
 
     /// Gives credits back without a response, if the initiator is short of them.
     #[cold]
-    fn ask_credit(&self) {
-        if !self.credit().is_short() {
+    fn ask_credit(this: &InUse<Channel>) {
+        if !this.credit().is_short() {
             return;
         }
-        let Some(mut handle) = self.spare.lock().pop() else {
+        let Some(handle) = this.spare.lock().pop() else {
             return;
         };
-        let grant: Option<Grant> = self.update(|credit| credit.ask(TargetRequest::Credit));
+        let grant: Option<Grant> = this.update(|credit| credit.ask(TargetRequest::Credit));
         let Some(grant) = grant else {
-            self.spare.lock().push(handle);
+            this.spare.lock().push(handle);
             return;
         };
-        let unit = iu::cred_req(self.id, grant.delta(), false);
-        self.own_unit(&mut handle, &unit);
-        self.submit(handle);
+        let unit = iu::cred_req(this.id, grant.delta(), false);
+        Self::send_own(this, handle, &unit);
     }
 
     /// Says why the target ends the channel.
-    pub(crate) fn send_logout(&self, reason: LogoutReason) {
-        if let Some(mut handle) = self.spare.lock().pop() {
-            self.own_unit(&mut handle, &iu::t_logout(self.id, reason, false));
-            self.submit(handle);
+    pub(crate) fn send_logout(this: &InUse<Channel>, reason: LogoutReason) {
+        if let Some(handle) = this.spare.lock().pop() {
+            Self::send_own(this, handle, &iu::t_logout(this.id, reason, false));
         }
     }
 
-    fn own_unit(&self, handle: &mut Handle, unit: &[u8]) {
+    /// Sends a unit of the target's own, with a request that is kept for that.
+    fn send_own(this: &InUse<Channel>, mut handle: Handle, unit: &[u8]) {
         let (_, send, request) = handle.parts();
         scst_proto::bytes::copy(send.bytes_mut(), unit);
         request.send_len = unit.len() as u32;
@@ -300,7 +303,16 @@ impl Channel {
         request.posted = 0;
         request.solicited = false;
         request.pending = Pending::Own;
-        self.requests.to_send(handle, unit.len() as u32);
+        request.channel = Some(this.clone());
+        this.requests.to_send(&handle, unit.len() as u32);
+        this.submit(handle);
+    }
+
+    /// A request that was kept for units of the target's own is free again.
+    fn spared(&self, mut handle: Handle) {
+        let used = handle.request.channel.take();
+        self.spare.lock().push(handle);
+        drop(used);
     }
 
     /// The work that was posted for a request is complete.
@@ -347,7 +359,7 @@ impl Channel {
                 cmd.data_received();
             }
             Pending::Unit | Pending::Nothing => self.recycle_used(poller, handle),
-            Pending::Own => self.spare.lock().push(handle),
+            Pending::Own => self.spared(handle),
         }
     }
 
@@ -366,7 +378,7 @@ impl Channel {
                 cmd.data_failed(scst_proto::sense::DATA_PHASE_ERROR);
             }
             Pending::Unit | Pending::Nothing => self.give_back(handle),
-            Pending::Own => self.spare.lock().push(handle),
+            Pending::Own => self.spared(handle),
         }
     }
 
@@ -392,16 +404,22 @@ impl Channel {
     }
 
     /// A free request that is not in the poller's hands.
-    #[cold]
+    #[inline]
     pub(crate) fn give_back(&self, mut handle: Handle) {
         handle.request.direct = None;
         let used = handle.request.channel.take();
-        self.returned.lock().push(handle);
-        self.someone_returned.store(1, Release);
+        self.to_poller(handle);
+        drop(used);
+    }
+
+    /// Has the poller take care of a request: of what is posted or waits for it,
+    /// if there is something, as of a failure.
+    #[inline]
+    pub(crate) fn to_poller(&self, handle: Handle) {
+        self.returned.push(handle);
         if let Some(qp) = self.qp.as_ref() {
             qp.completions().kick();
         }
-        drop(used);
     }
 
     /// Posts all requests that wait for it.
@@ -476,7 +494,7 @@ impl Channel {
                 self.nexus.name(),
                 match kind {
                     Kind::Receive => "receiving",
-                    Kind::Chain | Kind::Part => "sending",
+                    Kind::Chain | Kind::Part | Kind::Freed => "sending",
                 },
                 status_text(status)
             );
@@ -498,15 +516,17 @@ impl Completions for Counted<Channel> {
         if !ok {
             self.failed(kind, completion.status);
         }
-        if kind == Kind::Part {
-            return;
+        match kind {
+            Kind::Part => return,
+            Kind::Freed => return self.free_places(index),
+            Kind::Chain | Kind::Receive => (),
         }
         let Some(handle) = self.requests.completed(index) else {
             return;
         };
         match kind {
-            Kind::Chain | Kind::Part => self.complete(poller, handle, ok),
-            Kind::Receive => {
+            Kind::Chain => self.complete(poller, handle, ok),
+            _ => {
                 if !self.shared {
                     self.receiving.fetch_sub(1, Relaxed);
                 }
@@ -526,14 +546,11 @@ impl Completions for Counted<Channel> {
         if !poller.held.is_empty() {
             self.serve_held(self, poller);
         }
-        if self.someone_returned.load(Acquire) != 0 {
-            self.someone_returned.xchg(0, Full);
-            let mut returned = core::mem::replace(&mut *self.returned.lock(), Queue::new());
-            while let Some(handle) = returned.pop() {
-                match handle.request.pending {
-                    Pending::Nothing => self.recycle(poller, handle),
-                    _ => self.fail(handle),
-                }
+        let mut returned = self.returned.take();
+        while let Some(handle) = returned.pop() {
+            match handle.request.pending {
+                Pending::Nothing => self.recycle(poller, handle),
+                _ => self.fail(handle),
             }
         }
         self.post_receives(poller);

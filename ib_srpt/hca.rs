@@ -9,18 +9,16 @@ use crate::{
     params,
     port::Port,
     rdma::{
-        arena::{Queue, Requests},
+        arena::Requests,
         device::{Client, Device, ProtectionDomain},
-        dma::{Local, Single, Toward},
+        dma::Void,
         ib_cm,
         mad::MadAgent,
+        queue::Queue,
         receive::{ReceiveBatch, ReceiveQueue, SharedReceiveQueue},
     },
 };
-use kapi::{
-    lock::{new_spinlock_irq, SpinLockIrq},
-    sg::Gfp,
-};
+use kapi::lock::{new_spinlock_irq, SpinLockIrq};
 use kernel::{
     prelude::*,
     sync::{new_mutex, Arc, Mutex},
@@ -28,8 +26,6 @@ use kernel::{
 
 /// Requests of a shared receive queue that are kept for the channels' own units.
 const RESERVE: u32 = 32;
-/// Bytes of the memory that nothing is read from and written to.
-const VOID_LEN: u32 = 64 << 10;
 
 /// Places that a device's work requests and the like are limited to.
 #[derive(Clone, Copy)]
@@ -52,8 +48,7 @@ pub(crate) struct Hca {
     /// The requests of `srq`.
     pub(crate) requests: Option<Arc<Requests>>,
     pub(crate) limits: Limits,
-    zeros: Single,
-    sink: Single,
+    pub(crate) void: Arc<Void>,
     /// Requests of the shared queue that channels take for units of their own.
     reserve: Pin<KBox<SpinLockIrq<Queue>>>,
 }
@@ -84,8 +79,7 @@ impl Hca {
             completions: limit(attrs.max_cqe, 1 << 20),
             reads: limit(attrs.max_qp_rd_atom, 128) as u8,
         };
-        let zeros = Single::new(&pd, VOID_LEN as usize, Toward::Device, Gfp::Kernel)?;
-        let sink = Single::new(&pd, VOID_LEN as usize, Toward::Memory, Gfp::Kernel)?;
+        let void = Void::new(&pd)?;
         let (srq, requests) = match params::USE_SRQ.get() && attrs.max_srq > 0 {
             true => {
                 let size = params::SRQ_SIZE
@@ -104,8 +98,7 @@ impl Hca {
                 srq,
                 requests,
                 limits,
-                zeros,
-                sink,
+                void,
                 reserve: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
             },
             GFP_KERNEL,
@@ -161,21 +154,6 @@ impl Hca {
         while let Some(handle) = taken.pop() {
             reserve.push(handle);
         }
-    }
-
-    /// Memory of zeros, or for what nobody wants to have.
-    #[inline]
-    pub(crate) fn void(&self, sink: bool) -> Local<'_> {
-        match sink {
-            true => self.sink.get().local(),
-            false => self.zeros.get().local(),
-        }
-    }
-
-    /// Length of that memory in bytes.
-    #[inline]
-    pub(crate) fn void_len(&self) -> u32 {
-        VOID_LEN
     }
 }
 

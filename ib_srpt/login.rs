@@ -10,9 +10,10 @@ use crate::{
     params,
     port::Port,
     rdma::{
-        arena::{Queue, Requests},
+        arena::Requests,
         cm::{self, ConnParams, ConnectRequest, Manager, Pending},
         completion::CompletionQueue,
+        queue::{Queue, Stack},
         queue_pair::{Capacity, QueuePair},
         receive::ReceiveBatch,
     },
@@ -30,6 +31,7 @@ use scst_proto::srp::{
     channel::Event,
     credit::Credit,
     data_buffer::Rules,
+    iu::RSP_LEN,
     login::{self, Accept, LoginRequest, MultiChannel, PortFacts, RejectReason},
     names::{self, Source},
     LogoutReason,
@@ -208,11 +210,12 @@ fn make(
         max_response: accept.max_ti_iu_len,
         credit: Atomic::new(Credit::new(accept.request_limit).to_u64()),
         places: Atomic::new(sends(port) as i32),
+        half: (sends(port) / 2).max(1) as i32,
+        quiet: Atomic::new(0),
         waiting: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
         someone_waits: Atomic::new(0),
         spare: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
-        returned: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
-        someone_returned: Atomic::new(0),
+        returned: Stack::new(),
         vector: Atomic::new(0),
         receiving: Atomic::new(0),
     })?;
@@ -273,6 +276,7 @@ fn prepare(
         sends: sends(port),
         receives: channel.requests.count(),
         pieces: hca.limits.pieces,
+        copied: RSP_LEN as u32,
     };
     let receives = match channel.shared {
         // No more than the request limit, unless the initiator ignores it.
@@ -284,7 +288,7 @@ fn prepare(
     channel.vector.store(vector, Relaxed);
     let cq = CompletionQueue::new(&hca.device, entries, vector, channel.clone())?;
     let events = Arc::new(Lasting(link.clone()), GFP_KERNEL)?;
-    let qp = QueuePair::new(&hca.pd, cq, hca.srq.clone(), capacity, events)?;
+    let qp = QueuePair::new(&hca.void, cq, hca.srq.clone(), capacity, events)?;
     id.init_qp(&qp)?;
     if !channel.qp.populate(qp) {
         return Err(EBUSY);

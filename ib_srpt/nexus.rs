@@ -234,8 +234,8 @@ impl Transport for Nexus {
         let Some(mut handle) = Handle::of(cmd.slot()) else {
             return;
         };
-        match handle.request.channel.clone() {
-            Some(channel) => channel.respond(handle, cmd),
+        match handle.request.channel.take() {
+            Some(channel) => Channel::respond(&channel, handle, cmd),
             None => handle.request.release(),
         }
     }

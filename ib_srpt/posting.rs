@@ -7,14 +7,18 @@ use crate::{
     channel::Channel,
     rdma::{
         arena::{Body, Handle},
-        dma::{Single, Toward},
-        queue_pair::{Chain, More, Rdma, Remote},
+        chain::{Chain, Rdma, Remote},
+        dma::{Single, Toward, VOID_LEN},
+        queue_pair::More,
     },
     request::{Pending, Stage},
     transfer::{self, Memory, Part},
 };
-use kapi::sg::{Gfp, SgList};
-use kernel::sync::atomic::{Acquire, Full, Release};
+use kapi::{
+    counted::InUse,
+    sg::{Gfp, SgList},
+};
+use kernel::sync::atomic::Acquire;
 use scst::{status, Answered, Cmd, DataOut, Direction};
 use scst_proto::{
     residual::Residual,
@@ -58,9 +62,9 @@ struct Plan {
 impl Channel {
     /// The core has answered a command.
     #[inline]
-    pub(crate) fn respond(&self, mut handle: Handle, cmd: Cmd<Answered>) {
+    pub(crate) fn respond(this: &InUse<Channel>, mut handle: Handle, cmd: Cmd<Answered>) {
         if cmd.is_aborted() {
-            return self.end_silently(handle, cmd);
+            return Self::end_silently(this, handle, cmd);
         }
         let code = cmd.status_code();
         let residual = cmd.residual();
@@ -85,20 +89,27 @@ impl Channel {
             Direction::In => cmd.moved(),
             _ => 0,
         };
+        let good = code == status::GOOD;
+        let outcome = Outcome::Command {
+            status: code,
+            data_out,
+            data_in,
+            sense,
+        };
+        let lasting = moved == 0 || cmd.is_void();
+        if lasting && this.send_copied(&handle, &outcome, good, moved) {
+            cmd.finish();
+            return this.to_poller(handle);
+        }
         let ready = moved == 0
-            || self.prepare(
+            || this.prepare(
                 &mut handle,
                 Buffer::of(cmd.is_void(), cmd.data()),
                 moved,
                 Toward::Device,
             );
         let outcome = match ready {
-            true => Outcome::Command {
-                status: code,
-                data_out,
-                data_in,
-                sense,
-            },
+            true => outcome,
             // For want of memory.
             false => Outcome::Command {
                 status: status::BUSY,
@@ -107,13 +118,14 @@ impl Channel {
                 sense: &[],
             },
         };
-        self.write_response(&mut handle, outcome, ready && code == status::GOOD);
+        this.write_response(&mut handle, outcome, ready && good);
         match ready {
             true => handle.request.total = moved,
             false => handle.request.release(),
         }
         handle.request.pending = Pending::Respond(cmd);
-        self.submit(handle);
+        handle.request.channel = Some(this.clone());
+        this.submit(handle);
     }
 
     /// The core wants a command's data-out.
@@ -188,11 +200,18 @@ impl Channel {
         let plan = self.plan(&handle);
         let need = plan.data.saturating_add(u32::from(plan.send));
         handle.request.places = need;
-        if self.take_places(need) {
+        // Those that wait come first, or large ones would wait for ever.
+        if self.someone_waits.load(Acquire) == 0 && self.take_places(need) {
             self.post(handle, plan);
         } else {
             self.wait(handle);
         }
+    }
+
+    /// As [`Channel::submit`], for who has taken the places.
+    pub(crate) fn post_next(&self, handle: Handle) {
+        let plan = self.plan(&handle);
+        self.post(handle, plan);
     }
 
     /// What the next batch for the request does.
@@ -225,7 +244,7 @@ impl Channel {
         };
         let whole = matches!(request.direct, Some(piece) if piece.len >= total)
             && request.mapped.is_none()
-            && total <= self.hca.void_len();
+            && total <= VOID_LEN;
         if whole {
             return Plan {
                 from,
@@ -282,7 +301,10 @@ impl Channel {
     fn memory<'a>(&'a self, body: &'a Body) -> Option<Memory<'a>> {
         match &body.request.mapped {
             Some(mapped) => Some(Memory::Mapped(mapped.pieces())),
-            None => Some(Memory::Void(self.hca.void(body.request.send_len == 0))),
+            None => Some(Memory::Void(match body.request.send_len {
+                0 => self.hca.void.sink(),
+                _ => self.hca.void.zeros(),
+            })),
         }
     }
 
@@ -301,8 +323,7 @@ impl Channel {
         let result = qp.post(handle, |body, chain: &mut Chain<'_>| {
             let request = &body.request;
             let Some(channel) = &request.channel else {
-                // A unit of the channel's own.
-                return send_unit(body, chain);
+                return More::No;
             };
             if request.stage == Stage::Table {
                 return fetch_table(channel, body, chain);
@@ -357,11 +378,7 @@ impl Channel {
             self.finish(handle, false);
             return self.free_places(places);
         }
-        self.returned.lock().push(handle);
-        self.someone_returned.store(1, Release);
-        if let Some(qp) = self.qp.as_ref() {
-            qp.completions().kick();
-        }
+        self.to_poller(handle);
     }
 
     /// Ends a request whose work has not been posted, or only in part.
@@ -381,53 +398,6 @@ impl Channel {
         let mut stranded = qp.stranded();
         while let Some(handle) = stranded.pop() {
             self.fail(handle);
-        }
-    }
-
-    #[inline]
-    fn take_places(&self, need: u32) -> bool {
-        let need = need as i32;
-        if self.places.fetch_sub(need, Full) >= need {
-            return true;
-        }
-        self.places.fetch_add(need, Full);
-        false
-    }
-
-    #[inline]
-    pub(crate) fn free_places(&self, count: u32) {
-        self.places.fetch_add(count as i32, Full);
-        if self.someone_waits.load(Acquire) != 0 {
-            self.serve_waiting();
-        }
-    }
-
-    #[cold]
-    fn wait(&self, handle: Handle) {
-        self.waiting.lock().push(handle);
-        self.someone_waits.store(1, Release);
-        self.serve_waiting();
-    }
-
-    /// Posts for requests that wait, as far as there are places.
-    #[cold]
-    fn serve_waiting(&self) {
-        loop {
-            let handle = {
-                let mut waiting = self.waiting.lock();
-                let Some(first) = waiting.first() else {
-                    self.someone_waits.store(0, Release);
-                    return;
-                };
-                if !self.take_places(first.request.places) {
-                    return;
-                }
-                waiting.pop()
-            };
-            if let Some(handle) = handle {
-                let plan = self.plan(&handle);
-                self.post(handle, plan);
-            }
         }
     }
 

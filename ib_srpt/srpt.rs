@@ -7,7 +7,7 @@
 //! - [`login`]: from a connection request to a channel;
 //! - [`nexus`]: an I_T nexus, the core's session;
 //! - [`channel`]: units that arrive, and work that is done; [`posting`]: work that
-//!   is posted; [`transfer`]: work requests for data;
+//!   is posted; [`places`]: who may post; [`transfer`]: work requests for data;
 //!   [`request`]: what is kept of a request;
 //! - [`link`]: the life of a channel's connection;
 //! - [`driver`], [`attrs`], [`params`]: the driver to the core and to the
@@ -38,6 +38,7 @@ mod link;
 mod login;
 mod nexus;
 mod params;
+mod places;
 mod port;
 mod posting;
 #[allow(unsafe_code)]

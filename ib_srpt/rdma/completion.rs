@@ -13,7 +13,7 @@
 //! C headers: `include/rdma/ib_verbs.h`, `include/linux/irq_poll.h`,
 //! `include/linux/irq_work.h`
 
-use super::{arena::Queue, device::Device, receive::ReceiveBatch};
+use super::{device::Device, queue::Queue, receive::ReceiveBatch};
 use core::{cell::UnsafeCell, mem::MaybeUninit, ptr, slice};
 use kernel::{
     bindings, container_of,
@@ -79,8 +79,8 @@ pub(crate) struct CompletionQueue {
     raw: UnsafeCell<*mut ib::ib_cq>,
     handler: UnsafeCell<Option<Arc<dyn Completions>>>,
     poller: UnsafeCell<Poller>,
-    /// [`CompletionQueue::kick`] was called, which a poll that is about to end
-    /// may have missed.
+    /// Set by [`CompletionQueue::kick`], and by a poll that has yet to look at
+    /// what kicks are for: no other has to be scheduled then.
     kicked: Atomic<u32>,
     /// Kept, so that the device stays.
     _device: Arc<Device>,
@@ -172,10 +172,13 @@ impl CompletionQueue {
         }
     }
 
-    /// Gets the queue polled soon, also without an event. Any context.
+    /// Gets [`Completions::batch_done`] called soon, also without an event. Any
+    /// context.
+    #[inline]
     pub(crate) fn kick(&self) {
-        self.kicked.xchg(1, Full);
-        self.schedule();
+        if self.kicked.xchg(1, Full) == 0 {
+            self.schedule();
+        }
     }
 
     fn schedule(&self) {
@@ -222,6 +225,8 @@ impl CompletionQueue {
                 break;
             }
         }
+        // Kicks from here on are for the next poll.
+        self.kicked.xchg(0, Full);
         handler.batch_done(poller);
         done
     }
@@ -310,9 +315,7 @@ unsafe extern "C" fn poll(poll: *mut ib::irq_poll, budget: c_int) -> c_int {
         let cq = &*container_of!(Opaque::cast_from(poll), CompletionQueue, poll);
         (cq, &*cq.handler.get(), &mut *cq.poller.get())
     };
-    if cq.kicked.load(Relaxed) != 0 {
-        cq.kicked.xchg(0, Full);
-    }
+    cq.kicked.store(1, Relaxed);
     let budget_left = usize::try_from(budget).unwrap_or(0);
     let done = match handler {
         Some(handler) => cq.process(&**handler, poller, budget_left) as c_int,
