@@ -553,7 +553,11 @@ impl Completions for Counted<Channel> {
                 _ => self.fail(handle),
             }
         }
-        self.post_receives(poller);
+        // A queue of the channel's own has buffers to spare: they wait until they
+        // are a full batch.
+        if self.shared {
+            self.post_receives(poller);
+        }
         if self.state() >= State::Draining {
             self.link.polled();
         }

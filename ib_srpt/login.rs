@@ -15,7 +15,7 @@ use crate::{
         completion::CompletionQueue,
         queue::{Queue, Stack},
         queue_pair::{Capacity, QueuePair},
-        receive::ReceiveBatch,
+        receive::{ReceiveBatch, RECEIVE_BATCH},
     },
 };
 use core::net::IpAddr;
@@ -43,8 +43,8 @@ const MAX_CHANNELS: u32 = 64;
 const MAX_LIMIT: u32 = 128;
 /// Requests of a channel beside those: for responses to the target's own
 /// requests, and for commands that arrive before the buffer of the last one is
-/// posted again.
-const EXTRA: u32 = 34;
+/// posted again, which it is with others.
+const EXTRA: u32 = 34 + RECEIVE_BATCH as u32;
 /// Longest descriptor table that is fetched, in descriptors.
 const MAX_DESCRIPTORS: u32 = 4096;
 

@@ -8,7 +8,7 @@
 
 use crate::{
     channel::Channel,
-    rdma::{arena::Handle, chain::Remote, dma::VOID_LEN, queue::Queue},
+    rdma::{arena::Handle, chain::Remote, dma::VOID_LEN, queue::Queue, queue_pair::QueuePair},
 };
 use kernel::sync::atomic::{Acquire, Full, Relaxed, Release};
 use scst_proto::srp::{
@@ -18,7 +18,7 @@ use scst_proto::srp::{
 };
 
 /// Places of which at most nothing is said.
-const QUIET: u32 = 16;
+const QUIET: u32 = 64;
 
 /// Places that were taken for work which is copied when it is posted.
 struct Taken {
@@ -109,7 +109,7 @@ impl Channel {
             return None;
         }
         let enough = self.quiet.load(Relaxed).saturating_add(places) >= QUIET;
-        let scarce = before - need <= self.half;
+        let scarce = before.wrapping_sub(need) <= self.half;
         let freed = match enough || scarce {
             true => Some(self.quiet.xchg(0, Full).saturating_add(places)),
             false => None,
@@ -117,15 +117,15 @@ impl Channel {
         Some(Taken { places, freed })
     }
 
-    /// Sends a response that is copied, and before it `zeros` bytes of zeros, if
-    /// no memory has to last for that and there is room now. False if not:
+    /// Sends a good response, copied, and before it `zeros` bytes of zeros, if no
+    /// memory has to last for that and there is room now. False if not:
     /// nothing was done.
     #[inline]
     pub(crate) fn send_copied(
         &self,
+        qp: &QueuePair,
         handle: &Handle,
-        outcome: &Outcome<'_>,
-        good: bool,
+        outcome: Outcome<'_>,
         zeros: u32,
     ) -> bool {
         let request = &handle.request;
@@ -137,22 +137,18 @@ impl Channel {
             }
             _ => return false,
         };
-        let Some(qp) = self.qp.as_ref() else {
-            return false;
-        };
-        let fits = matches!(outcome, Outcome::Command { sense: [], .. });
-        if !fits || (qp.capacity().copied as usize) < RSP_LEN {
+        if (qp.capacity().copied as usize) < RSP_LEN {
             return false;
         }
         let Some(taken) = self.take_quietly(1 + u32::from(data.is_some())) else {
             return false;
         };
-        let solicited = request.notify.is_some_and(|notify| notify.wants(good));
+        let solicited = request.notify.is_some_and(|notify| notify.wants(true));
         let rsp = Rsp {
             tag: request.tag,
             delta: self.update(Credit::respond).delta(),
             solicited,
-            outcome: *outcome,
+            outcome,
         };
         let mut unit = [0; RSP_LEN];
         let written = rsp.write(&mut unit).is_some();

@@ -77,6 +77,25 @@ impl Channel {
             Direction::Out => (residual, Residual::None),
             _ => (Residual::None, residual),
         };
+        let moved = match cmd.direction() {
+            Direction::In => cmd.moved(),
+            _ => 0,
+        };
+        let good = code == status::GOOD;
+        let lasting = moved == 0 || cmd.is_void();
+        if let Some(qp) = this.qp.as_ref().filter(|_| good && lasting) {
+            let outcome = Outcome::Command {
+                status: code,
+                data_out,
+                data_in,
+                sense: &[],
+            };
+            if this.send_copied(qp, &handle, outcome, moved) {
+                cmd.finish();
+                this.returned.push(handle);
+                return qp.completions().kick();
+            }
+        }
         let mut bytes = [0; 64];
         let sense = match code {
             status::CHECK_CONDITION => {
@@ -85,22 +104,12 @@ impl Channel {
             }
             _ => &[],
         };
-        let moved = match cmd.direction() {
-            Direction::In => cmd.moved(),
-            _ => 0,
-        };
-        let good = code == status::GOOD;
         let outcome = Outcome::Command {
             status: code,
             data_out,
             data_in,
             sense,
         };
-        let lasting = moved == 0 || cmd.is_void();
-        if lasting && this.send_copied(&handle, &outcome, good, moved) {
-            cmd.finish();
-            return this.to_poller(handle);
-        }
         let ready = moved == 0
             || this.prepare(
                 &mut handle,

@@ -65,7 +65,7 @@ pub(crate) struct ReceiveBatch {
 }
 
 /// Receives posted with one call.
-const RECEIVE_BATCH: usize = 16;
+pub(crate) const RECEIVE_BATCH: usize = 16;
 
 impl ReceiveBatch {
     pub(crate) const fn new() -> Self {
