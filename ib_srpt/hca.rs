@@ -18,7 +18,10 @@ use crate::{
         receive::{ReceiveBatch, ReceiveQueue, SharedReceiveQueue},
     },
 };
-use kapi::lock::{new_spinlock_irq, SpinLockIrq};
+use kapi::{
+    lock::{new_spinlock_irq, SpinLockIrq},
+    work::WorkQueue,
+};
 use kernel::{
     prelude::*,
     sync::{new_mutex, Arc, Mutex},
@@ -48,6 +51,8 @@ pub(crate) struct Hca {
     /// The requests of `srq`.
     pub(crate) requests: Option<Arc<Requests>>,
     pub(crate) limits: Limits,
+    /// Where completion queues wait for their turn.
+    pub(crate) turns: Arc<WorkQueue>,
     pub(crate) void: Arc<Void>,
     /// Requests of the shared queue that channels take for units of their own.
     reserve: Pin<KBox<SpinLockIrq<Queue>>>,
@@ -98,6 +103,7 @@ impl Hca {
                 srq,
                 requests,
                 limits,
+                turns: Arc::new(WorkQueue::for_io(c"ib_srpt poll")?, GFP_KERNEL)?,
                 void,
                 reserve: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
             },

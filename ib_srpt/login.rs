@@ -286,7 +286,7 @@ fn prepare(
     let entries = (capacity.sends + receives).min(hca.limits.completions);
     let vector = port.next_vector();
     channel.vector.store(vector, Relaxed);
-    let cq = CompletionQueue::new(&hca.device, entries, vector, channel.clone())?;
+    let cq = CompletionQueue::new(&hca.device, &hca.turns, entries, vector, channel.clone())?;
     let events = Arc::new(Lasting(link.clone()), GFP_KERNEL)?;
     let qp = QueuePair::new(&hca.void, cq, hca.srq.clone(), capacity, events)?;
     id.init_qp(&qp)?;
