@@ -10,6 +10,7 @@ use crate::{
     hca::Hca,
     link::Link,
     nexus::Nexus,
+    params::trace,
     rdma::{
         arena::{Handle, Requests},
         completion::{Completion, Completions, Poller},
@@ -41,13 +42,14 @@ use scst_proto::{
         credit::{Credit, Grant, TargetRequest},
         data_buffer::{DataBuffer, Rules},
         iu::{self, Outcome, Rsp},
+        login::LoginRequest,
         tsk_mgmt::ResponseCode,
         LogoutReason,
     },
 };
 
 /// Requests that a channel keeps for units of its own.
-pub(crate) const SPARE: u32 = 2;
+pub(crate) const SPARE: u32 = 3;
 
 /// A channel.
 pub(crate) struct Channel {
@@ -63,8 +65,12 @@ pub(crate) struct Channel {
     pub(crate) shared: bool,
     pub(crate) qp: SetOnce<QueuePair>,
     pub(crate) rules: Rules,
+    /// How the initiator logged in.
+    pub(crate) login: LoginRequest,
     /// Longest unit that the initiator takes.
     pub(crate) max_response: u32,
+    /// The request limit that it began with.
+    pub(crate) request_limit: u32,
     /// [`Credit`], packed.
     pub(crate) credit: Atomic<u64>,
     /// Free places of the send queue.
@@ -283,25 +289,39 @@ impl Channel {
             this.spare.lock().push(handle);
             return;
         };
-        let unit = iu::cred_req(this.id, grant.delta(), false);
-        Self::send_own(this, handle, &unit);
+        trace!(
+            FLOW_CONTROL,
+            "{}: SRP_CRED_REQ, {} requests\n",
+            this.nexus.name(),
+            grant.delta()
+        );
+        let solicited = this.login.credit_solicited();
+        let unit = iu::cred_req(this.id, grant.delta(), solicited);
+        Self::send_own(this, handle, &unit, solicited);
     }
 
     /// Says why the target ends the channel.
     pub(crate) fn send_logout(this: &InUse<Channel>, reason: LogoutReason) {
         if let Some(handle) = this.spare.lock().pop() {
-            Self::send_own(this, handle, &iu::t_logout(this.id, reason, false));
+            let solicited = this.login.logout_solicited();
+            let unit = iu::t_logout(this.id, reason, solicited);
+            Self::send_own(this, handle, &unit, solicited);
         }
     }
 
     /// Sends a unit of the target's own, with a request that is kept for that.
-    fn send_own(this: &InUse<Channel>, mut handle: Handle, unit: &[u8]) {
+    pub(crate) fn send_own(
+        this: &InUse<Channel>,
+        mut handle: Handle,
+        unit: &[u8],
+        solicited: bool,
+    ) {
         let (_, send, request) = handle.parts();
         scst_proto::bytes::copy(send.bytes_mut(), unit);
         request.send_len = unit.len() as u32;
         request.total = 0;
         request.posted = 0;
-        request.solicited = false;
+        request.solicited = solicited;
         request.pending = Pending::Own;
         request.channel = Some(this.clone());
         this.requests.to_send(&handle, unit.len() as u32);
@@ -489,7 +509,8 @@ impl Channel {
     #[cold]
     fn failed(&self, kind: Kind, status: u32) {
         if self.state() == State::Live && status != FLUSHED {
-            pr_info!(
+            trace!(
+                MINOR,
                 "{}: {} failed: {}\n",
                 self.nexus.name(),
                 match kind {

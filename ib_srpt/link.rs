@@ -6,6 +6,7 @@
 
 use crate::{
     channel::Channel,
+    params::trace,
     port::Port,
     rdma::{
         cm::{ConnEvent, Connection, Events},
@@ -118,15 +119,24 @@ impl Link {
 
     /// Something has happened. Any context.
     pub(crate) fn event(self: &Arc<Self>, event: Event) {
-        let work = {
+        let (before, after, work) = {
             let mut control = self.control.lock();
             let step = step(control.state, event);
-            control.state = step.next;
+            let before = core::mem::replace(&mut control.state, step.next);
             self.state.store(step.next as u32, Release);
             let work = step.actions.without(Actions::PER_UNIT);
             control.todo = control.todo.and(work);
-            work != Actions::NONE
+            (before, step.next, work != Actions::NONE)
         };
+        if event != Event::IuReceived {
+            trace!(
+                MGMT_DEBUG,
+                "{}: {event:?}: a channel was {}, is {}\n",
+                self.port.name(),
+                before.name(),
+                after.name()
+            );
+        }
         self.wait.wake_all();
         if work {
             // An error says that it is queued already.
@@ -138,7 +148,12 @@ impl Link {
     /// Any context.
     pub(crate) fn close(self: &Arc<Self>, reason: LogoutReason, what: Arguments<'_>) {
         if self.state() < State::Disconnecting {
-            pr_info!("Closing a channel of {}: {}\n", self.port.name(), what);
+            trace!(
+                MGMT,
+                "Closing a channel of {}: {}\n",
+                self.port.name(),
+                what
+            );
             self.control.lock().reason = reason;
         }
         self.event(Event::CloseRequested);
@@ -340,7 +355,7 @@ impl QueueEvents for Lasting {
     }
 
     fn failed(&self, what: &'static str) {
-        pr_info!("{}: queue pair: {what}\n", self.0.port.name());
+        trace!(MINOR, "{}: queue pair: {what}\n", self.0.port.name());
         self.0.event(Event::QpError);
     }
 }

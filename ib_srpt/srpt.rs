@@ -8,7 +8,7 @@
 //! - [`nexus`]: an I_T nexus, the core's session;
 //! - [`channel`]: units that arrive, and work that is done; [`posting`]: work that
 //!   is posted; [`places`]: who may post; [`transfer`]: work requests for data;
-//!   [`request`]: what is kept of a request;
+//!   [`request`]: what is kept of a request; [`event`]: requests of the target;
 //! - [`link`]: the life of a channel's connection;
 //! - [`driver`], [`attrs`], [`params`]: the driver to the core and to the
 //!   administrator;
@@ -33,6 +33,7 @@ mod attrs;
 mod channel;
 mod dm;
 mod driver;
+mod event;
 mod hca;
 mod link;
 mod login;

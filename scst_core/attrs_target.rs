@@ -164,11 +164,15 @@ static ENABLED: &[Attr<Target>] = &[Attr::rw(
     c"enabled",
     |t, p| {
         let on = t.enabled.as_ref().map_or(0, |on| on.load(Relaxed));
-        show_keyed(p, on, on != 0)
+        emit!(p, "{}\n", on);
+        Ok(())
     },
     |t, b| {
         managed(|| {
             let on = flag(b)?;
+            if on {
+                t.ensure_rel_tgt_id()?;
+            }
             t.driver.ops().enable(t.name(), on)?;
             if let Some(at) = &t.enabled {
                 at.store(u32::from(on), Relaxed);

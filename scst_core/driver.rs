@@ -14,7 +14,7 @@
 use crate::cmd::{Answered, Cmd, DataOut, Outstanding};
 use kapi::sysfs::Group;
 use kernel::prelude::*;
-use scst_proto::command::DriverCommand;
+use scst_proto::{command::DriverCommand, sense::Sense};
 
 /// A target driver. Its methods run in process context, may sleep, and are
 /// called without locks of the core held.
@@ -53,6 +53,15 @@ pub trait TargetDriver: Send + Sync + 'static {
     }
 }
 
+/// What has happened to a logical unit, as a unit attention reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LunEvent {
+    /// The LUN; 0 if it is not about one of them.
+    pub lun: u16,
+    /// Sense key UNIT ATTENTION and an additional sense code.
+    pub sense: Sense,
+}
+
 /// What one session needs from its transport: the data path.
 pub trait Transport: Send + Sync + 'static {
     /// Sends status and sense (and data-in) to the initiator, ends with
@@ -82,18 +91,19 @@ pub trait Transport: Send + Sync + 'static {
         u32::MAX
     }
 
-    /// Whether [`Transport::luns_changed`] tells the initiator. Where it does not,
-    /// the initiator learns of a change from a unit attention on every LUN that
-    /// stays (SPC-6 6.33), and so does one whose target has `aen_disabled`.
-    /// Process context.
+    /// Whether an initiator that [`Transport::luns_changed`] has told acts on it.
+    /// Where it does not, or is not known to, it learns of a change from a unit
+    /// attention on every LUN that stays (SPC-6 6.33) as well. Process context.
     fn announces_luns(&self) -> bool {
         false
     }
 
     /// The LUNs that the session sees have changed: tell the initiator (by an
-    /// AEN, SRP_AER, a rescan). Only if [`Transport::announces_luns`]. Process
-    /// context, may sleep, no locks of the core held.
-    fn luns_changed(&self) {}
+    /// AEN, SRP_AER, a rescan), of `event` if its protocol says what happened;
+    /// `None` if no initiator is to be told that by a unit attention either. Not
+    /// called if the target has `aen_disabled`. Process context, may sleep, no
+    /// locks of the core held.
+    fn luns_changed(&self, _event: Option<LunEvent>) {}
 
     /// An administrator wants the session closed (`force_close`). The driver
     /// starts that and drops its registration when it is done.
