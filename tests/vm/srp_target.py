@@ -249,9 +249,10 @@ def _skipped() -> None:
 class Plan:
     """Tests that run against each target in turn: set-up, the tests, everything taken down and unloaded."""
 
-    def __init__(self, setup: _Body, links: Sequence[Link] = (Link(0),), limit_s: int = 240) -> None:
+    def __init__(self, setup: _Body, links: Sequence[Link] = (Link(0),), limit_s: int = 240,
+                 keep_links: bool = False) -> None:
         """SETUP gives a loaded target its disks and enables it."""
-        self._setup, self._links = setup, links
+        self._setup, self._links, self._keep_links = setup, links, keep_links
         self._tests: list[tuple[str, _Body, int, Sequence[str]]] = []
         self.suite = Suite(limit_s=limit_s)
 
@@ -293,7 +294,7 @@ class Plan:
         def end() -> None:
             srp.unload_initiator()
             target.unload()
-            for link in self._links:
+            for link in () if self._keep_links else self._links:
                 link.remove()
 
         def guarded(function: _Body) -> Callable[[], None]:
