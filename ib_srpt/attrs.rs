@@ -71,6 +71,7 @@ static PORT: [Attr<Port>; 5] = [
         |port, page| {
             let id = port.port_id.lock();
             page.bytes(id.to_bytes());
+            page.bytes(b"\n");
             Ok(())
         },
         store_port_id,

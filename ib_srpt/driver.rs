@@ -160,6 +160,11 @@ impl TargetDriver for Handle {
         false
     }
 
+    /// There is the module's parameter `trace_flag`.
+    fn has_trace_level(&self) -> bool {
+        false
+    }
+
     fn manage(&self, _command: DriverCommand<'_>) -> Result {
         Err(EINVAL)
     }

@@ -61,7 +61,9 @@ fn show_mgmt(driver: &Driver, page: &mut Page<'_>) -> Result {
 /// The directory of a driver below `targets`.
 pub(crate) fn driver_dir(targets: &Dir, driver: &Arc<Driver>) -> Result<Dir> {
     let mut groups = driver.ops().attrs()?;
-    groups.push(Group::new(driver.clone(), DRIVER)?, GFP_KERNEL)?;
+    if driver.ops().has_trace_level() {
+        groups.push(Group::new(driver.clone(), DRIVER)?, GFP_KERNEL)?;
+    }
     if driver.ops().has_mgmt() {
         groups.push(Group::new(driver.clone(), DRIVER_MGMT)?, GFP_KERNEL)?;
     }

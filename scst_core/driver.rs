@@ -42,6 +42,11 @@ pub trait TargetDriver: Send + Sync + 'static {
     /// after a log line that says what is wrong.
     fn manage(&self, command: DriverCommand<'_>) -> Result;
 
+    /// Whether its directory has a `trace_level`.
+    fn has_trace_level(&self) -> bool {
+        true
+    }
+
     /// The driver's own attributes, beside the core's, in its directory.
     fn attrs(&self) -> Result<KVec<Group>> {
         Ok(KVec::new())

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srp timeout=240
+# lab: group=srpaer timeout=240
 """SRP: what a target tells its initiators by itself: SRP_AER_REQ beside unit attentions, and the request limit."""
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ _DEFAULT_LIMIT = 64
 
 def setup(target: Target) -> None:
     """A disk that initiators see, two more to come and go."""
+    sh("modprobe", "-a", "ib_uverbs", "rdma_ucm")
     target.add("nullio", "null0", 0)
     scst.add_device("vdisk_nullio", "null1", "size_mb=64")
     scst.add_device("vdisk_nullio", "null2", "size_mb=64")
     target.enable(_LINK)
 
 
-plan = srp_target.Plan(setup, limit_s=60)
+# A process that has had a verbs context open keeps its RDMA device busy.
+plan = srp_target.Plan(setup, limit_s=60, keep_links=True)
 
 
 def _port(target: Target) -> Path:

@@ -71,16 +71,16 @@ class Agent:
         request = ctypes.create_string_buffer(struct.pack("=5IBBB3sBx", 0, 0, 0, 0, 0, 1, _CLASS, 1, b"", 0))
         fcntl.ioctl(self._fd, _REGISTER_AGENT, request)
         self._agent = struct.unpack_from("=I", request.raw)[0]
-        self._gid = bytes(12)[:10] + b"\xff\xff" + bytes(int(part) for part in link.address.split("."))
+        # Not that of an IPv4 address: where the header is IPv4, ib_mad finds no answer's request.
+        self._gid = bytes.fromhex(link.gid.replace(":", ""))
         self._transaction = 0
 
     def ask(self, attribute: int, modifier: int = 0, method: int = _GET) -> Answer:
         """Send a request and wait for its response."""
         self._transaction += 1
         mad = struct.pack(">BBBBHHQHHI", 1, _CLASS, 1, method, 0, 0, self._transaction, attribute, 0, modifier).ljust(256, b"\0")
-        # The port's second GID is that of its IPv4 address.
         header = struct.pack("=5I", self._agent, 0, 2000, 3, 0) + struct.pack(">II", 1, 0x80010000) + \
-            struct.pack("=HBBBBBB", 0, 0, 0, 1, 1, 64, 0) + self._gid + struct.pack(">I", 0) + struct.pack("=H6x", 0)
+            struct.pack("=HBBBBBB", 0, 0, 0, 1, 0, 64, 0) + self._gid + struct.pack(">I", 0) + struct.pack("=H6x", 0)
         os.write(self._fd, header + mad)
         check(select.select([self._fd], [], [], 15)[0], f"no answer to attribute {attribute:#x}")
         got = os.read(self._fd, 4096)
@@ -109,16 +109,16 @@ def answers(target: Target) -> None:
         profile = agent.ask(_PROFILE, 1)
         equal(profile.status, 0, "IOControllerProfile")
         (guid,) = struct.unpack_from(">Q", profile.data)
-        io_class, subclass, protocol, version = struct.unpack_from(">HHHH", profile.data, 32)
-        depth, reads, send_size, rdma_size, operations = struct.unpack_from(">HxBIIB", profile.data, 44)
-        services = profile.data[58]
+        io_class, subclass, protocol, version = struct.unpack_from(">HHHH", profile.data, 28)
+        depth, reads, send_size, rdma_size, operations = struct.unpack_from(">HxBIIB", profile.data, 40)
+        services = profile.data[54]
         equal(guid, _GUID, "controller GUID")
         equal((io_class, subclass, protocol, version), (0x0100, 0x609E, 0x0108, 1), "SRP")
         equal((depth, send_size, rdma_size, operations, services), (128, 8276, 65536, 0x2B, 1), "what it can do")
         check(reads > 0, "no RDMA READs")
-        equal(profile.data[68:132].rstrip(b"\0"), b"SCST SRP target", "ID string")
+        equal(profile.data[64:128].rstrip(b"\0"), b"SCST SRP target", "ID string")
         scst.put(target.port(_LINK) / "port_id", "rack 7")
-        equal(agent.ask(_PROFILE, 1).data[68:132].rstrip(b"\0"), b"rack 7", "ID string that port_id chose")
+        equal(agent.ask(_PROFILE, 1).data[64:128].rstrip(b"\0"), b"rack 7", "ID string that port_id chose")
         service = agent.ask(_SERVICES, 1 << 16)
         equal(service.status, 0, "ServiceEntries")
         equal(service.data[:40].rstrip(b"\0"), f"SRP.T10:{_GUID:016x}".encode(), "service name")

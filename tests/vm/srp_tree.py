@@ -88,8 +88,8 @@ def tree() -> None:
         listed = recording.Differences("srp tree")
         live = {str(_TARGET.root): ("d", 0o755, ""), **scst.snapshot(_TARGET.root, leave_out=())}
         recorded = _blank(recording.tree("sysfs-srpt.txt"), _VOLATILE)
+        _log.extend(log.lines())
         no_differences([*recording.compare(recorded, _blank(live, _VOLATILE), listed), *listed.unused()], 150)
-    _log.extend(log.lines())
 
 
 @suite.test("parameters have the recorded names, modes and values")
