@@ -28,7 +28,7 @@ impl Nexus {
     /// all channels are of one initiator port. Process context.
     pub(crate) fn report(&self, event: LunEvent) {
         if let Some(channel) = self.live_channel() {
-            channel.report(event);
+            Channel::report(&channel, event);
         }
     }
 
@@ -44,29 +44,29 @@ impl Nexus {
 
 impl Channel {
     /// Sends an SRP_AER_REQ, if none is on its way. Any context.
-    fn report(&self, event: LunEvent) {
+    fn report(this: &InUse<Channel>, event: LunEvent) {
         let Some(lun) = Lun::new(event.lun) else {
             return;
         };
-        let Some(mut handle) = self.spare.lock().pop() else {
+        let Some(handle) = this.spare.lock().pop() else {
             return;
         };
-        let Some(grant) = self.update(|credit| credit.ask(TargetRequest::Event)) else {
-            return self.spare.lock().push(handle);
+        let Some(grant) = this.update(|credit| credit.ask(TargetRequest::Event)) else {
+            return this.spare.lock().push(handle);
         };
         let mut sense = [0; SENSE_LEN];
         let sense_len = event.sense.encode(false, &mut sense);
         let request = AerReq {
-            tag: self.id,
+            tag: this.id,
             delta: grant.delta(),
-            solicited: self.login.event_solicited(),
+            solicited: this.login.event_solicited(),
             lun: lun.encode(AddressMethod::Peripheral),
             sense: sense.get(..sense_len).unwrap_or_default(),
         };
         trace!(
             FLOW_CONTROL,
             "{}: SRP_AER_REQ of {:x}/{:02x}/{:02x} for LUN {}\n",
-            self.nexus.name(),
+            this.nexus.name(),
             event.sense.key as u8,
             event.sense.asc,
             event.sense.ascq,
@@ -75,7 +75,6 @@ impl Channel {
         let mut unit = [0; AER_REQ_LEN + SENSE_LEN];
         let len = request.write(&mut unit).unwrap_or(0);
         let unit = unit.get(..len).unwrap_or_default();
-        self.own_unit(&mut handle, unit, request.solicited);
-        self.submit(handle);
+        Self::send_own(this, handle, unit, request.solicited);
     }
 }

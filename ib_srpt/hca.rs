@@ -10,17 +10,18 @@ use crate::{
     params::{self, trace},
     port::Port,
     rdma::{
-        arena::{Queue, Requests},
+        arena::Requests,
         device::{Client, Device, ProtectionDomain},
-        dma::{Local, Single, Toward},
+        dma::Void,
         ib_cm,
         mad::MadAgent,
+        queue::Queue,
         receive::{ReceiveBatch, ReceiveQueue, SharedReceiveQueue},
     },
 };
 use kapi::{
     lock::{new_spinlock_irq, SpinLockIrq},
-    sg::Gfp,
+    work::WorkQueue,
 };
 use kernel::{
     prelude::*,
@@ -33,8 +34,6 @@ const RESERVE: u32 = 64 * SPARE;
 /// Pieces of memory that a work request has at most: more than a chain has would
 /// be of no use.
 const MOST_PIECES: u32 = 16;
-/// Bytes of the memory that nothing is read from and written to.
-const VOID_LEN: u32 = 64 << 10;
 
 /// Places that a device's work requests and the like are limited to.
 #[derive(Clone, Copy)]
@@ -57,8 +56,9 @@ pub(crate) struct Hca {
     /// The requests of `srq`.
     pub(crate) requests: Option<Arc<Requests>>,
     pub(crate) limits: Limits,
-    zeros: Single,
-    sink: Single,
+    /// Where completion queues wait for their turn.
+    pub(crate) turns: Arc<WorkQueue>,
+    pub(crate) void: Arc<Void>,
     /// Requests of the shared queue that channels take for units of their own.
     reserve: Pin<KBox<SpinLockIrq<Queue>>>,
 }
@@ -98,8 +98,7 @@ impl Hca {
             limits.pieces,
             limits.queue
         );
-        let zeros = Single::new(&pd, VOID_LEN as usize, Toward::Device, Gfp::Kernel)?;
-        let sink = Single::new(&pd, VOID_LEN as usize, Toward::Memory, Gfp::Kernel)?;
+        let void = Void::new(&pd)?;
         let (srq, requests) = match params::USE_SRQ.get() && attrs.max_srq > 0 {
             true => {
                 let size = params::srq_size(limit(attrs.max_srq_wr, 65536));
@@ -121,8 +120,8 @@ impl Hca {
                 srq,
                 requests,
                 limits,
-                zeros,
-                sink,
+                turns: Arc::new(WorkQueue::for_io(c"ib_srpt poll")?, GFP_KERNEL)?,
+                void,
                 reserve: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
             },
             GFP_KERNEL,
@@ -178,21 +177,6 @@ impl Hca {
         while let Some(handle) = taken.pop() {
             reserve.push(handle);
         }
-    }
-
-    /// Memory of zeros, or for what nobody wants to have.
-    #[inline]
-    pub(crate) fn void(&self, sink: bool) -> Local<'_> {
-        match sink {
-            true => self.sink.get().local(),
-            false => self.zeros.get().local(),
-        }
-    }
-
-    /// Length of that memory in bytes.
-    #[inline]
-    pub(crate) fn void_len(&self) -> u32 {
-        VOID_LEN
     }
 }
 

@@ -10,11 +10,12 @@ use crate::{
     params,
     port::Port,
     rdma::{
-        arena::{Queue, Requests},
+        arena::Requests,
         cm::{self, ConnParams, ConnectRequest, Manager, Pending},
         completion::CompletionQueue,
+        queue::{Queue, Stack},
         queue_pair::{Capacity, QueuePair},
-        receive::ReceiveBatch,
+        receive::{ReceiveBatch, RECEIVE_BATCH},
     },
 };
 use core::net::IpAddr;
@@ -31,6 +32,7 @@ use scst_proto::srp::{
     channel::Event,
     credit::Credit,
     data_buffer::Rules,
+    iu::RSP_LEN,
     limits,
     login::{self, Accept, LoginRequest, MultiChannel, PortFacts, RejectReason},
     names::{self, Source},
@@ -43,8 +45,8 @@ const MAX_CHANNELS: u32 = 64;
 const MAX_LIMIT: u32 = 128;
 /// Requests of a channel beside those: for responses to the target's own
 /// requests, and for commands that arrive before the buffer of the last one is
-/// posted again.
-const EXTRA: u32 = 34;
+/// posted again, which it is with others.
+const EXTRA: u32 = 34 + RECEIVE_BATCH as u32;
 /// Longest descriptor table that is fetched, in descriptors.
 const MAX_DESCRIPTORS: u32 = 4096;
 
@@ -239,11 +241,12 @@ fn make(
         request_limit: limit,
         credit: Atomic::new(Credit::new(accept.request_limit).to_u64()),
         places: Atomic::new(sends(port) as i32),
+        half: (sends(port) / 2).max(1) as i32,
+        quiet: Atomic::new(0),
         waiting: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
         someone_waits: Atomic::new(0),
         spare: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
-        returned: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
-        someone_returned: Atomic::new(0),
+        returned: Stack::new(),
         vector: Atomic::new(0),
         receiving: Atomic::new(0),
     })?;
@@ -304,6 +307,7 @@ fn prepare(
         sends: sends(port),
         receives: channel.requests.count(),
         pieces: hca.limits.pieces,
+        copied: RSP_LEN as u32,
     };
     let receives = match channel.shared {
         // No more than the request limit, unless the initiator ignores it.
@@ -313,9 +317,9 @@ fn prepare(
     let entries = (capacity.sends + receives).min(hca.limits.completions);
     let vector = port.next_vector();
     channel.vector.store(vector, Relaxed);
-    let cq = CompletionQueue::new(&hca.device, entries, vector, channel.clone())?;
+    let cq = CompletionQueue::new(&hca.device, &hca.turns, entries, vector, channel.clone())?;
     let events = Arc::new(Lasting(link.clone()), GFP_KERNEL)?;
-    let qp = QueuePair::new(&hca.pd, cq, hca.srq.clone(), capacity, events)?;
+    let qp = QueuePair::new(&hca.void, cq, hca.srq.clone(), capacity, events)?;
     id.init_qp(&qp)?;
     if !channel.qp.populate(qp) {
         return Err(EBUSY);

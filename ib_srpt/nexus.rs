@@ -22,7 +22,8 @@ use kernel::{
     },
 };
 use scst::{
-    Answered, Cmd, Data, DataOut, LunEvent, Outstanding, Session, SessionRegistration, TmResult, Transport,
+    Answered, Cmd, Data, DataOut, LunEvent, Outstanding, Session, SessionRegistration, TmResult,
+    Transport,
 };
 use scst_proto::{
     lun::Lun,
@@ -261,8 +262,8 @@ impl Transport for Nexus {
         let Some(mut handle) = Handle::of(cmd.slot()) else {
             return;
         };
-        match handle.request.channel.clone() {
-            Some(channel) => channel.respond(handle, cmd),
+        match handle.request.channel.take() {
+            Some(channel) => Channel::respond(&channel, handle, cmd),
             None => handle.request.release(),
         }
     }

@@ -70,7 +70,9 @@ pub(crate) fn req_size() -> u32 {
 
 /// Bytes of a response buffer.
 pub(crate) fn rsp_size() -> u32 {
-    MAX_RSP_SIZE.get().max(scst_proto::srp::login::MIN_TI_IU_LEN)
+    MAX_RSP_SIZE
+        .get()
+        .max(scst_proto::srp::login::MIN_TI_IU_LEN)
 }
 
 /// Bytes of an RDMA transfer, as discovery has it.
