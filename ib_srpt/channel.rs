@@ -38,7 +38,9 @@ use scst_proto::srp::{
     cmd as srp_cmd,
     credit::{Credit, TargetRequest},
     data_buffer::{DataBuffer, Rules},
-    iu, LogoutReason,
+    iu,
+    login::LoginRequest,
+    LogoutReason,
 };
 
 /// Requests that a channel keeps for units of its own.
