@@ -32,20 +32,15 @@ use kernel::{
         Arc, SetOnce,
     },
 };
-use scst::{status, Answered, Cmd, Direction, Session};
-use scst_proto::{
-    residual::Residual,
-    sense::Sense,
-    srp::{
-        channel::{Event, State},
-        cmd as srp_cmd,
-        credit::{Credit, Grant, TargetRequest},
-        data_buffer::{DataBuffer, Rules},
-        iu::{self, Outcome, Rsp},
-        login::LoginRequest,
-        tsk_mgmt::ResponseCode,
-        LogoutReason,
-    },
+use scst::{Direction, Session};
+use scst_proto::srp::{
+    channel::{Event, State},
+    cmd as srp_cmd,
+    credit::{Credit, TargetRequest},
+    data_buffer::{DataBuffer, Rules},
+    iu,
+    login::LoginRequest,
+    LogoutReason,
 };
 
 /// Requests that a channel keeps for units of its own.
@@ -220,147 +215,23 @@ impl Channel {
         }
     }
 
-    /// Answers a command that the core does not know with `sense`.
-    pub(crate) fn answer_sense(&self, mut handle: Handle, sense: Sense) {
-        let mut bytes = [0; 18];
-        let len = sense.encode(false, &mut bytes);
-        let outcome = Outcome::Command {
-            status: status::CHECK_CONDITION,
-            data_out: Residual::None,
-            data_in: Residual::None,
-            sense: bytes.get(..len).unwrap_or_default(),
-        };
-        self.write_response(&mut handle, outcome, false);
-        handle.request.pending = Pending::Unit;
-        self.submit(handle);
-    }
-
-    /// The end of a task management function.
-    pub(crate) fn managed(&self, mut handle: Handle, code: ResponseCode) {
-        let good = code == ResponseCode::Complete;
-        self.write_response(&mut handle, Outcome::TaskManagement(code), good);
-        handle.request.pending = Pending::Unit;
-        self.submit(handle);
-    }
-
-    /// Writes the SRP_RSP, which gives credits back.
-    #[inline]
-    pub(crate) fn write_response(&self, handle: &mut Handle, outcome: Outcome<'_>, good: bool) {
-        let grant = self.update(Credit::respond);
-        let max = self.max_response as usize;
-        let (_, send, request) = handle.parts();
-        request.solicited = request.notify.is_some_and(|notify| notify.wants(good));
-        let rsp = Rsp {
-            tag: request.tag,
-            delta: grant.delta(),
-            solicited: request.solicited,
-            outcome,
-        };
-        let buffer = send.bytes_mut();
-        let room = max.min(buffer.len());
-        let len = buffer.get_mut(..room).and_then(|buffer| rsp.write(buffer));
-        request.send_len = len.unwrap_or(0) as u32;
-        request.total = 0;
-        request.posted = 0;
-        self.requests.to_send(handle, len.unwrap_or(0) as u32);
-    }
-
-    /// A command that is not answered: aborted, or impossible.
-    #[cold]
-    pub(crate) fn end_silently(this: &InUse<Channel>, mut handle: Handle, cmd: Cmd<Answered>) {
-        this.update(Credit::end_silently);
-        handle.request.release();
-        cmd.finish();
-        this.give_back(handle);
-        Self::ask_credit(this);
-    }
-
-    /// Gives credits back without a response, if the initiator is short of them.
-    #[cold]
-    fn ask_credit(this: &InUse<Channel>) {
-        if !this.credit().is_short() {
-            return;
-        }
-        let Some(handle) = this.spare.lock().pop() else {
-            return;
-        };
-        let grant: Option<Grant> = this.update(|credit| credit.ask(TargetRequest::Credit));
-        let Some(grant) = grant else {
-            this.spare.lock().push(handle);
-            return;
-        };
-        trace!(
-            FLOW_CONTROL,
-            "{}: SRP_CRED_REQ, {} requests\n",
-            this.nexus.name(),
-            grant.delta()
-        );
-        let solicited = this.login.credit_solicited();
-        let unit = iu::cred_req(this.id, grant.delta(), solicited);
-        Self::send_own(this, handle, &unit, solicited);
-    }
-
-    /// Says why the target ends the channel.
-    pub(crate) fn send_logout(this: &InUse<Channel>, reason: LogoutReason) {
-        if let Some(handle) = this.spare.lock().pop() {
-            let solicited = this.login.logout_solicited();
-            let unit = iu::t_logout(this.id, reason, solicited);
-            Self::send_own(this, handle, &unit, solicited);
-        }
-    }
-
-    /// Sends a unit of the target's own, with a request that is kept for that.
-    pub(crate) fn send_own(
-        this: &InUse<Channel>,
-        mut handle: Handle,
-        unit: &[u8],
-        solicited: bool,
-    ) {
-        let (_, send, request) = handle.parts();
-        scst_proto::bytes::copy(send.bytes_mut(), unit);
-        request.send_len = unit.len() as u32;
-        request.total = 0;
-        request.posted = 0;
-        request.solicited = solicited;
-        request.pending = Pending::Own;
-        request.channel = Some(this.clone());
-        this.requests.to_send(&handle, unit.len() as u32);
-        this.submit(handle);
-    }
-
-    /// A request that was kept for units of the target's own is free again.
-    fn spared(&self, mut handle: Handle) {
-        let used = handle.request.channel.take();
-        self.spare.lock().push(handle);
-        drop(used);
-    }
-
     /// The work that was posted for a request is complete.
     #[inline]
-    fn complete(&self, poller: &mut Poller, mut handle: Handle, ok: bool) {
+    fn complete(&self, poller: &mut Poller, handle: Handle, ok: bool) {
         let places = handle.request.places;
-        if ok {
-            let request = &mut handle.request;
-            let more = match request.stage {
-                Stage::Table => {
-                    request.stage = Stage::Data;
-                    self.check_table(&handle)
-                }
-                Stage::Data => Some(request.posted < request.total),
-            };
-            match more {
-                Some(true) => {
-                    self.free_places(places);
-                    return self.submit(handle);
-                }
-                Some(false) => {
-                    self.finish_polled(poller, handle);
-                    return self.free_places(places);
-                }
-                None => (),
-            }
+        if !ok {
+            self.finish(handle);
+            return self.free_places(places);
         }
-        self.finish(handle, false);
+        if handle.request.stage == Stage::Table {
+            self.free_places(places);
+            return self.table_fetched(handle);
+        }
+        if handle.request.posted < handle.request.total {
+            self.free_places(places);
+            return self.submit(handle);
+        }
+        self.finish_polled(poller, handle);
         self.free_places(places);
     }
 
@@ -385,7 +256,7 @@ impl Channel {
 
     /// A request is done, badly: its data did not arrive, or its response.
     #[cold]
-    pub(crate) fn finish(&self, mut handle: Handle, _ok: bool) {
+    pub(crate) fn finish(&self, mut handle: Handle) {
         match core::mem::take(&mut handle.request.pending) {
             Pending::Respond(cmd) => {
                 handle.request.release();

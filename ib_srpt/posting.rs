@@ -14,25 +14,18 @@ use crate::{
     request::{Pending, Stage},
     transfer::{self, Memory, Part},
 };
-use kapi::{
-    counted::InUse,
-    sg::{Gfp, SgList},
-};
+use kapi::sg::{Gfp, SgList};
 use kernel::sync::atomic::Acquire;
-use scst::{status, Answered, Cmd, DataOut, Direction};
-use scst_proto::{
-    residual::Residual,
-    srp::{
-        channel::Event,
-        cmd as srp_cmd,
-        data_buffer::DataBuffer,
-        descriptors::{Descriptors, Pieces},
-        iu::Outcome,
-    },
+use scst::{Cmd, DataOut};
+use scst_proto::srp::{
+    channel::Event,
+    cmd as srp_cmd,
+    data_buffer::DataBuffer,
+    descriptors::{DescriptorError, Descriptors, Pieces},
 };
 
 /// The core's buffer of a command.
-enum Buffer<'a> {
+pub(crate) enum Buffer<'a> {
     /// None is needed.
     Void,
     Memory(Option<SgList<'a>>),
@@ -40,7 +33,7 @@ enum Buffer<'a> {
 
 impl<'a> Buffer<'a> {
     #[inline]
-    fn of(void: bool, sg: Option<SgList<'a>>) -> Self {
+    pub(crate) fn of(void: bool, sg: Option<SgList<'a>>) -> Self {
         match void {
             true => Self::Void,
             false => Self::Memory(sg),
@@ -60,83 +53,6 @@ struct Plan {
 }
 
 impl Channel {
-    /// The core has answered a command.
-    #[inline]
-    pub(crate) fn respond(this: &InUse<Channel>, mut handle: Handle, cmd: Cmd<Answered>) {
-        if cmd.is_aborted() {
-            return Self::end_silently(this, handle, cmd);
-        }
-        let code = cmd.status_code();
-        let residual = cmd.residual();
-        let residual = match (residual.over, residual.under) {
-            (0, 0) => Residual::None,
-            (0, under) => Residual::Underflow(under),
-            (over, _) => Residual::Overflow(over),
-        };
-        let (data_out, data_in) = match cmd.direction() {
-            Direction::Out => (residual, Residual::None),
-            _ => (Residual::None, residual),
-        };
-        let moved = match cmd.direction() {
-            Direction::In => cmd.moved(),
-            _ => 0,
-        };
-        let good = code == status::GOOD;
-        let lasting = moved == 0 || cmd.is_void();
-        if let Some(qp) = this.qp.as_ref().filter(|_| good && lasting) {
-            let outcome = Outcome::Command {
-                status: code,
-                data_out,
-                data_in,
-                sense: &[],
-            };
-            if this.send_copied(qp, &handle, outcome, moved) {
-                cmd.finish();
-                this.returned.push(handle);
-                return qp.completions().kick();
-            }
-        }
-        let mut bytes = [0; 64];
-        let sense = match code {
-            status::CHECK_CONDITION => {
-                let len = cmd.sense(&mut bytes);
-                bytes.get(..len).unwrap_or_default()
-            }
-            _ => &[],
-        };
-        let outcome = Outcome::Command {
-            status: code,
-            data_out,
-            data_in,
-            sense,
-        };
-        let ready = moved == 0
-            || this.prepare(
-                &mut handle,
-                Buffer::of(cmd.is_void(), cmd.data()),
-                moved,
-                Toward::Device,
-            );
-        let outcome = match ready {
-            true => outcome,
-            // For want of memory.
-            false => Outcome::Command {
-                status: status::BUSY,
-                data_out: Residual::None,
-                data_in: Residual::None,
-                sense: &[],
-            },
-        };
-        this.write_response(&mut handle, outcome, ready && good);
-        match ready {
-            true => handle.request.total = moved,
-            false => handle.request.release(),
-        }
-        handle.request.pending = Pending::Respond(cmd);
-        handle.request.channel = Some(this.clone());
-        this.submit(handle);
-    }
-
     /// The core wants a command's data-out.
     pub(crate) fn fetch(&self, mut handle: Handle, cmd: Cmd<DataOut>) {
         let length = cmd.length();
@@ -164,7 +80,13 @@ impl Channel {
 
     /// Maps a command's buffer and finds out where the initiator's is.
     #[inline]
-    fn prepare(&self, handle: &mut Handle, data: Buffer<'_>, total: u32, dir: Toward) -> bool {
+    pub(crate) fn prepare(
+        &self,
+        handle: &mut Handle,
+        data: Buffer<'_>,
+        total: u32,
+        dir: Toward,
+    ) -> bool {
         handle.request.total = total;
         handle.request.stage = Stage::Data;
         if let Buffer::Memory(sg) = data {
@@ -384,7 +306,7 @@ impl Channel {
         self.link.event(Event::QpError);
         if matches!(handle.request.pending, Pending::Own) {
             let places = handle.request.places;
-            self.finish(handle, false);
+            self.finish(handle);
             return self.free_places(places);
         }
         self.to_poller(handle);
@@ -394,7 +316,7 @@ impl Channel {
     #[cold]
     pub(crate) fn fail(&self, handle: Handle) {
         let places = handle.request.places;
-        self.finish(handle, false);
+        self.finish(handle);
         self.free_places(places);
     }
 
@@ -410,15 +332,19 @@ impl Channel {
         }
     }
 
-    /// Whether the fetched descriptor table can be used.
-    pub(crate) fn check_table(&self, handle: &Handle) -> Option<bool> {
-        let buffer = srp_cmd::Cmd::parse(handle.unit())?.data(&self.rules).ok()?;
-        let DataBuffer::Table { at, total, .. } = buffer else {
-            return None;
+    /// A descriptor table has arrived: whether it can be used.
+    pub(crate) fn check_table(&self, handle: &Handle) -> Result<(), DescriptorError> {
+        let missing = DescriptorError::Truncated;
+        let cmd = srp_cmd::Cmd::parse(handle.unit()).ok_or(missing)?;
+        let DataBuffer::Table { at, total, .. } = cmd.data(&self.rules)? else {
+            return Err(missing);
         };
-        let table = handle.request.table.as_ref()?.written(at.len);
-        let list = Descriptors::parse_table(table, total).ok()?;
-        (list.total() >= handle.request.total).then_some(true)
+        let table = handle.request.table.as_ref().ok_or(missing)?;
+        let list = Descriptors::parse_table(table.written(at.len), total)?;
+        match list.total() >= handle.request.total {
+            true => Ok(()),
+            false => Err(DescriptorError::ListTooShort),
+        }
     }
 }
 

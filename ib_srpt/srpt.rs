@@ -6,7 +6,8 @@
 //! - [`port`]: target ports; [`dm`]: how initiators find them;
 //! - [`login`]: from a connection request to a channel;
 //! - [`nexus`]: an I_T nexus, the core's session;
-//! - [`channel`]: units that arrive, and work that is done; [`posting`]: work that
+//! - [`channel`]: units that arrive, and work that is done; [`sending`]: units
+//!   that are sent; [`posting`]: work that
 //!   is posted; [`places`]: who may post; [`transfer`]: work requests for data;
 //!   [`request`]: what is kept of a request; [`event`]: requests of the target;
 //! - [`link`]: the life of a channel's connection;
@@ -45,6 +46,7 @@ mod posting;
 #[allow(unsafe_code)]
 mod rdma;
 mod request;
+mod sending;
 mod transfer;
 
 use driver::Driver;
