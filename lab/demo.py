@@ -15,7 +15,7 @@ from .progress import say, step
 
 _JOB = paths.REPO / "lab" / "guest" / "demo.sh"
 # I/Os a job: over SRP one takes ten times as many instructions, and they repeat as well with fewer.
-_IOS = {"srp": 1500, "": 10000}
+_IOS = {"srp": 2000, "": 10000}
 
 
 def _attach_and_verify(modules: Path) -> None:

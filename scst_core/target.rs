@@ -366,13 +366,21 @@ impl Target {
         let core = core()?;
         let guard = core.config.lock();
         match command {
-            InitiatorsCommand::Add(pattern) => group.add_member(pattern).inspect_err(|_| {
-                log_err!(
-                    "Initiator {} already exists in group {}",
+            InitiatorsCommand::Add(pattern) => {
+                group.add_member(pattern).inspect_err(|_| {
+                    log_err!(
+                        "Initiator {} already exists in group {}",
+                        pattern,
+                        group.name()
+                    );
+                })?;
+                pr_info!(
+                    "Added name {} to group {} (target {})\n",
                     pattern,
-                    group.name()
+                    group.name(),
+                    self.name()
                 );
-            })?,
+            }
             InitiatorsCommand::Del(pattern) => group.del_member(pattern).inspect_err(|_| {
                 log_err!("Initiator {} not found in group {}", pattern, group.name());
             })?,

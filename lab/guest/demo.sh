@@ -44,7 +44,7 @@ echo "add_device null0 size_mb=1024" > $tgt/handlers/vdisk_nullio/mgmt
 echo "add_device file0 filename=/tmp/file0.img" > $tgt/handlers/vdisk_fileio/mgmt
 echo "add_device blk0 filename=$(readlink -f /dev/disk/lab/data)" > $tgt/handlers/vdisk_blockio/mgmt
 
-echo "SCST $(head -1 $tgt/version): disks over SRP, from ib_srpt to ib_srp through Soft-RoCE"
+echo "$(head -1 $tgt/version): disks over SRP, from ib_srpt to ib_srp through Soft-RoCE"
 add_luns "$port"
 echo 1 > "$port/enabled"
 login=$(sed 's/tid_ext=/id_ext=/;s/,\(pkey\|dgid\|service_id\)=[^,]*//g' "$port/login_info")
