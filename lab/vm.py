@@ -53,7 +53,10 @@ class Config:
     mem: str = "1G"
     drives: Sequence[Drive] = ()
     icount: bool = False
-    """The guest's time is the number of instructions that its processors, one after the other, have executed."""
+    """One processor, and the guest's time is the number of instructions that it has executed.
+
+    Of several QEMU would run one at a time, until it is idle: a wake-up on another one would be late by that.
+    """
     kernel: Optional[guest.Kernel] = None
     """None: the stock kernel."""
     modules: Optional[Path] = None
@@ -149,7 +152,7 @@ class Machine:
         if interactive:
             append += " lab.shell"
         command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                   "-machine", "q35", "-m", config.mem, "-smp", str(config.cpus),
+                   "-machine", "q35", "-m", config.mem, "-smp", "1" if config.icount else str(config.cpus),
                    *(_ICOUNT if config.icount else _PLAIN),
                    "-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initramfs), "-append", append]
         if interactive:

@@ -4,7 +4,7 @@
 A test is an executable that speaks KTAP. A comment line in it, `# lab: key=value ...`, says what it needs:
     group=NAME     tests of one group share a boot, in the order of their names    (default: default)
     kernel=debug   the debug kernel instead of the stock one
-    icount=yes     guest time is counted in instructions, so that latencies do not depend on the host
+    icount=yes     one processor, whose time is counted in instructions: latencies do not depend on the host
     cpus=N mem=SIZE timeout=SECONDS drives=NAME:MB,...
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
     allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)

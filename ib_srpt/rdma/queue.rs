@@ -118,12 +118,12 @@ impl Stack {
             return Queue::new();
         }
         let head = self.head.xchg(ptr::null_mut(), Acquire);
-        let mut tail = head;
-        // SAFETY: The handles of the chain are this function's now.
-        while let Some(next) =
-            NonNull::new(tail).and_then(|item| unsafe { NonNull::new(*item.as_ref().next.get()) })
-        {
-            tail = next.as_ptr();
+        let mut tail = ptr::null_mut();
+        let mut at = NonNull::new(head);
+        while let Some(item) = at {
+            tail = item.as_ptr();
+            // SAFETY: The handles of the chain are this function's now.
+            at = NonNull::new(unsafe { *item.as_ref().next.get() });
         }
         Queue { head, tail }
     }
