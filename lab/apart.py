@@ -17,6 +17,9 @@ _NAMES = ("target", "initiator")
 # Where the chapter's blocks are typed, in their order.
 _PLACES = ((_TARGET, _INITIATOR), (_TARGET,), (_INITIATOR,), (_TARGET,), (_INITIATOR,), (_TARGET,))
 
+# What fio prints besides.
+_DETAIL = re.compile(r" +(?!read: )|Jobs: |Starting |Run status|Disk stats|srp: |fio-|$")
+
 # The network card that the chapter speaks of.
 _CARD = """modprobe virtio_net
 until [ -e /sys/class/net/eth0 ]; do sleep 0.1; done
@@ -54,8 +57,8 @@ class Report:
     problem: str
 
     def text(self) -> str:
-        """For a person."""
-        return "\n".join(f"  {name + ':':11}{line}" for name, line in self.lines)
+        """For a person; of fio's report the rate."""
+        return "\n".join(f"  {name + ':':11}{line}" for name, line in self.lines if not _DETAIL.match(line))
 
 
 class _Story:
