@@ -18,7 +18,7 @@ _NAMES = ("target", "initiator")
 _PLACES = ((_TARGET, _INITIATOR), (_TARGET,), (_INITIATOR,), (_TARGET,), (_INITIATOR,), (_TARGET,))
 
 # What fio prints besides.
-_DETAIL = re.compile(r" +(?!read: )|Jobs: |Starting |Run status|Disk stats|srp: |fio-|$")
+_DETAIL = re.compile(r" (?! *read: )|Jobs: |Starting |Run status|Disk stats|srp: |fio-|$")
 
 # The network card that the chapter speaks of.
 _CARD = """modprobe virtio_net
