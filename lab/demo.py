@@ -9,7 +9,7 @@ from typing import Optional
 
 from bench import figures
 
-from . import paths, vm
+from . import apart, paths, vm
 from .errors import LabError
 from .progress import say, step
 
@@ -28,6 +28,15 @@ def _attach_and_verify(modules: Path) -> None:
         raise LabError(f"run: {result.problem()}")
 
 
+def _apart(modules: Path) -> None:
+    with step("run", "the README's chapter on SRP, typed on two machines", 60):
+        report = apart.run(modules)
+    say("SRP between two machines")
+    say(report.text())
+    if report.problem:
+        raise LabError(f"run: {report.problem}")
+
+
 def run(modules: Optional[Path]) -> int:
     """The whole of `make run`."""
     stacks = [*figures.present(modules, every=True), *figures.SRP_PEERS, *figures.PEERS]
@@ -38,6 +47,7 @@ def run(modules: Optional[Path]) -> int:
                                 figures.loads(count), modules, "run-figures") for network, count in _IOS.items()]
         if modules and figures.have_ours(modules, "ib_srpt") and figures.have_ours(modules):
             _attach_and_verify(modules)
+            _apart(modules)
         else:
             say("[run] our modules are not in this clone's build: the peers only")
         records = [record for one in measured for record in one.result()]
