@@ -16,10 +16,11 @@ class SlowDisk:
     """The disk /dev/mapper/slow: /dev/ram0 below dm-delay, fast until told otherwise."""
 
     def __init__(self, mib: int = 32) -> None:
-        self._sectors = mib << 11
+        """Of this size; where the RAM disk is built into the kernel, it has its own."""
         self.node = f"/dev/mapper/{_NAME}"
+        sh("modprobe", "brd", "rd_nr=1", f"rd_size={mib << 10}")
+        self._sectors = int(sh("blockdev", "--getsz", "/dev/ram0"))
         if not os.path.exists(self.node):
-            sh("modprobe", "brd", "rd_nr=1", f"rd_size={mib << 10}")
             sh("modprobe", "dm_delay")
             sh("dmsetup", "create", _NAME, "--noudevsync", "--table", self._table(0))
             sh("dmsetup", "mknodes")

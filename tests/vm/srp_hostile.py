@@ -11,6 +11,7 @@ not tried on it: in 7.2 a descriptor of length 0 is enough (sgl_alloc_order), or
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import struct
 import time
@@ -23,7 +24,7 @@ import srp_target
 from lib import Kmsg, check, equal, fio, note, scaled, sh
 from slowdisk import SlowDisk
 from srp import Link
-from srp_target import Target
+from srp_target import Ours, Target
 from srp_witness import NULL_LUN, SLOW_LUN, Outcomes, Witness, wait_alone
 
 _LINK = Link(0)
@@ -53,6 +54,7 @@ def _trick(name: str, only: Sequence[str] = ()) -> Callable[[Callable[[Target], 
     """A test after which the witness must be as well as before, and alone."""
     def add(function: Callable[[Target], None]) -> Callable[[Target], None]:
         @plan.test(name, only=only)
+        @functools.wraps(function)
         def whole(target: Target) -> None:
             function(target)
             wait_alone(target)
@@ -97,6 +99,7 @@ def logins(target: Target) -> None:
 
 @_trick("channels of one initiator port: as many as allowed, or one only", only=("ours",))
 def channels(target: Target) -> None:
+    assert isinstance(target, Ours)
     port = raw.port_id()
     open_ = [raw.login(_LINK, raw.login_request(initiator=port, flags=raw.MULTIPLE)) for _ in range(64)]
     try:
@@ -104,10 +107,13 @@ def channels(target: Target) -> None:
         check(False, "a 65th channel was accepted")
     except raw.Rejected as rejected:
         equal(rejected.reason, 0x10006, "reason for no 65th channel")
-    equal(len(target.sessions(_LINK)), 2, "sessions")  # type: ignore[attr-defined]
+    equal(len(target.sessions(_LINK)), 2, "sessions")
     with contextlib.closing(raw.login(_LINK, raw.login_request(initiator=port))) as only:
         check(all(channel.ended(10) for channel in open_), "a login of a single channel left others")
-        equal({channel.logout_reason for channel in open_}, {4}, "reasons of the SRP_T_LOGOUTs")
+        told = [channel.logout_reason for channel in open_ if channel.logout_reason is not None]
+        equal(set(told), {4}, "reasons of the SRP_T_LOGOUTs")
+        # With a shared receive queue there may be no buffer to say it with.
+        check(target.shared or len(told) == len(open_), f"{len(told)} SRP_T_LOGOUTs for {len(open_)} channels")
         check(only.ask(raw.command(1, raw.TEST_UNIT_READY)) is not None, "the single channel does not work")
     for channel in open_:
         channel.close()

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""The target's machine: target.py NAME. Says `ready`, waits for `killed`, and says `left WHAT` if anything is left."""
+"""The target's machine: target.py NAME. Says `ready`, waits for `killed`, and says when what was left is gone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ sys.path.insert(0, "/lab/vm")
 import scst
 import srp
 import srp_target
-from lib import sh, wait_until
+from lib import equal, sh, wait_until
 
 
 def main() -> int:
@@ -30,10 +30,16 @@ def main() -> int:
     print("ready", flush=True)
     wait_until(Path("/lab/share/killed").exists, 200, "nobody told that the initiator was killed")
     start = time.monotonic()
-    target.wait_idle([link], 60)
-    print(f"sessions gone after {time.monotonic() - start:.1f} s", flush=True)
+    if isinstance(target, srp_target.Ours):
+        wait_until(lambda: len(target.sessions(link)) <= 1, 60, f"sessions: {target.sessions(link)}")
+        print(f"session gone after {time.monotonic() - start:.1f} s, left: {target.sessions(link)}", flush=True)
+        start = time.monotonic()
+        target.disable(link)
+        equal(target.sessions(link), [], "sessions of a disabled target")
+    else:
+        print("session gone, or not: this target does not tell", flush=True)
     target.unload()
-    print(f"unloaded after {time.monotonic() - start:.1f} s", flush=True)
+    print(f"unloaded after {time.monotonic() - start:.1f} s more", flush=True)
     return 0
 
 
