@@ -14,8 +14,16 @@ from .errors import LabError
 from .progress import say, step
 
 _JOB = paths.REPO / "lab" / "guest" / "demo.sh"
-# I/Os a job: over SRP one takes ten times as many instructions, and they repeat as well with fewer.
-_IOS = {"srp": 2000, "": 10000}
+
+
+def _ios(stack: figures.Stack) -> int:
+    """I/Os a job: over SRP one takes ten times as many instructions; fio counts in milliseconds, so fewer are rounded."""
+    if not stack.network:
+        return 10000
+    return 4000 if stack.handler == "nullio" else 1000
+
+
+_COUNTS = (4000, 1000, 10000)
 
 
 def _attach_and_verify(modules: Path) -> None:
@@ -43,8 +51,8 @@ def run(modules: Optional[Path]) -> int:
     stacks.sort(key=lambda stack: not stack.network)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         # Side by side: where instructions are counted, the host's load does not show.
-        measured = [pool.submit(figures.measure, [stack for stack in stacks if stack.network == network],
-                                figures.loads(count), modules, "run-figures") for network, count in _IOS.items()]
+        measured = [pool.submit(figures.measure, [stack for stack in stacks if _ios(stack) == count],
+                                figures.loads(count), modules, f"run-figures-{count}") for count in _COUNTS]
         if modules and figures.have_ours(modules, "ib_srpt") and figures.have_ours(modules):
             _attach_and_verify(modules)
             _apart(modules)
