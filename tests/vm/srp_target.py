@@ -201,9 +201,10 @@ class Ours(Target):
         """This clone has one."""
         return Path(f"/lib/modules/{os.uname().release}/updates/ib_srpt.ko").exists()
 
-    def load(self) -> None:
+    def load(self, **parameters: object) -> None:
         sh("modprobe", "-a", "scst", "scst_vdisk")
-        sh("modprobe", "ib_srpt", f"rdma_cm_port={srp.PORT}", f"use_srq={'NY'[self.shared]}")
+        chosen = {"rdma_cm_port": srp.PORT, "use_srq": "NY"[self.shared], **parameters}
+        sh("modprobe", "ib_srpt", *(f"{key}={value}" for key, value in chosen.items()))
 
     def port(self, link: Link) -> Path:
         """The directory of a link's port."""
