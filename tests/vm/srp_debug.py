@@ -20,7 +20,7 @@ from srp_target import Target
 
 _LINK = Link(0)
 
-plan = srp_target.Plan(hostile.setup, limit_s=200, keep_links=True)
+plan = srp_target.Plan(hostile.disks, limit_s=200, keep_links=True)
 plan.suite.expected = [re.compile(pattern) for pattern in (r"ODEBUG:.*kobject_delayed_cleanup", r"lib/debugobjects\.c",
                                                            "Call Trace:")]
 
@@ -63,6 +63,7 @@ def resets(target: Target) -> None:
 
 @plan.test("a hostile initiator: half-open logins")
 def half_open(target: Target) -> None:
+    hostile.witness.begin(rate=50)
     hostile.abandon(scaled(10, 100))
 
 

@@ -36,13 +36,18 @@ _MOST = 64
 witness = Witness()
 
 
-def setup(target: Target) -> None:
-    """A file and somebody who uses it; a disk that stores nothing, and one that can be slow."""
+def disks(target: Target) -> None:
+    """A file, a disk that stores nothing, and one that can be slow."""
     sh("modprobe", "-a", "ib_uverbs", "rdma_ucm")
     target.add("fileio", "file0", 0, scst.image("/tmp/file0", 64))
     target.add("nullio", "null0", 1)
     target.add("blockio", "slow0", 2, SlowDisk().device)
     target.enable(_LINK)
+
+
+def setup(target: Target) -> None:
+    """Disks, and somebody who uses the first."""
+    disks(target)
     witness.begin()
 
 
