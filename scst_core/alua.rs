@@ -90,6 +90,12 @@ pub(crate) fn change(
 ) -> Result {
     let core = core()?;
     let _one_at_a_time = core.alua_changes.lock();
+    if changes
+        .iter()
+        .all(|change| change.group.state() == change.to)
+    {
+        return Ok(());
+    }
     let medium = group.medium(changes);
     if medium == Medium::Open {
         let devices = core.config.lock().devices_in(group)?;
@@ -97,21 +103,38 @@ pub(crate) fn change(
             device.lu.access_changed(true);
         }
     }
-    let closing = {
-        let config = core.config.lock();
-        let sessions = config.sessions()?;
-        let devices = match medium {
-            Medium::Close => config.devices_in(group)?,
-            Medium::Keep | Medium::Open => KVec::new(),
-        };
-        for change in changes {
-            group.dir_of(&change.group)?;
-        }
-        let mut told = false;
-        for change in changes {
-            if change.group.state() == change.to {
-                continue;
-            }
+    let closing = put_in_force(&core.config.lock(), group, changes, medium, status, by)?;
+    if !closing.is_empty() {
+        // Commands that were let through before have reached the device after this.
+        kapi::rcu::synchronize();
+    }
+    for device in &closing {
+        device.lu.access_changed(false);
+    }
+    Ok(())
+}
+
+/// Sets the states and tells the initiators; returns the devices to close.
+fn put_in_force(
+    config: &Config,
+    group: &Arc<DeviceGroup>,
+    changes: &[Change],
+    medium: Medium,
+    status: StatusCode,
+    by: Option<&Nexus>,
+) -> Result<KVec<Arc<Device>>> {
+    // What may fail comes first.
+    let sessions = config.sessions()?;
+    let closing = match medium {
+        Medium::Close => config.devices_in(group)?,
+        Medium::Keep | Medium::Open => KVec::new(),
+    };
+    for change in changes {
+        group.dir_of(&change.group)?;
+    }
+    let mut told = false;
+    for change in changes {
+        if change.group.state() != change.to {
             change.group.set_state(change.to, status);
             told |= change.to.is_announced();
             pr_info!(
@@ -121,26 +144,18 @@ pub(crate) fn change(
                 change.to.name()
             );
         }
-        let seen = Seen {
-            sessions: &sessions,
-            group,
-            device: None,
-        };
-        seen.refresh(|_, nexus| {
-            let asked = by.is_some_and(|by| ::core::ptr::eq(by, nexus));
-            (told && !asked).then_some(ASYMMETRIC_ACCESS_STATE_CHANGED)
-        });
-        config.verify_access();
-        devices
+    }
+    let seen = Seen {
+        sessions: &sessions,
+        group,
+        device: None,
     };
-    if !closing.is_empty() {
-        // Commands that were let through before have reached the device after this.
-        kapi::rcu::synchronize();
-    }
-    for device in &closing {
-        device.lu.access_changed(false);
-    }
-    Ok(())
+    seen.refresh(|_, nexus| {
+        let asked = by.is_some_and(|by| ::core::ptr::eq(by, nexus));
+        (told && !asked).then_some(ASYMMETRIC_ACCESS_STATE_CHANGED)
+    });
+    config.verify_access();
+    Ok(closing)
 }
 
 impl Config {

@@ -53,7 +53,8 @@ impl Config {
         let id = self.next_id();
         let group = DeviceGroup::new(id, name)?;
         self.device_groups.reserve(1, GFP_KERNEL)?;
-        group.set_dirs(attrs::publish(&core.top.device_groups, &group)?);
+        let dirs = attrs::publish(&core.top.device_groups, &group);
+        group.set_dirs(dirs.inspect_err(|_| log_err!("Device group {} cannot be made", name))?);
         let added = self.device_groups.push_within_capacity(group);
         added.map_err(|_| ENOMEM)
     }
@@ -154,7 +155,8 @@ pub(crate) fn manage_targets(group: &Arc<DeviceGroup>, command: GroupsCommand<'_
                 return Err(EEXIST);
             }
             let targets = TargetGroup::new(name)?;
-            let dir = attrs::target_group(&dirs.target_groups, group, &targets)?;
+            let dir = attrs::target_group(&dirs.target_groups, group, &targets);
+            let dir = dir.inspect_err(|_| log_err!("Target group {} cannot be made", name))?;
             group.add_target_group(targets, dir)
         }
         GroupsCommand::Del(name) => {
