@@ -19,6 +19,7 @@ use crate::{
     target::Target,
     util::log_err,
 };
+use core::ptr;
 use kernel::{prelude::*, sync::Arc};
 use scst_proto::{
     alua::{AccessState, Medium, ReportGroups, SetGroups, StatusCode, MAX_SET_LIST},
@@ -35,29 +36,33 @@ pub(crate) struct Seen<'a> {
     pub(crate) sessions: &'a [Arc<Session>],
     pub(crate) group: &'a DeviceGroup,
     pub(crate) device: Option<&'a Device>,
+    /// It need not be told of what it asked for.
+    pub(crate) asked: Option<&'a Nexus>,
 }
 
 impl Seen<'_> {
     /// Gives each nexus the access that `access` says for its target, and
-    /// establishes what `tell` says on it. Under the configuration's lock.
+    /// establishes what `tell` says for that.
     fn set(
         &self,
         access: impl Fn(&Target) -> AccessState,
-        tell: impl Fn(&Target, &Nexus) -> Option<Sense>,
+        tell: impl Fn(&Target) -> Option<Sense>,
     ) {
         for session in self.sessions {
-            let target = &*session.target;
-            let state = access(target);
+            // Both may sleep; what follows may not.
+            let (state, sense) = (access(&session.target), tell(&session.target));
             session.for_each_nexus(|nexus| {
                 let ours = match self.device {
-                    Some(device) => ::core::ptr::eq(&*nexus.device, device),
+                    Some(device) => ptr::eq(&*nexus.device, device),
                     None => nexus.device.is_in(self.group),
                 };
-                if ours {
-                    nexus.set_access(state);
-                    if let Some(sense) = tell(target, nexus) {
-                        nexus.unit_attention(sense);
-                    }
+                if !ours {
+                    return;
+                }
+                nexus.set_access(state);
+                let news = !self.asked.is_some_and(|asked| ptr::eq(asked, &***nexus));
+                if let Some(sense) = sense.filter(|_| news) {
+                    nexus.unit_attention(sense);
                 }
             });
         }
@@ -65,12 +70,12 @@ impl Seen<'_> {
 
     /// The nexuses are no longer of the group. Under the configuration's lock.
     pub(crate) fn release(&self, tell: Sense) {
-        self.set(|_| AccessState::Optimized, |_, _| Some(tell));
+        self.set(|_| AccessState::Optimized, |_| Some(tell));
     }
 
     /// Brings the nexuses into line with the group, and establishes what `tell`
-    /// says for each. Under the configuration's lock.
-    pub(crate) fn refresh(&self, tell: impl Fn(&Target, &Nexus) -> Option<Sense>) {
+    /// says for their targets. Under the configuration's lock.
+    pub(crate) fn refresh(&self, tell: impl Fn(&Target) -> Option<Sense>) {
         self.set(|target| self.group.access(target), tell);
     }
 }
@@ -149,11 +154,9 @@ fn put_in_force(
         sessions: &sessions,
         group,
         device: None,
+        asked: by,
     };
-    seen.refresh(|_, nexus| {
-        let asked = by.is_some_and(|by| ::core::ptr::eq(by, nexus));
-        (told && !asked).then_some(ASYMMETRIC_ACCESS_STATE_CHANGED)
-    });
+    seen.refresh(|_| told.then_some(ASYMMETRIC_ACCESS_STATE_CHANGED));
     config.verify_access();
     Ok(closing)
 }

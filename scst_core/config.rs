@@ -138,9 +138,9 @@ impl Config {
         self.devices.get(self.position(name).ok()?)
     }
 
-    /// A number for a new device or device group.
+    /// A number for a new device or device group; not 0.
     pub(crate) fn next_id(&mut self) -> u32 {
-        self.last_id = self.last_id.wrapping_add(1);
+        self.last_id = self.last_id.wrapping_add(1).max(1);
         self.last_id
     }
 

@@ -65,10 +65,12 @@ impl Config {
             return Err(EINVAL);
         };
         let sessions = self.sessions()?;
-        let Ok(group) = self.device_groups.remove(at) else {
-            return Err(EINVAL);
+        let devices = match self.device_groups.get(at) {
+            Some(group) => self.devices_in(group)?,
+            None => return Err(EINVAL),
         };
-        for device in &self.devices_in(&group)? {
+        let group = self.device_groups.remove(at).map_err(|_| EINVAL)?;
+        for device in &devices {
             leave(&sessions, &group, device);
         }
         group.unpublish();
@@ -98,6 +100,7 @@ fn leave(sessions: &[Arc<Session>], group: &DeviceGroup, device: &Device) {
         sessions,
         group,
         device: Some(device),
+        asked: None,
     };
     seen.release(INQUIRY_DATA_HAS_CHANGED);
     group.remove_device(device.name());
@@ -122,8 +125,9 @@ pub(crate) fn manage_devices(group: &Arc<DeviceGroup>, command: MembersCommand<'
                 sessions: &sessions,
                 group,
                 device: Some(&device),
+                asked: None,
             };
-            seen.refresh(|_, _| Some(INQUIRY_DATA_HAS_CHANGED));
+            seen.refresh(|_| Some(INQUIRY_DATA_HAS_CHANGED));
         }
         MembersCommand::Del(name) => {
             let device = config.device(name).filter(|device| device.is_in(group));
@@ -185,8 +189,9 @@ fn refresh(
         sessions,
         group,
         device: None,
+        asked: None,
     };
-    seen.refresh(|target, _| tell(target));
+    seen.refresh(tell);
     config.verify_access();
 }
 

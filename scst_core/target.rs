@@ -244,6 +244,7 @@ impl Target {
                 self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?
             }
         };
+        guard.verify_access();
         drop(guard);
         if later {
             // The old device's commands end while the new one is in use.

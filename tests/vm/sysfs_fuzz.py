@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 import scst
-from lib import Fio, Suite, check, equal, no_differences, note, scaled, sh
+from lib import Fio, Kmsg, Suite, check, equal, no_differences, note, scaled, sh
 
 _WRITES = scaled(1000, 12000)
 _SEED = int(os.environ.get("FUZZ_SEED", "2"))
@@ -104,6 +104,10 @@ def setup() -> None:
     target = scst.add_target("steady_tgt", "steady")
     scst.add_device("vdisk_nullio", "steady", "size_mb=64")
     scst.add_lun("steady", 0, target / "luns")
+    # The load's device is in a device group, its port in no target group.
+    scst.add_device_group("fuzzed", ("steady",))
+    scst.add_target_group("fuzzed", "tgf", 1, "", ("scst_local_tgt", "remote_tgt"))
+    Path("/sys/module/scst/parameters/alua_invariant_check").write_text("Y")
 
 
 def teardown() -> None:
@@ -169,6 +173,10 @@ def beside() -> None:
 @suite.test("the tree is consistent afterwards")
 def consistent() -> None:
     no_differences(_readable())
+    log = Kmsg()
+    scst.put(scst.GROUPS / "mgmt", "create last")
+    scst.put(scst.GROUPS / "mgmt", "del last")  # alua_invariant_check looks at every nexus
+    no_differences([line for line in log.lines() if "ALUA: LUN" in line])
 
 
 @suite.test(f"{_WRITES // 4} writes to everything, the load's own target and device too", 120)
