@@ -123,7 +123,7 @@ def prune(arguments: argparse.Namespace) -> int:
 def distclean(arguments: argparse.Namespace) -> int:
     """delete build/ and everything that the lab keeps in its cache"""
     shutil.rmtree(paths.BUILD, ignore_errors=True)
-    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugboot-*", "dkms-*", ".used-*", "debs", "debs.lock", "tools",
+    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugboot-*", "dkms-*", "qemu-*", "fabric-*", ".used-*", "debs", "debs.lock", "tools",
                     "cargo", "tmp", "locks"):
         for path in paths.cache().glob(pattern):
             say(f"[clean] {path}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench import figures
 
-from . import check, debug_kernel, kernel, ktap, packaging, paths, proc, sysroot, vm, vmtests
+from . import check, debug_kernel, fc, kernel, ktap, packaging, paths, proc, sysroot, vm, vmtests
 from .errors import LabError
 from .ktap import Counts
 from .progress import say
@@ -96,6 +96,10 @@ def _miri() -> Counts:
         say(f"    FAIL Miri: {error}")
         return Counts(failed=1, failures=["scst_proto: Miri"])
     return Counts(passed=1)
+
+
+def _fabric(long: bool) -> Counts:
+    return fc.tests()
 
 
 def _build(long: bool) -> Counts:
@@ -217,6 +221,7 @@ PARTS = (
     Part("check", "format, lints, unsafe rooms, licences, lengths", _check),
     Part("lab", "the lab's own judgement", _lab),
     Part("proto", "the wire formats on the host: tests, properties, fuzzing", _proto, in_soak=True),
+    Part("fabric", "the Fibre Channel fabric: its own tests", _fabric),
     Part("build", "the modules for both kernels", _build),
     Part("vm", "test scripts in the virtual machine", _vm, in_soak=True),
     Part("host", "tests that drive machines from outside", _host, in_soak=True),

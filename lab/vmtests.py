@@ -6,6 +6,7 @@ A test is an executable that speaks KTAP. A comment line in it, `# lab: key=valu
     kernel=debug   the debug kernel instead of the stock one
     icount=yes     one processor, whose time is counted in instructions: latencies do not depend on the host
     cpus=N mem=SIZE timeout=SECONDS drives=NAME:MB,...
+    fc=N           N Fibre Channel adapters of one fabric (lab/fc.py), a port of its command language beside them
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
     allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)
 """
@@ -18,12 +19,12 @@ import re
 from pathlib import Path
 from typing import Optional
 
-from . import debug_kernel, kernel, ktap, paths, vm
+from . import debug_kernel, fc, kernel, ktap, paths, vm
 from .ktap import Counts
 from .progress import say
 
 _PLACE = paths.REPO / "tests" / "vm"
-_KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "soak", "allow")
+_KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "fc", "soak", "allow")
 _LONG_FACTOR = 20
 
 _JOB = """#!/bin/bash
@@ -143,7 +144,9 @@ def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None) -> 
     if modules is None and kernel.have_modules():
         modules = kernel.build_modules(debug_kernel.tree() if flavour == "debug" else kernel.stock("7.2"))
     job = _JOB % {"length": "long" if long else "short", "tests": " ".join(test.path.name for test in tests)}
-    result = vm.run(f"test-{flavour}-{group}", job, _config(tests, long, modules))
+    name = f"test-{flavour}-{group}"
+    with fc.attached(name, max(int(test.needs.get("fc", 0)) for test in tests)) as slots:
+        result = vm.run(name, job, dataclasses.replace(_config(tests, long, modules), fc=slots))
     sections = _sections(result.output)
     total = Counts()
     for test in tests:
