@@ -103,15 +103,15 @@ class Fabric:
 
 
 @contextlib.contextmanager
-def fabric(name: str, adapters: Sequence[tuple[str, str]], verbose: bool = False) -> Iterator[Fabric]:
-    """Run a fabric called NAME; the adapters are given by their names and switches."""
+def fabric(name: str, adapters: Sequence[tuple[str, str]]) -> Iterator[Fabric]:
+    """Run a fabric called NAME; the adapters are given by their names and switches. What it says is in build/fc/NAME/log."""
     place = paths.BUILD / "fc" / name
     cache.remove(place)
     place.mkdir(parents=True)
     control = place / "control"
     made = [Adapter(adapter, _FIRST_WWPN + number, place / f"{number}.sock", switch)
             for number, (adapter, switch) in enumerate(adapters)]
-    command = [str(program()), "--control", str(control), *(["--verbose"] if verbose else []),
+    command = [str(program()), "--verbose", "--control", str(control),
                *(f"--hba={adapter.argument()}" for adapter in made)]
     binds = [Bind.same(paths.cache(), False), Bind.same(paths.BUILD)]
     with (place / "log").open("wb") as errors, sysroot.get().spawn(
