@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("part", nargs="*", help="only these parts or tests")
     shell = add(commands.shell)
     shell.add_argument("--debug", action="store_true", help="the debug kernel")
+    shell.add_argument("--fc", type=int, default=0, metavar="N", help="so many Fibre Channel adapters of one fabric")
     add(commands.kunit)
     add(commands.check)
     add(commands.dkms)

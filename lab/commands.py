@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Optional
 
 from bench import figures
 
-from . import cache, debs, debug_kernel, guest, kernel, paths, suite, sysroot, vm
+from . import cache, debs, debug_kernel, fc, guest, kernel, paths, suite, sysroot, vm
 from .progress import say
 
 
@@ -90,7 +91,8 @@ def shell(arguments: argparse.Namespace) -> int:
                        if kernel.have_modules() else None,
                        kernel=debug_kernel.bootable() if arguments.debug else None,
                        extra=[paths.REPO / "bench" / "guest"])
-    return vm.Machine("shell", "", config).shell()
+    with fc.attached("shell", arguments.fc) as slots:
+        return vm.Machine("shell", "", dataclasses.replace(config, fc=slots)).shell()
 
 
 def kunit(arguments: argparse.Namespace) -> int:

@@ -58,10 +58,10 @@ pub(super) struct Request {
     pub(super) large: UnsafeCell<Option<OwnedSg>>,
 }
 
-impl Request {
-    /// qla2xxx knows a request by it.
-    pub(super) const CMD_OFFSET: usize = offset_of!(Self, cmd);
+// qla2xxx knows a request by it.
+const _: () = assert!(offset_of!(Request, cmd) == 0);
 
+impl Request {
     fn new(number: u32) -> Self {
         Self {
             cmd: UnsafeCell::new([0; CMD_BYTES / 8]),

@@ -69,7 +69,6 @@ const _: () = {
     assert!(offset_of!(RawAnswer, status) == 24);
     assert!(size_of::<State>() == 24);
     assert!(offset_of!(State, ini_mode) == 20);
-    assert!(Request::CMD_OFFSET == 0);
 };
 
 /// A `struct scsi_qla_host`.
