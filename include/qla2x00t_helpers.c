@@ -197,12 +197,20 @@ void qla_c_fill(struct scatterlist *sg, u32 nents, const void *memory,
 
 /* Task management ---------------------------------------------------------- */
 
+/* int_to_scsilun(), as a big-endian number. */
+static u64 wire_lun(u64 lun)
+{
+	return (lun & 0xffff) << 48 | (lun & 0xffff0000) << 16 |
+	       (lun >> 16 & 0xffff0000) | lun >> 48;
+}
+
 static int handle_tmr(struct qla_tgt_mgmt_cmd *mcmd, u64 lun, uint16_t func,
 		      uint32_t tag)
 {
 	if (!mcmd->sess->se_sess)
 		return -ESHUTDOWN;
-	return qla2x00t_manage(mcmd->sess->se_sess, mcmd, lun, func, tag);
+	return qla2x00t_manage(mcmd->sess->se_sess, mcmd, wire_lun(lun), func,
+			       tag);
 }
 
 static void free_mcmd(struct qla_tgt_mgmt_cmd *mcmd)

@@ -436,9 +436,22 @@ impl Fabric {
 
     /// Ends all that is under way with an adapter; the initiators hear COMPLETION.
     pub fn end_all(&mut self, index: usize, completion: u16) {
+        self.end_those(|one, other| one == index || other == index, completion);
+    }
+
+    /// Ends all that is under way between two adapters, as one has logged out.
+    pub fn end_between(&mut self, index: usize, peer: usize) {
+        let ends = [index, peer];
+        self.end_those(
+            |one, other| ends == [one, other] || ends == [other, one],
+            status::LOGGED_OUT,
+        );
+    }
+
+    fn end_those(&mut self, which: impl Fn(usize, usize) -> bool, completion: u16) {
         let concerned = |exchange: &Exchange| {
             let (one, other) = exchange.ends();
-            one == index || other == index
+            which(one, other)
         };
         let mut over: Vec<u32> = self
             .exchanges

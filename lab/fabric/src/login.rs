@@ -130,6 +130,7 @@ impl Fabric {
             }
             Entry::LOGO | Entry::PRLO | Entry::TPRLO => {
                 if let Some(session) = self.hbas[index].sessions.remove(&number) {
+                    self.end_between(index, session.peer);
                     let told = entry.flags.get() & Entry::CONDITIONAL == 0
                         && self.hbas[session.peer].serves()
                         && self.sees(index, session.peer)
