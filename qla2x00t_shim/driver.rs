@@ -70,7 +70,12 @@ impl Driver {
     /// An adapter has a driver from now on. Process context.
     pub(crate) fn appeared(self: &Arc<Self>, adapter: Adapter) {
         let name = adapter.state().name();
-        if self.ports.lock().iter().any(|port| port.adapter.is(&adapter)) {
+        if self
+            .ports
+            .lock()
+            .iter()
+            .any(|port| port.adapter.is(&adapter))
+        {
             return;
         }
         let added = Port::new(self, adapter).and_then(|port| {

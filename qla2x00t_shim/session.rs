@@ -82,8 +82,7 @@ impl Session {
             GFP_KERNEL,
         )?;
         let target = port.target()?;
-        let registration =
-            target.open_session(name.text().as_str(), nexus.clone(), KVec::new())?;
+        let registration = target.open_session(name.text().as_str(), nexus.clone(), KVec::new())?;
         Ok(KBox::new(
             Self {
                 registration,
@@ -100,8 +99,13 @@ impl Session {
         // Commands that wait for data are not to wait on for those.
         match (code, field) {
             (function::ABTS, _) => self.nexus.pool.cancel(|_, other| other == tag),
-            (function::CLEAR_TASK_SET | function::ABORT_TASK_SET | function::LUN_RESET, Ok(lun)) => {
-                self.nexus.pool.cancel_fetching(|other| other == u32::from(lun));
+            (
+                function::CLEAR_TASK_SET | function::ABORT_TASK_SET | function::LUN_RESET,
+                Ok(lun),
+            ) => {
+                self.nexus
+                    .pool
+                    .cancel_fetching(|other| other == u32::from(lun));
             }
             _ => self.nexus.pool.cancel_fetching(|_| true),
         }
@@ -109,9 +113,10 @@ impl Session {
         let result = match (code, field) {
             (function::ABTS, _) => session.abort_task(tag.into(), None),
             (function::TARGET_RESET | function::ABORT_ALL, _) => session.target_reset(None),
-            (function::NEXUS_LOSS | function::NEXUS_LOSS_SESSION | function::ABORT_ALL_SESSION, _) => {
-                session.nexus_loss(None)
-            }
+            (
+                function::NEXUS_LOSS | function::NEXUS_LOSS_SESSION | function::ABORT_ALL_SESSION,
+                _,
+            ) => session.nexus_loss(None),
             (_, Err(_)) => TmResult::NoLun,
             (function::ABORT_TASK_SET, Ok(lun)) => session.abort_task_set(lun, None),
             (function::CLEAR_TASK_SET, Ok(lun)) => session.clear_task_set(lun, None),
