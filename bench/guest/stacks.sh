@@ -174,7 +174,8 @@ unstack_ours_srp() {
 # Fibre Channel: two adapters of one fabric, the first the initiator, the second the target.
 fc_port=21:00:00:00:fc:00:00:02
 
-fc_link() { modprobe qla2xxx qlini_mode=exclusive; }
+# Who becomes a target while qla2xxx still logs in as an initiator may be left without a session.
+fc_link() { modprobe qla2xxx qlini_mode=exclusive && sleep 4; }
 fc_unlink() { modprobe -r qla2xxx; }
 
 # Wait for the only disk that is seen by FC

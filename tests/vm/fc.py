@@ -60,9 +60,14 @@ def host(number: int) -> Path:
 
 
 def load(**parameters: object) -> None:
-    """Load the adapters' driver, and wait until all ports are online."""
+    """Load the adapters' driver, and wait until all ports are online and have done with looking at each other.
+
+    Who becomes a target while qla2xxx still logs in as an initiator may be left without a session, whoever the target is.
+    """
     sh("modprobe", "qla2xxx", *(f"{name}={value}" for name, value in parameters.items()), timeout=180)
-    wait_until(lambda: list(HOSTS.glob("host*")), 60, "no fc_host")
+    wait_until(lambda: all((host / "port_state").read_text().strip() == "Online" for host in HOSTS.glob("host*")), 60,
+               "a port is not online")
+    time.sleep(4)
 
 
 def online(number: int) -> bool:

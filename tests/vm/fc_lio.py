@@ -51,7 +51,7 @@ def teardown() -> None:
     fc.unload()
 
 
-suite = Suite(setup, teardown, limit_s=120)
+suite = Suite(setup, teardown, limit_s=60)
 
 fc_plan.add(suite, _fabric)
 suite.main()

@@ -59,7 +59,7 @@ def add(suite: Suite, fabrics: list[fc.Fabric]) -> None:
         load.stop()
         load.result(errors=True)
 
-    @suite.test("a lost response is an abort, and the command is tried again", limit_s=200)
+    @suite.test("a lost response is an abort, and the command is tried again")
     def aborted() -> None:
         node = hasty(fc.wait_disk(0, 0))
         fabrics[0].do("clear")

@@ -39,7 +39,7 @@ def teardown() -> None:
     fc.unload()
 
 
-suite = Suite(setup, teardown, limit_s=120)
+suite = Suite(setup, teardown, limit_s=90)
 fc_plan.add(suite, _fabric)
 
 
