@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Optional
 
-from . import paths, vm
+from . import paths, proc, vm
 
 OnLine = Callable[[str], bool]
 
@@ -46,7 +46,7 @@ def run(machines: Sequence[tuple[vm.Machine, Optional[OnLine]]],
         finally:
             after(number)
 
-    with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool, proc.ending_all():
         return list(pool.map(one, range(len(machines))))
 
 

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
@@ -45,7 +46,7 @@ def _make(partial: Path) -> None:
     tool = Mmdebstrap(paths.cache() / "tools")
     with step("setup", f"making the Debian {pins.load().release} root with compilers and QEMU", 120):
         if tool.is_root:
-            proc.run(tool.command(PACKAGES, "apt", str(root)), log, "mmdebstrap")
+            proc.run(tool.command(PACKAGES, "apt", str(root)), log, "mmdebstrap", gentle=True)
         else:
             # Through a tar, so that every file is this user's own and needs no rights to use or delete.
             root.mkdir()
@@ -58,15 +59,29 @@ def _make(partial: Path) -> None:
         _check_versions(root)
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[str]:
+    """Where mmdebstrap may unpack: a place that is gone afterwards; for another user's ids one that they can reach."""
+    if os.geteuid() != 0:
+        yield os.environ.get("TMPDIR", "/var/tmp")
+        return
+    (paths.cache() / "tmp").mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="mmdebstrap-", dir=paths.cache() / "tmp"))
+    try:
+        yield str(place)
+    finally:
+        cache.remove(place)
+
+
 def unpack_tar(producer: Sequence[str], log: Path, what: str, consumer: Sequence[str]) -> None:
-    """Run PRODUCER | CONSUMER; LabError if either fails."""
-    env = dict(os.environ, TMPDIR=os.environ.get("TMPDIR", "/var/tmp"))
-    with log.open("ab") as out, proc.spawn(producer, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out,
-                                           env=env) as first:
-        with proc.spawn(consumer, stdin=first.stdout, stdout=out, stderr=out) as second:
-            assert first.stdout is not None
-            first.stdout.close()
-            status = (first.wait(), second.wait())
+    """Run PRODUCER, an mmdebstrap, | CONSUMER; LabError if either fails."""
+    with scratch() as place, log.open("ab") as out:
+        env = dict(os.environ, TMPDIR=place)
+        with proc.spawn(producer, gentle=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, env=env) as first:
+            with proc.spawn(consumer, stdin=first.stdout, stdout=out, stderr=out) as second:
+                assert first.stdout is not None
+                first.stdout.close()
+                status = (first.wait(), second.wait())
     if status != (0, 0):
         raise LabError(f"{what}: failed with status {status[0]}/{status[1]}; log: {log}\n{proc.tail(log)}")
 
@@ -115,7 +130,7 @@ class Sysroot:
 
     @contextlib.contextmanager
     def spawn(self, command: Sequence[str], binds: Sequence[sandbox.Bind] = (), cwd: str = "/",
-              **kwargs: object) -> Iterator["subprocess.Popen[bytes]"]:
+              **kwargs: object) -> Iterator[proc.Child]:
         """Start COMMAND inside the root; gone when the block is left."""
         with proc.spawn(self.argv(command, binds, cwd), **kwargs) as child:
             yield child
