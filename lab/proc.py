@@ -48,7 +48,7 @@ class Child(subprocess.Popen):  # type: ignore[type-arg]
             elif not _until(self.ended, timeout):
                 raise subprocess.TimeoutExpired(self.args, timeout)
             self.seconds = _used(self.pid)
-            _thread.spent = spent() + self.seconds
+            charge(self.seconds)
             if _stopped or self._ending:
                 self._kill_group()
         return super().wait()
@@ -113,6 +113,11 @@ def yield_processor() -> None:
 def spent() -> float:
     """Processor seconds of what this thread has started and seen end."""
     return getattr(_thread, "spent", 0.0)
+
+
+def charge(seconds: float) -> None:
+    """Count processor time for this thread that another has spent for it."""
+    _thread.spent = spent() + seconds
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Optional
 
+from . import proc
+
 _HEARTBEAT_S = 30.0
 _lock = threading.Lock()
 _thread = threading.local()
@@ -44,7 +46,7 @@ def step(area: str, what: str, about_s: Optional[int] = None) -> Iterator[Callab
     """
     expected = f" (about {about_s} s)" if about_s else ""
     say(f"[{area}] {what}{expected} ...")
-    start = time.monotonic()
+    start, before = time.monotonic(), proc.spent()
     done = threading.Event()
     mine = getattr(_thread, "label", "")
     word = [""]
@@ -69,4 +71,5 @@ def step(area: str, what: str, about_s: Optional[int] = None) -> Iterator[Callab
     finally:
         done.set()
         thread.join()
-        say(f"[{area}] {what}: {outcome} {time.monotonic() - start:.1f} s")
+        used = proc.spent() - before
+        say(f"[{area}] {what}: {outcome} {time.monotonic() - start:.1f} s, {used:.0f} s of processors")

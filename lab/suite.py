@@ -13,11 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Optional
 
 from bench import figures
 
-from . import cache, cargo, check, debug_kernel, keep, kernel, ktap, lanes, packaging, paths, proc, vm, vmtests
+from . import cache, cargo, check, keep, kernel, ktap, lanes, packaging, paths, proc, vmtests
 from .errors import LabError
 from .ktap import Counts
 from .progress import say, step
@@ -42,8 +41,8 @@ def _skip(what: str, why: str) -> Counts:
 
 def _check(mode: Mode) -> Counts:
     def inputs() -> str:
-        trees = (kernel.stock("7.2").path, debug_kernel.tree().path) if kernel.have_modules() else ()
-        return keep.key((paths.REPO / path for path in check.tracked()), trees)
+        tree = kernel.stock("7.2").path if kernel.have_modules() else None
+        return keep.key((paths.REPO / path for path in check.tracked()), tree)
 
     return keep.run("check", inputs, check.run, mode.fresh)
 
@@ -143,29 +142,6 @@ def _build(mode: Mode) -> Counts:
     return counts
 
 
-def _kunit(mode: Mode) -> Counts:
-    script = paths.REPO / "tests" / "kunit.sh"
-    if not kernel.have_modules():
-        return _skip("KUnit", "no Kbuild in this clone")
-    modules = kernel.build_modules(debug_kernel.tree())
-    config = vm.Config(kernel=debug_kernel.bootable(), modules=modules, timeout=600,
-                       append="loglevel=7 kunit.enable=1 kunit.autorun=1")
-    with step("vm", "KUnit (debug kernel)"):
-        result = vm.run("kunit", script, config)
-    dmesg = result.share / "dmesg"
-    counts = ktap.parse((dmesg.read_text(errors="replace") if dmesg.exists() else result.console).splitlines())
-    if not result.ok:
-        counts.fail(f"KUnit: {result.problem()}")
-        say("    " + result.problem().replace("\n", "\n    "))
-    if counts.total == 0:
-        if not (paths.REPO / "kunit").is_dir():
-            return _skip("KUnit", "no kunit/ in this clone; the modules did load on the debug kernel")
-        counts.fail("KUnit: no suite reported a result")
-    for name in counts.failures:
-        say(f"    FAIL {name}")
-    return counts
-
-
 def _limits(mode: Mode) -> Counts:
     modules = kernel.build_modules(kernel.stock("7.2")) if kernel.have_modules() else None
     parser = configparser.ConfigParser(delimiters=("=",))
@@ -256,7 +232,6 @@ PARTS = (
     _part("build", "the modules for both kernels", _build),
     Part("proto", _proto_jobs, in_soak=True),
     Part("vm", lambda mode: vmtests.jobs([], mode.long), in_soak=True),
-    _part("kunit", "KUnit on the debug kernel", _kunit, 300),
     _part("bench", "instructions per I/O within their limits", _limits),
     Part("host", _host_jobs, in_soak=True),
     _part("dkms", "the DKMS package on Debian's own packages", _dkms, in_test=False),

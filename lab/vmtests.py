@@ -7,6 +7,7 @@ A test is an executable that speaks KTAP. A comment line in it, `# lab: key=valu
     icount=yes     one processor, whose time is counted in instructions: latencies do not depend on the host
     cpus=N mem=SIZE timeout=SECONDS drives=NAME:MB,...
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
+    append=WORD,...  words for the kernel's command line
     allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)
 """
 
@@ -24,7 +25,7 @@ from .ktap import Counts
 from .progress import say, step
 
 _PLACE = paths.REPO / "tests" / "vm"
-_KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "soak", "allow")
+_KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "soak", "append", "allow")
 _LONG_FACTOR = 20
 
 _JOB = """#!/bin/bash
@@ -101,6 +102,7 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
     timeout = _timeout(tests) * (_LONG_FACTOR if long else 1) + 60
     mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
     return vm.Config(cpus=largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
+                     append=" ".join(test.needs["append"].replace(",", " ") for test in tests if "append" in test.needs),
                      icount=icount == {"yes"}, kernel=debug_kernel.bootable() if debug else None,
                      extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "README.md"],
                      allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
