@@ -103,7 +103,9 @@ def record(stack: Stack, load: Load, fio: Path) -> dict[str, object]:
 def _boot(name: str, network: str, text: str, modules: Optional[Path], **more: object) -> vm.Result:
     place = paths.BUILD / "bench"
     place.mkdir(parents=True, exist_ok=True)
-    plan = place / "plan"
+    # Several boots may be under way, and the guest finds it under its own name.
+    plan = place / name / "plan"
+    plan.parent.mkdir(exist_ok=True)
     plan.write_text(text)
     config = vm.Config(icount=True, cpus=1, mem="2G", extra=[_GUEST, plan, *more.pop("extra", ())],
                        modules=modules, append=_APPEND[network] + str(more.pop("append", "")), timeout=1500,

@@ -58,19 +58,20 @@ static PORT: [Attr<Port>; 5] = [
     Attr::ro(
         c"login_info",
         |port, page| {
-            let gid = port.hca.device.gid(port.number)?;
-            emit(
-                page,
-                format_args!("{}", names::login_info(port.guid, &gid).as_str()),
-            )
+            for number in port.numbers.clone() {
+                let gid = port.hca.device.gid(number)?;
+                page.bytes(names::login_info(port.guid, &gid).as_str().as_bytes());
+            }
+            Ok(())
         },
-        "What an initiator needs to log in",
+        "What an initiator needs to log in, a line for each port of the device",
     ),
     Attr::rw(
         c"port_id",
         |port, page| {
             let id = port.port_id.lock();
             page.bytes(id.to_bytes());
+            page.bytes(b"\n");
             Ok(())
         },
         store_port_id,

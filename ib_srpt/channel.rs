@@ -10,10 +10,12 @@ use crate::{
     hca::Hca,
     link::Link,
     nexus::Nexus,
+    params::trace,
     rdma::{
-        arena::{Handle, Queue, Requests},
+        arena::{Handle, Requests},
         completion::{Completion, Completions, Poller},
         device::status_text,
+        queue::{Queue, Stack},
         queue_pair::{Kind, QueuePair},
         receive::{ReceiveBatch, ReceiveQueue},
     },
@@ -26,27 +28,23 @@ use kapi::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        atomic::{Atomic, Full, Relaxed},
         Arc, SetOnce,
     },
 };
-use scst::{status, Answered, Cmd, Direction, Session};
-use scst_proto::{
-    residual::Residual,
-    sense::Sense,
-    srp::{
-        channel::{Event, State},
-        cmd as srp_cmd,
-        credit::{Credit, Grant, TargetRequest},
-        data_buffer::{DataBuffer, Rules},
-        iu::{self, Outcome, Rsp},
-        tsk_mgmt::ResponseCode,
-        LogoutReason,
-    },
+use scst::{Direction, Session};
+use scst_proto::srp::{
+    channel::{Event, State},
+    cmd as srp_cmd,
+    credit::{Credit, TargetRequest},
+    data_buffer::{DataBuffer, Rules},
+    iu,
+    login::LoginRequest,
+    LogoutReason,
 };
 
 /// Requests that a channel keeps for units of its own.
-pub(crate) const SPARE: u32 = 2;
+pub(crate) const SPARE: u32 = 3;
 
 /// A channel.
 pub(crate) struct Channel {
@@ -62,20 +60,27 @@ pub(crate) struct Channel {
     pub(crate) shared: bool,
     pub(crate) qp: SetOnce<QueuePair>,
     pub(crate) rules: Rules,
+    /// How the initiator logged in.
+    pub(crate) login: LoginRequest,
     /// Longest unit that the initiator takes.
     pub(crate) max_response: u32,
+    /// The request limit that it began with.
+    pub(crate) request_limit: u32,
     /// [`Credit`], packed.
     pub(crate) credit: Atomic<u64>,
     /// Free places of the send queue.
     pub(crate) places: Atomic<i32>,
+    /// Half of all places.
+    pub(crate) half: i32,
+    /// Places of work that was posted, and of whose completion nothing is said yet.
+    pub(crate) quiet: Atomic<u32>,
     /// Requests that wait for places.
     pub(crate) waiting: Pin<KBox<SpinLockIrq<Queue>>>,
     pub(crate) someone_waits: Atomic<u32>,
     /// Requests for units of the target's own.
     pub(crate) spare: Pin<KBox<SpinLockIrq<Queue>>>,
-    /// Requests that came back elsewhere than in the poller.
-    pub(crate) returned: Pin<KBox<SpinLockIrq<Queue>>>,
-    pub(crate) someone_returned: Atomic<u32>,
+    /// Requests that the poller is to take back.
+    pub(crate) returned: Stack,
     /// The completion vector.
     pub(crate) vector: Atomic<u32>,
     /// Receives that are posted to the channel's own queue.
@@ -210,125 +215,23 @@ impl Channel {
         }
     }
 
-    /// Answers a command that the core does not know with `sense`.
-    pub(crate) fn answer_sense(&self, mut handle: Handle, sense: Sense) {
-        let mut bytes = [0; 18];
-        let len = sense.encode(false, &mut bytes);
-        let outcome = Outcome::Command {
-            status: status::CHECK_CONDITION,
-            data_out: Residual::None,
-            data_in: Residual::None,
-            sense: bytes.get(..len).unwrap_or_default(),
-        };
-        self.write_response(&mut handle, outcome, false);
-        handle.request.pending = Pending::Unit;
-        self.submit(handle);
-    }
-
-    /// The end of a task management function.
-    pub(crate) fn managed(&self, mut handle: Handle, code: ResponseCode) {
-        let good = code == ResponseCode::Complete;
-        self.write_response(&mut handle, Outcome::TaskManagement(code), good);
-        handle.request.pending = Pending::Unit;
-        self.submit(handle);
-    }
-
-    /// Writes the SRP_RSP, which gives credits back.
-    #[inline]
-    pub(crate) fn write_response(&self, handle: &mut Handle, outcome: Outcome<'_>, good: bool) {
-        let grant = self.update(Credit::respond);
-        let max = self.max_response as usize;
-        let (_, send, request) = handle.parts();
-        request.solicited = request.notify.is_some_and(|notify| notify.wants(good));
-        let rsp = Rsp {
-            tag: request.tag,
-            delta: grant.delta(),
-            solicited: request.solicited,
-            outcome,
-        };
-        let buffer = send.bytes_mut();
-        let room = max.min(buffer.len());
-        let len = buffer.get_mut(..room).and_then(|buffer| rsp.write(buffer));
-        request.send_len = len.unwrap_or(0) as u32;
-        request.total = 0;
-        request.posted = 0;
-        self.requests.to_send(handle, len.unwrap_or(0) as u32);
-    }
-
-    /// A command that is not answered: aborted, or impossible.
-    #[cold]
-    pub(crate) fn end_silently(&self, mut handle: Handle, cmd: Cmd<Answered>) {
-        self.update(Credit::end_silently);
-        handle.request.release();
-        cmd.finish();
-        self.give_back(handle);
-        self.ask_credit();
-    }
-
-    /// Gives credits back without a response, if the initiator is short of them.
-    #[cold]
-    fn ask_credit(&self) {
-        if !self.credit().is_short() {
-            return;
-        }
-        let Some(mut handle) = self.spare.lock().pop() else {
-            return;
-        };
-        let grant: Option<Grant> = self.update(|credit| credit.ask(TargetRequest::Credit));
-        let Some(grant) = grant else {
-            self.spare.lock().push(handle);
-            return;
-        };
-        let unit = iu::cred_req(self.id, grant.delta(), false);
-        self.own_unit(&mut handle, &unit);
-        self.submit(handle);
-    }
-
-    /// Says why the target ends the channel.
-    pub(crate) fn send_logout(&self, reason: LogoutReason) {
-        if let Some(mut handle) = self.spare.lock().pop() {
-            self.own_unit(&mut handle, &iu::t_logout(self.id, reason, false));
-            self.submit(handle);
-        }
-    }
-
-    fn own_unit(&self, handle: &mut Handle, unit: &[u8]) {
-        let (_, send, request) = handle.parts();
-        scst_proto::bytes::copy(send.bytes_mut(), unit);
-        request.send_len = unit.len() as u32;
-        request.total = 0;
-        request.posted = 0;
-        request.solicited = false;
-        request.pending = Pending::Own;
-        self.requests.to_send(handle, unit.len() as u32);
-    }
-
     /// The work that was posted for a request is complete.
     #[inline]
-    fn complete(&self, poller: &mut Poller, mut handle: Handle, ok: bool) {
+    fn complete(&self, poller: &mut Poller, handle: Handle, ok: bool) {
         let places = handle.request.places;
-        if ok {
-            let request = &mut handle.request;
-            let more = match request.stage {
-                Stage::Table => {
-                    request.stage = Stage::Data;
-                    self.check_table(&handle)
-                }
-                Stage::Data => Some(request.posted < request.total),
-            };
-            match more {
-                Some(true) => {
-                    self.free_places(places);
-                    return self.submit(handle);
-                }
-                Some(false) => {
-                    self.finish_polled(poller, handle);
-                    return self.free_places(places);
-                }
-                None => (),
-            }
+        if !ok {
+            self.finish(handle);
+            return self.free_places(places);
         }
-        self.finish(handle, false);
+        if handle.request.stage == Stage::Table {
+            self.free_places(places);
+            return self.table_fetched(handle);
+        }
+        if handle.request.posted < handle.request.total {
+            self.free_places(places);
+            return self.submit(handle);
+        }
+        self.finish_polled(poller, handle);
         self.free_places(places);
     }
 
@@ -347,13 +250,13 @@ impl Channel {
                 cmd.data_received();
             }
             Pending::Unit | Pending::Nothing => self.recycle_used(poller, handle),
-            Pending::Own => self.spare.lock().push(handle),
+            Pending::Own => self.spared(handle),
         }
     }
 
     /// A request is done, badly: its data did not arrive, or its response.
     #[cold]
-    pub(crate) fn finish(&self, mut handle: Handle, _ok: bool) {
+    pub(crate) fn finish(&self, mut handle: Handle) {
         match core::mem::take(&mut handle.request.pending) {
             Pending::Respond(cmd) => {
                 handle.request.release();
@@ -366,7 +269,7 @@ impl Channel {
                 cmd.data_failed(scst_proto::sense::DATA_PHASE_ERROR);
             }
             Pending::Unit | Pending::Nothing => self.give_back(handle),
-            Pending::Own => self.spare.lock().push(handle),
+            Pending::Own => self.spared(handle),
         }
     }
 
@@ -392,16 +295,22 @@ impl Channel {
     }
 
     /// A free request that is not in the poller's hands.
-    #[cold]
+    #[inline]
     pub(crate) fn give_back(&self, mut handle: Handle) {
         handle.request.direct = None;
         let used = handle.request.channel.take();
-        self.returned.lock().push(handle);
-        self.someone_returned.store(1, Release);
+        self.to_poller(handle);
+        drop(used);
+    }
+
+    /// Has the poller take care of a request: of what is posted or waits for it,
+    /// if there is something, as of a failure.
+    #[inline]
+    pub(crate) fn to_poller(&self, handle: Handle) {
+        self.returned.push(handle);
         if let Some(qp) = self.qp.as_ref() {
             qp.completions().kick();
         }
-        drop(used);
     }
 
     /// Posts all requests that wait for it.
@@ -471,12 +380,13 @@ impl Channel {
     #[cold]
     fn failed(&self, kind: Kind, status: u32) {
         if self.state() == State::Live && status != FLUSHED {
-            pr_info!(
+            trace!(
+                MINOR,
                 "{}: {} failed: {}\n",
                 self.nexus.name(),
                 match kind {
                     Kind::Receive => "receiving",
-                    Kind::Chain | Kind::Part => "sending",
+                    Kind::Chain | Kind::Part | Kind::Freed => "sending",
                 },
                 status_text(status)
             );
@@ -498,15 +408,17 @@ impl Completions for Counted<Channel> {
         if !ok {
             self.failed(kind, completion.status);
         }
-        if kind == Kind::Part {
-            return;
+        match kind {
+            Kind::Part => return,
+            Kind::Freed => return self.free_places(index),
+            Kind::Chain | Kind::Receive => (),
         }
         let Some(handle) = self.requests.completed(index) else {
             return;
         };
         match kind {
-            Kind::Chain | Kind::Part => self.complete(poller, handle, ok),
-            Kind::Receive => {
+            Kind::Chain => self.complete(poller, handle, ok),
+            _ => {
                 if !self.shared {
                     self.receiving.fetch_sub(1, Relaxed);
                 }
@@ -526,17 +438,18 @@ impl Completions for Counted<Channel> {
         if !poller.held.is_empty() {
             self.serve_held(self, poller);
         }
-        if self.someone_returned.load(Acquire) != 0 {
-            self.someone_returned.xchg(0, Full);
-            let mut returned = core::mem::replace(&mut *self.returned.lock(), Queue::new());
-            while let Some(handle) = returned.pop() {
-                match handle.request.pending {
-                    Pending::Nothing => self.recycle(poller, handle),
-                    _ => self.fail(handle),
-                }
+        let mut returned = self.returned.take();
+        while let Some(handle) = returned.pop() {
+            match handle.request.pending {
+                Pending::Nothing => self.recycle(poller, handle),
+                _ => self.fail(handle),
             }
         }
-        self.post_receives(poller);
+        // A queue of the channel's own has buffers to spare: they wait until they
+        // are a full batch.
+        if self.shared {
+            self.post_receives(poller);
+        }
         if self.state() >= State::Draining {
             self.link.polled();
         }

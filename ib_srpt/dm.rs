@@ -28,7 +28,7 @@ impl DeviceManagement for Unit {
             send_queue_depth: crate::login::request_limit(port),
             rdma_read_depth: port.hca.limits.reads,
             send_size: params::req_size(),
-            rdma_size: params::MAX_RDMA_SIZE.get(),
+            rdma_size: params::rdma_size(),
             id_string: id.to_bytes(),
         };
         match answer(request, &facts) {
@@ -41,11 +41,11 @@ impl DeviceManagement for Unit {
     }
 }
 
-/// Has a port answer; `None` where it cannot.
-pub(crate) fn register(port: &Arc<Port>) -> Option<MadAgent> {
+/// Has a port answer on the device's port `number`; `None` where it cannot.
+pub(crate) fn register(port: &Arc<Port>, number: u32) -> Option<MadAgent> {
     let unit = Arc::new(Unit(port.clone()), GFP_KERNEL).ok()?;
     let device = port.hca.device.clone();
-    match MadAgent::register(device, port.number, unit) {
+    match MadAgent::register(device, number, unit) {
         Ok(agent) => Some(agent),
         Err(e) => {
             pr_info!(

@@ -5,6 +5,7 @@
 use crate::{
     hca::{no_ports, Ports},
     nexus::Errand,
+    params,
     port::Port,
     rdma::device::Device,
 };
@@ -12,6 +13,7 @@ use core::ptr::NonNull;
 use kapi::work::WorkQueue;
 use kernel::{
     prelude::*,
+    str::CString,
     sync::{
         atomic::{Atomic, Full, Relaxed},
         new_mutex, Arc, Mutex,
@@ -30,7 +32,8 @@ pub(crate) struct Driver {
     ports: Ports,
     /// Links that are being torn down may wait for one another's commands.
     queue: WorkQueue,
-    /// Node GUID of the first device, 0 before there is one.
+    /// `srpt_service_guid` or the node GUID of the first device, 0 before there
+    /// is one.
     guid: Atomic<u64>,
     channels: Atomic<u64>,
 }
@@ -86,15 +89,31 @@ impl Driver {
     }
 
     /// The GUID of all I/O controllers: the administrator's, or that of the
-    /// first device.
+    /// first device, which the parameter shows from then on. Process context.
     pub(crate) fn service_guid(&self, device: &Device) -> u64 {
-        let chosen = crate::params::service_guid();
-        if chosen != 0 {
-            return chosen;
-        }
-        match self.guid.cmpxchg(0, device.node_guid(), Full) {
-            Ok(_) => device.node_guid(),
+        let chosen = match params::service_guid() {
+            0 => device.node_guid(),
+            guid => guid,
+        };
+        match self.guid.cmpxchg(0, chosen, Full) {
+            Ok(_) => {
+                params::show_service_guid(chosen);
+                chosen
+            }
             Err(first) => first,
+        }
+    }
+
+    /// The first of the names `ib_srpt_target_0`, `_1` and so on that no target
+    /// has.
+    pub(crate) fn free_name(&self) -> Result<CString> {
+        let mut number = 0u32;
+        loop {
+            let name = CString::try_from_fmt(fmt!("ib_srpt_target_{number}"))?;
+            if self.port_named(name.to_str()?).is_err() {
+                return Ok(name);
+            }
+            number = number.checked_add(1).ok_or(ENOSPC)?;
         }
     }
 
@@ -119,7 +138,7 @@ impl Driver {
         let ports = self.ports.lock();
         let found = ports
             .iter()
-            .find(|port| port.hca.device.is(device) && port.number == number);
+            .find(|port| port.hca.device.is(device) && port.numbers.contains(&number));
         found.cloned()
     }
 
@@ -138,6 +157,11 @@ impl TargetDriver for Handle {
     }
 
     fn has_mgmt(&self) -> bool {
+        false
+    }
+
+    /// There is the module's parameter `trace_flag`.
+    fn has_trace_level(&self) -> bool {
         false
     }
 

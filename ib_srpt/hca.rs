@@ -4,32 +4,36 @@
 //! listener.
 
 use crate::{
+    channel::SPARE,
     dm,
     driver::Driver,
-    params,
+    params::{self, trace},
     port::Port,
     rdma::{
-        arena::{Queue, Requests},
+        arena::Requests,
         device::{Client, Device, ProtectionDomain},
-        dma::{Local, Single, Toward},
+        dma::Void,
         ib_cm,
         mad::MadAgent,
+        queue::Queue,
         receive::{ReceiveBatch, ReceiveQueue, SharedReceiveQueue},
     },
 };
 use kapi::{
     lock::{new_spinlock_irq, SpinLockIrq},
-    sg::Gfp,
+    work::WorkQueue,
 };
 use kernel::{
     prelude::*,
     sync::{new_mutex, Arc, Mutex},
 };
+use scst_proto::srp::limits::pieces;
 
-/// Requests of a shared receive queue that are kept for the channels' own units.
-const RESERVE: u32 = 32;
-/// Bytes of the memory that nothing is read from and written to.
-const VOID_LEN: u32 = 64 << 10;
+/// Requests beside those of a shared receive queue, for units of channels' own.
+const RESERVE: u32 = 64 * SPARE;
+/// Pieces of memory that a work request has at most: more than a chain has would
+/// be of no use.
+const MOST_PIECES: u32 = 16;
 
 /// Places that a device's work requests and the like are limited to.
 #[derive(Clone, Copy)]
@@ -52,8 +56,9 @@ pub(crate) struct Hca {
     /// The requests of `srq`.
     pub(crate) requests: Option<Arc<Requests>>,
     pub(crate) limits: Limits,
-    zeros: Single,
-    sink: Single,
+    /// Where completion queues wait for their turn.
+    pub(crate) turns: Arc<WorkQueue>,
+    pub(crate) void: Arc<Void>,
     /// Requests of the shared queue that channels take for units of their own.
     reserve: Pin<KBox<SpinLockIrq<Queue>>>,
 }
@@ -77,22 +82,33 @@ impl Hca {
     fn new(device: Arc<Device>) -> Result<Arc<Self>> {
         let pd = ProtectionDomain::new(&device)?;
         let attrs = device.attrs();
+        let delta = params::MAX_SGE_DELTA.get();
         let limits = Limits {
             queue: limit(attrs.max_qp_wr, 16384),
-            // More than a chain has would be of no use.
-            pieces: limit(attrs.max_send_sge, 16).min(limit(attrs.max_sge_rd, 16)),
+            pieces: pieces(limit(attrs.max_send_sge, u32::MAX), delta)
+                .min(pieces(limit(attrs.max_sge_rd, u32::MAX), delta))
+                .min(MOST_PIECES),
             completions: limit(attrs.max_cqe, 1 << 20),
             reads: limit(attrs.max_qp_rd_atom, 128) as u8,
         };
-        let zeros = Single::new(&pd, VOID_LEN as usize, Toward::Device, Gfp::Kernel)?;
-        let sink = Single::new(&pd, VOID_LEN as usize, Toward::Memory, Gfp::Kernel)?;
+        trace!(
+            MGMT_DEBUG,
+            "{}: {} pieces of memory a work request, {} work requests a queue\n",
+            device.name(),
+            limits.pieces,
+            limits.queue
+        );
+        let void = Void::new(&pd)?;
         let (srq, requests) = match params::USE_SRQ.get() && attrs.max_srq > 0 {
             true => {
-                let size = params::SRQ_SIZE
-                    .get()
-                    .clamp(64, limit(attrs.max_srq_wr, 65536));
+                let size = params::srq_size(limit(attrs.max_srq_wr, 65536));
                 let srq = SharedReceiveQueue::new(&pd, size)?;
-                let requests = Requests::new(&pd, size, params::req_size(), params::rsp_size())?;
+                let requests = Requests::new(
+                    &pd,
+                    size.saturating_add(RESERVE),
+                    params::req_size(),
+                    params::rsp_size(),
+                )?;
                 (Some(srq), Some(requests))
             }
             false => (None, None),
@@ -104,8 +120,8 @@ impl Hca {
                 srq,
                 requests,
                 limits,
-                zeros,
-                sink,
+                turns: Arc::new(WorkQueue::for_io(c"ib_srpt poll")?, GFP_KERNEL)?,
+                void,
                 reserve: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
             },
             GFP_KERNEL,
@@ -162,21 +178,6 @@ impl Hca {
             reserve.push(handle);
         }
     }
-
-    /// Memory of zeros, or for what nobody wants to have.
-    #[inline]
-    pub(crate) fn void(&self, sink: bool) -> Local<'_> {
-        match sink {
-            true => self.sink.get().local(),
-            false => self.zeros.get().local(),
-        }
-    }
-
-    /// Length of that memory in bytes.
-    #[inline]
-    pub(crate) fn void_len(&self) -> u32 {
-        VOID_LEN
-    }
 }
 
 impl Drop for Hca {
@@ -210,8 +211,13 @@ impl Client for Devices {
             driver: driver.clone(),
             ports: KVec::new(),
         };
-        for number in 1..=device.ports() {
-            let port = Port::new(&driver, hca.clone(), number, guid)?;
+        let each = match params::ONE_TARGET_PER_PORT.get() {
+            true => 1,
+            false => device.ports().max(1),
+        };
+        for first in (1..=device.ports()).step_by(each as usize) {
+            let numbers = first..=first.saturating_add(each - 1);
+            let port = Port::new(&driver, hca.clone(), numbers, guid)?;
             held.ports.push(port.clone(), GFP_KERNEL)?;
             driver.add_port(port)?;
         }
@@ -223,8 +229,10 @@ impl Client for Devices {
             }
         }
         for port in &held.ports {
-            if let Some(agent) = dm::register(port) {
-                held._agents.push(agent, GFP_KERNEL)?;
+            for number in port.numbers.clone() {
+                if let Some(agent) = dm::register(port, number) {
+                    held._agents.push(agent, GFP_KERNEL)?;
+                }
             }
         }
         Ok(held)

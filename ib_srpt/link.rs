@@ -6,10 +6,11 @@
 
 use crate::{
     channel::Channel,
+    params::trace,
     port::Port,
     rdma::{
-        arena::Queue,
         cm::{ConnEvent, Connection, Events},
+        queue::Queue,
         queue_pair::QueueEvents,
     },
 };
@@ -41,8 +42,8 @@ const DRAIN_MS: u32 = 10_000;
 /// What is to be done, and where the connection is.
 struct Control {
     state: State,
-    /// In the order in which it came up.
-    todo: KVec<Actions>,
+    /// What is to be done has an order of its own, in which states only advance.
+    todo: Actions,
     reason: LogoutReason,
 }
 
@@ -79,13 +80,8 @@ impl WorkItem for Link {
     }
 }
 
-/// Steps that wait to be carried out; more cannot be, as each is taken by one
-/// state only.
-const MOST_STEPS: usize = 16;
-
 impl Link {
     pub(crate) fn new(port: Arc<Port>) -> Result<Arc<Self>> {
-        let todo = KVec::with_capacity(MOST_STEPS, GFP_KERNEL)?;
         Arc::pin_init(
             try_pin_init!(Self {
                 port,
@@ -93,7 +89,7 @@ impl Link {
                 last_receive: Atomic::new(0),
                 control <- new_spinlock_irq!(Control {
                     state: State::Connecting,
-                    todo,
+                    todo: Actions::NONE,
                     reason: LogoutReason::Unspecified,
                 }),
                 channel <- new_mutex!(None),
@@ -123,14 +119,24 @@ impl Link {
 
     /// Something has happened. Any context.
     pub(crate) fn event(self: &Arc<Self>, event: Event) {
-        let work = {
+        let (before, after, work) = {
             let mut control = self.control.lock();
             let step = step(control.state, event);
-            control.state = step.next;
+            let before = core::mem::replace(&mut control.state, step.next);
             self.state.store(step.next as u32, Release);
             let work = step.actions.without(Actions::PER_UNIT);
-            work != Actions::NONE && control.todo.push_within_capacity(work).is_ok()
+            control.todo = control.todo.and(work);
+            (before, step.next, work != Actions::NONE)
         };
+        if event != Event::IuReceived {
+            trace!(
+                MGMT_DEBUG,
+                "{}: {event:?}: a channel was {}, is {}\n",
+                self.port.name(),
+                before.name(),
+                after.name()
+            );
+        }
         self.wait.wake_all();
         if work {
             // An error says that it is queued already.
@@ -142,7 +148,12 @@ impl Link {
     /// Any context.
     pub(crate) fn close(self: &Arc<Self>, reason: LogoutReason, what: Arguments<'_>) {
         if self.state() < State::Disconnecting {
-            pr_info!("Closing a channel of {}: {}\n", self.port.name(), what);
+            trace!(
+                MGMT,
+                "Closing a channel of {}: {}\n",
+                self.port.name(),
+                what
+            );
             self.control.lock().reason = reason;
         }
         self.event(Event::CloseRequested);
@@ -154,7 +165,8 @@ impl Link {
     }
 
     fn next(&self) -> Option<Actions> {
-        self.control.lock().todo.remove(0).ok()
+        let actions = core::mem::replace(&mut self.control.lock().todo, Actions::NONE);
+        (actions != Actions::NONE).then_some(actions)
     }
 
     fn channel(&self) -> Option<Arc<Counted<Channel>>> {
@@ -176,7 +188,9 @@ impl Link {
                 .channel()
                 .filter(|_| reason != LogoutReason::Unspecified)
             {
-                channel.send_logout(reason);
+                if let Some(channel) = channel.get() {
+                    Channel::send_logout(&channel, reason);
+                }
             }
         }
         if actions.contains(Actions::SEND_DREQ) {
@@ -233,6 +247,7 @@ impl Link {
             );
         }
         channel.fail_stranded();
+        channel.fail_waiting();
     }
 
     /// Ends the channel, and the nexus if it was the last. The queue pair is in
@@ -251,6 +266,7 @@ impl Link {
         let mut seconds = 0u32;
         while !channel.wait_gone(Some(10_000)) {
             channel.fail_stranded();
+            channel.fail_waiting();
             seconds = seconds.saturating_add(10);
             pr_err!(
                 "***ERROR***: {}: a channel of {} has waited {seconds} s for its commands\n",
@@ -282,9 +298,10 @@ impl Link {
             let spare = core::mem::replace(&mut *channel.spare.lock(), Queue::new());
             channel.hca.unreserve(spare);
         }
-        for queue in [&channel.waiting, &channel.spare, &channel.returned] {
+        for queue in [&channel.waiting, &channel.spare] {
             take(core::mem::replace(&mut *queue.lock(), Queue::new()));
         }
+        take(channel.returned.take());
         let hca = channel.hca.clone();
         // The last reference: queue pair and completion queue go with it.
         drop(channel);
@@ -338,7 +355,7 @@ impl QueueEvents for Lasting {
     }
 
     fn failed(&self, what: &'static str) {
-        pr_info!("{}: queue pair: {what}\n", self.0.port.name());
+        trace!(MINOR, "{}: queue pair: {what}\n", self.0.port.name());
         self.0.event(Event::QpError);
     }
 }

@@ -10,17 +10,19 @@ use crate::{
     params,
     port::Port,
     rdma::{
-        arena::{Queue, Requests},
+        arena::Requests,
         cm::{self, ConnParams, ConnectRequest, Manager, Pending},
         completion::CompletionQueue,
+        queue::{Queue, Stack},
         queue_pair::{Capacity, QueuePair},
-        receive::ReceiveBatch,
+        receive::{ReceiveBatch, RECEIVE_BATCH},
     },
 };
 use core::net::IpAddr;
 use kapi::{counted::Counted, lock::new_spinlock_irq};
 use kernel::{
     prelude::*,
+    str::CString,
     sync::{
         atomic::{Atomic, Relaxed},
         Arc, SetOnce,
@@ -30,6 +32,8 @@ use scst_proto::srp::{
     channel::Event,
     credit::Credit,
     data_buffer::Rules,
+    iu::RSP_LEN,
+    limits,
     login::{self, Accept, LoginRequest, MultiChannel, PortFacts, RejectReason},
     names::{self, Source},
     LogoutReason,
@@ -37,12 +41,12 @@ use scst_proto::srp::{
 
 /// Most channels of an I_T nexus.
 const MAX_CHANNELS: u32 = 64;
-/// Most commands that an initiator may have outstanding on a channel.
+/// Most requests that an initiator may have outstanding on a channel.
 const MAX_LIMIT: u32 = 128;
 /// Requests of a channel beside those: for responses to the target's own
 /// requests, and for commands that arrive before the buffer of the last one is
-/// posted again.
-const EXTRA: u32 = 34;
+/// posted again, which it is with others.
+const EXTRA: u32 = 34 + RECEIVE_BATCH as u32;
 /// Longest descriptor table that is fetched, in descriptors.
 const MAX_DESCRIPTORS: u32 = 4096;
 
@@ -76,21 +80,43 @@ fn source(request: &ConnectRequest<'_>) -> Source {
     }
 }
 
+/// What the session of a login is called.
+fn session_name(
+    request: &ConnectRequest<'_>,
+    login: &LoginRequest,
+    gid: &[u8; 16],
+) -> Result<CString> {
+    let by_path = params::PORT_GUID_NAMES.get().then_some(gid);
+    Ok(match params::ONE_TARGET_PER_PORT.get() {
+        true => CString::try_from_fmt(fmt!("{}", names::session(&source(request)).as_str()))?,
+        false => CString::try_from_fmt(fmt!(
+            "{}",
+            names::session_by_ports(&login.initiator, by_path).as_str()
+        ))?,
+    })
+}
+
 fn admit(port: &Arc<Port>, request: &ConnectRequest<'_>, login: &LoginRequest, id: Pending<'_>) {
-    let name = names::session(&source(request));
+    let gid = port.hca.device.gid(request.port).unwrap_or_default();
+    let name = session_name(request, login, &gid);
+    let name = name.as_ref().ok().and_then(|name| name.to_str().ok());
     pr_info!(
         "Received SRP_LOGIN_REQ with i_port_id {}, t_port_id {} and it_iu_len {} on port {} (guid={}); pkey {:#06x}\n",
         names::gid(&login.initiator.0).as_str(),
         names::gid(&login.target.0).as_str(),
         login.it_iu_len,
-        port.number,
-        port.name(),
+        request.port,
+        names::gid(&gid).as_str(),
         request.pkey
     );
-    if let Err((reason, id)) = try_admit(port, request, login, name.as_str(), id) {
+    let result = match name {
+        Some(name) => try_admit(port, request, login, name, id),
+        None => Err((RejectReason::InsufficientResources, Some(id))),
+    };
+    if let Err((reason, id)) = result {
         pr_info!(
             "Rejected login of {} to {}: {}\n",
-            name.as_str(),
+            name.unwrap_or("an initiator"),
             port.name(),
             text(reason)
         );
@@ -128,13 +154,13 @@ fn facts(port: &Port, enabled: bool, channels: usize) -> PortFacts {
 }
 
 fn sends(port: &Port) -> u32 {
-    params::SQ_SIZE.get().clamp(16, port.hca.limits.queue)
+    params::sq_size(port.hca.limits.queue)
 }
 
-/// Commands that an initiator may have outstanding on a channel.
+/// Requests that an initiator may have outstanding on a channel at most.
 pub(crate) fn request_limit(port: &Port) -> u16 {
-    let queue = port.hca.limits.queue.saturating_sub(SPARE + EXTRA);
-    u16::try_from(MAX_LIMIT.min(queue)).unwrap_or(0)
+    let places = port.hca.limits.queue.saturating_sub(SPARE + EXTRA);
+    limits::request_limit(places.min(MAX_LIMIT), MAX_LIMIT)
 }
 
 type Refusal<'a> = (RejectReason, Option<Pending<'a>>);
@@ -147,7 +173,7 @@ fn try_admit<'a>(
     id: Pending<'a>,
 ) -> Result<(), Refusal<'a>> {
     let decide = |enabled, channels| login::decide(login, &facts(port, enabled, channels));
-    let (nexus, accept) = match port.enter(login.initiator, name, decide) {
+    let (nexus, mut accept) = match port.enter(login.initiator, request.port, name, decide) {
         Ok(entered) => entered,
         Err(reason) => return Err((reason, Some(id))),
     };
@@ -156,7 +182,7 @@ fn try_admit<'a>(
         nexus.close_channels(LogoutReason::MultiChannelAction, "logged in again");
     }
     let poor = RejectReason::InsufficientResources;
-    let (link, channel) = match make(port, &nexus, &accept) {
+    let (link, channel) = match make(port, &nexus, login, &mut accept) {
         Ok(made) => made,
         Err(e) => {
             pr_err!("***ERROR***: {}: no channel: {e:?}\n", port.name());
@@ -174,14 +200,19 @@ fn try_admit<'a>(
     result.map_err(|id| (poor, id))
 }
 
-/// Makes a channel, known to its nexus, and with nothing posted.
+/// Makes a channel, known to its nexus, and with nothing posted. Its request limit
+/// is no more than what the LUNs take that the initiator sees.
 fn make(
     port: &Arc<Port>,
     nexus: &Arc<Nexus>,
-    accept: &Accept,
+    login: &LoginRequest,
+    accept: &mut Accept,
 ) -> Result<(Arc<Link>, Arc<Counted<Channel>>)> {
     let hca = &port.hca;
     let link = Link::new(port.clone())?;
+    let session = nexus.session()?;
+    accept.request_limit =
+        limits::request_limit(accept.request_limit.into(), session.task_set_size());
     let limit = u32::from(accept.request_limit);
     let requests = match &hca.requests {
         Some(requests) => requests.clone(),
@@ -196,7 +227,7 @@ fn make(
         id: port.driver.number_channel(),
         hca: hca.clone(),
         nexus: nexus.clone(),
-        session: nexus.session()?,
+        session,
         link: link.clone(),
         requests: requests.clone(),
         shared: hca.requests.is_some(),
@@ -205,14 +236,17 @@ fn make(
             imm_data_offset: accept.imm_data_offset,
             max_descriptors: MAX_DESCRIPTORS,
         },
+        login: *login,
         max_response: accept.max_ti_iu_len,
+        request_limit: limit,
         credit: Atomic::new(Credit::new(accept.request_limit).to_u64()),
         places: Atomic::new(sends(port) as i32),
+        half: (sends(port) / 2).max(1) as i32,
+        quiet: Atomic::new(0),
         waiting: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
         someone_waits: Atomic::new(0),
         spare: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
-        returned: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
-        someone_returned: Atomic::new(0),
+        returned: Stack::new(),
         vector: Atomic::new(0),
         receiving: Atomic::new(0),
     })?;
@@ -273,6 +307,7 @@ fn prepare(
         sends: sends(port),
         receives: channel.requests.count(),
         pieces: hca.limits.pieces,
+        copied: RSP_LEN as u32,
     };
     let receives = match channel.shared {
         // No more than the request limit, unless the initiator ignores it.
@@ -282,9 +317,9 @@ fn prepare(
     let entries = (capacity.sends + receives).min(hca.limits.completions);
     let vector = port.next_vector();
     channel.vector.store(vector, Relaxed);
-    let cq = CompletionQueue::new(&hca.device, entries, vector, channel.clone())?;
+    let cq = CompletionQueue::new(&hca.device, &hca.turns, entries, vector, channel.clone())?;
     let events = Arc::new(Lasting(link.clone()), GFP_KERNEL)?;
-    let qp = QueuePair::new(&hca.pd, cq, hca.srq.clone(), capacity, events)?;
+    let qp = QueuePair::new(&hca.void, cq, hca.srq.clone(), capacity, events)?;
     id.init_qp(&qp)?;
     if !channel.qp.populate(qp) {
         return Err(EBUSY);

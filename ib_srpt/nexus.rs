@@ -16,10 +16,14 @@ use kapi::{
 use kernel::{
     prelude::*,
     str::CString,
-    sync::{new_mutex, Arc, Mutex},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
 };
 use scst::{
-    Answered, Cmd, Data, DataOut, Outstanding, Session, SessionRegistration, TmResult, Transport,
+    Answered, Cmd, Data, DataOut, LunEvent, Outstanding, Session, SessionRegistration, TmResult,
+    Transport,
 };
 use scst_proto::{
     lun::Lun,
@@ -36,25 +40,36 @@ use scst_proto::{
 pub(crate) struct Nexus {
     pub(crate) port: Arc<Port>,
     pub(crate) initiator: PortId,
+    /// The RDMA device's port that it goes through.
+    pub(crate) number: u32,
     name: CString,
     /// The core's session; taken out when the last channel goes.
     #[pin]
     session: Mutex<Option<SessionRegistration>>,
     #[pin]
     channels: SpinLockIrq<KVec<Arc<Counted<Channel>>>>,
+    /// Commands that the initiator can have outstanding on all channels.
+    depth: Atomic<u32>,
 }
 
 impl Nexus {
     /// A nexus without session and channels.
-    pub(crate) fn new(port: Arc<Port>, initiator: PortId, name: &str) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        port: Arc<Port>,
+        initiator: PortId,
+        number: u32,
+        name: &str,
+    ) -> Result<Arc<Self>> {
         let name = CString::try_from_fmt(fmt!("{name}"))?;
         Arc::pin_init(
             try_pin_init!(Self {
                 port,
                 initiator,
+                number,
                 name,
                 session <- new_mutex!(None),
                 channels <- new_spinlock_irq!(KVec::new()),
+                depth: Atomic::new(0),
             }? Error),
             GFP_KERNEL,
         )
@@ -81,8 +96,9 @@ impl Nexus {
         Ok(handle)
     }
 
-    /// Adds a channel. Sleeps.
+    /// Adds a channel, which has its first request limit. Sleeps.
     pub(crate) fn add(&self, channel: Arc<Counted<Channel>>) -> Result {
+        let (session, limit) = (channel.session.clone(), channel.request_limit);
         loop {
             let want = self.channels.lock().len().saturating_add(1);
             let mut larger = KVec::with_capacity(want, GFP_KERNEL)?;
@@ -97,6 +113,9 @@ impl Nexus {
             let empty = core::mem::replace(&mut *channels, larger);
             drop(channels);
             drop(empty);
+            self.depth.fetch_add(limit, Relaxed);
+            // Before the initiator can send anything.
+            session.queue_depth_changed();
             return Ok(());
         }
     }
@@ -109,6 +128,10 @@ impl Nexus {
             let gone = at.and_then(|at| channels.remove(at).ok());
             (gone, channels.is_empty())
         };
+        if let Some(gone) = &gone {
+            self.depth.fetch_sub(gone.request_limit, Relaxed);
+            gone.session.queue_depth_changed();
+        }
         drop(gone);
         last
     }
@@ -126,7 +149,12 @@ impl Nexus {
 
     /// Calls `f` for the first channel.
     pub(crate) fn with_first<R>(&self, f: impl FnOnce(&Channel) -> R) -> Option<R> {
-        self.channels.lock().first().map(|channel| f(channel))
+        self.with_channels(|channels| channels.first().map(|channel| f(channel)))
+    }
+
+    /// Calls `f` for all channels; interrupts are off meanwhile.
+    pub(crate) fn with_channels<R>(&self, f: impl FnOnce(&[Arc<Counted<Channel>>]) -> R) -> R {
+        f(&self.channels.lock())
     }
 
     /// The links of all channels. Sleeps.
@@ -234,8 +262,8 @@ impl Transport for Nexus {
         let Some(mut handle) = Handle::of(cmd.slot()) else {
             return;
         };
-        match handle.request.channel.clone() {
-            Some(channel) => channel.respond(handle, cmd),
+        match handle.request.channel.take() {
+            Some(channel) => Channel::respond(&channel, handle, cmd),
             None => handle.request.release(),
         }
     }
@@ -253,6 +281,17 @@ impl Transport for Nexus {
     fn visit_commands(&self, visit: &mut dyn FnMut(Outstanding<'_>)) {
         for channel in self.channels.lock().iter() {
             channel.requests.visit(channel.id, visit);
+        }
+    }
+
+    /// The channels' request limits together.
+    fn queue_depth(&self) -> u32 {
+        self.depth.load(Relaxed)
+    }
+
+    fn luns_changed(&self, event: Option<LunEvent>) {
+        if let Some(event) = event {
+            self.report(event);
         }
     }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A port of an RDMA device: a target port of SCSI.
+//! A target port of SCSI: a port of an RDMA device, or (`one_target_per_port=N`)
+//! all ports of one.
 
-use crate::{driver::Driver, hca::Hca, nexus::Nexus};
+use crate::{driver::Driver, hca::Hca, nexus::Nexus, params};
+use core::ops::RangeInclusive;
 use kapi::wait::{new_wait_queue, WaitQueue};
 use kernel::{
     prelude::*,
@@ -32,7 +34,8 @@ struct Entry {
 pub(crate) struct Port {
     pub(crate) driver: Arc<Driver>,
     pub(crate) hca: Arc<Hca>,
-    pub(crate) number: u32,
+    /// The RDMA device's ports that it is.
+    pub(crate) numbers: RangeInclusive<u32>,
     /// GUID of the I/O controller and of the service.
     pub(crate) guid: u64,
     name: CString,
@@ -54,21 +57,20 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// Makes the target port `number` of a device. Sleeps.
+    /// Makes a target port of the ports `numbers` of a device. Sleeps.
     pub(crate) fn new(
         driver: &Arc<Driver>,
         hca: Arc<Hca>,
-        number: u32,
+        numbers: RangeInclusive<u32>,
         guid: u64,
     ) -> Result<Arc<Self>> {
-        let gid = names::gid(&hca.device.gid(number)?);
-        let name = CString::try_from_fmt(fmt!("{}", gid.as_str()))?;
+        let name = Self::choose_name(driver, &hca, *numbers.start())?;
         let all = u64::MAX >> (64 - hca.device.completion_vectors().min(64));
         let this = Arc::pin_init(
             try_pin_init!(Self {
                 driver: driver.clone(),
                 hca,
-                number,
+                numbers,
                 guid,
                 name,
                 enabled: Atomic::new(0),
@@ -91,6 +93,24 @@ impl Port {
         let target = driver.registration()?.add_target(this.name(), params)?;
         *this.target.lock() = Some(Arc::new(target, GFP_KERNEL)?);
         Ok(this)
+    }
+
+    fn choose_name(driver: &Driver, hca: &Hca, first: u32) -> Result<CString> {
+        let device = &hca.device;
+        Ok(
+            match (
+                params::ONE_TARGET_PER_PORT.get(),
+                params::NODE_GUID_NAMES.get(),
+            ) {
+                (true, _) => {
+                    CString::try_from_fmt(fmt!("{}", names::gid(&device.gid(first)?).as_str()))?
+                }
+                (false, true) => {
+                    CString::try_from_fmt(fmt!("{}", names::guid(device.node_guid()).as_str()))?
+                }
+                (false, false) => driver.free_name()?,
+            },
+        )
     }
 
     /// Name of the target.
@@ -152,20 +172,23 @@ impl Port {
         }
     }
 
-    /// Counts a channel of the nexus of `initiator`, which `decide` has let in;
-    /// the nexus is made if there is none of that name. `decide` gets the number
-    /// of its channels.
+    /// Counts a channel of the nexus of `initiator` through the device's port
+    /// `number`, which `decide` has let in; the nexus is made if there is none of
+    /// that name. `decide` gets the number of its channels.
     pub(crate) fn enter<R>(
         self: &Arc<Self>,
         initiator: PortId,
+        number: u32,
         name: &str,
         decide: impl FnOnce(bool, usize) -> Result<R, RejectReason>,
     ) -> Result<(Arc<Nexus>, R), RejectReason> {
         let poor = |_| RejectReason::InsufficientResources;
         let mut nexuses = self.nexuses.lock();
-        let same = nexuses
-            .iter_mut()
-            .find(|entry| entry.nexus.initiator == initiator && entry.nexus.name() == name);
+        let same = nexuses.iter_mut().find(|entry| {
+            entry.nexus.initiator == initiator
+                && entry.nexus.number == number
+                && entry.nexus.name() == name
+        });
         let verdict = decide(
             self.is_enabled(),
             same.as_ref().map_or(0, |entry| entry.channels),
@@ -176,7 +199,7 @@ impl Port {
                 entry.nexus.clone()
             }
             None => {
-                let nexus = Nexus::new(self.clone(), initiator, name).map_err(poor)?;
+                let nexus = Nexus::new(self.clone(), initiator, number, name).map_err(poor)?;
                 let entry = Entry {
                     nexus: nexus.clone(),
                     channels: 1,
@@ -240,8 +263,8 @@ impl Port {
             .unwrap_or(0)
     }
 
-    /// Whether it is Ethernet.
+    /// Whether it is Ethernet; of several ports, the first.
     pub(crate) fn is_ethernet(&self) -> bool {
-        self.hca.device.is_ethernet(self.number)
+        self.hca.device.is_ethernet(*self.numbers.start())
     }
 }

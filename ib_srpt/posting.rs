@@ -7,28 +7,25 @@ use crate::{
     channel::Channel,
     rdma::{
         arena::{Body, Handle},
-        dma::{Single, Toward},
-        queue_pair::{Chain, More, Rdma, Remote},
+        chain::{Chain, Rdma, Remote},
+        dma::{Single, Toward, VOID_LEN},
+        queue_pair::More,
     },
     request::{Pending, Stage},
     transfer::{self, Memory, Part},
 };
 use kapi::sg::{Gfp, SgList};
-use kernel::sync::atomic::{Acquire, Full, Release};
-use scst::{status, Answered, Cmd, DataOut, Direction};
-use scst_proto::{
-    residual::Residual,
-    srp::{
-        channel::Event,
-        cmd as srp_cmd,
-        data_buffer::DataBuffer,
-        descriptors::{Descriptors, Pieces},
-        iu::Outcome,
-    },
+use kernel::sync::atomic::Acquire;
+use scst::{Cmd, DataOut};
+use scst_proto::srp::{
+    channel::Event,
+    cmd as srp_cmd,
+    data_buffer::DataBuffer,
+    descriptors::{DescriptorError, Descriptors, Pieces},
 };
 
 /// The core's buffer of a command.
-enum Buffer<'a> {
+pub(crate) enum Buffer<'a> {
     /// None is needed.
     Void,
     Memory(Option<SgList<'a>>),
@@ -36,7 +33,7 @@ enum Buffer<'a> {
 
 impl<'a> Buffer<'a> {
     #[inline]
-    fn of(void: bool, sg: Option<SgList<'a>>) -> Self {
+    pub(crate) fn of(void: bool, sg: Option<SgList<'a>>) -> Self {
         match void {
             true => Self::Void,
             false => Self::Memory(sg),
@@ -56,66 +53,6 @@ struct Plan {
 }
 
 impl Channel {
-    /// The core has answered a command.
-    #[inline]
-    pub(crate) fn respond(&self, mut handle: Handle, cmd: Cmd<Answered>) {
-        if cmd.is_aborted() {
-            return self.end_silently(handle, cmd);
-        }
-        let code = cmd.status_code();
-        let residual = cmd.residual();
-        let residual = match (residual.over, residual.under) {
-            (0, 0) => Residual::None,
-            (0, under) => Residual::Underflow(under),
-            (over, _) => Residual::Overflow(over),
-        };
-        let (data_out, data_in) = match cmd.direction() {
-            Direction::Out => (residual, Residual::None),
-            _ => (Residual::None, residual),
-        };
-        let mut bytes = [0; 64];
-        let sense = match code {
-            status::CHECK_CONDITION => {
-                let len = cmd.sense(&mut bytes);
-                bytes.get(..len).unwrap_or_default()
-            }
-            _ => &[],
-        };
-        let moved = match cmd.direction() {
-            Direction::In => cmd.moved(),
-            _ => 0,
-        };
-        let ready = moved == 0
-            || self.prepare(
-                &mut handle,
-                Buffer::of(cmd.is_void(), cmd.data()),
-                moved,
-                Toward::Device,
-            );
-        let outcome = match ready {
-            true => Outcome::Command {
-                status: code,
-                data_out,
-                data_in,
-                sense,
-            },
-            // For want of memory.
-            false => Outcome::Command {
-                status: status::BUSY,
-                data_out: Residual::None,
-                data_in: Residual::None,
-                sense: &[],
-            },
-        };
-        self.write_response(&mut handle, outcome, ready && code == status::GOOD);
-        match ready {
-            true => handle.request.total = moved,
-            false => handle.request.release(),
-        }
-        handle.request.pending = Pending::Respond(cmd);
-        self.submit(handle);
-    }
-
     /// The core wants a command's data-out.
     pub(crate) fn fetch(&self, mut handle: Handle, cmd: Cmd<DataOut>) {
         let length = cmd.length();
@@ -143,7 +80,13 @@ impl Channel {
 
     /// Maps a command's buffer and finds out where the initiator's is.
     #[inline]
-    fn prepare(&self, handle: &mut Handle, data: Buffer<'_>, total: u32, dir: Toward) -> bool {
+    pub(crate) fn prepare(
+        &self,
+        handle: &mut Handle,
+        data: Buffer<'_>,
+        total: u32,
+        dir: Toward,
+    ) -> bool {
         handle.request.total = total;
         handle.request.stage = Stage::Data;
         if let Buffer::Memory(sg) = data {
@@ -188,11 +131,18 @@ impl Channel {
         let plan = self.plan(&handle);
         let need = plan.data.saturating_add(u32::from(plan.send));
         handle.request.places = need;
-        if self.take_places(need) {
+        // Those that wait come first, or large ones would wait for ever.
+        if self.someone_waits.load(Acquire) == 0 && self.take_places(need) {
             self.post(handle, plan);
         } else {
             self.wait(handle);
         }
+    }
+
+    /// As [`Channel::submit`], for who has taken the places.
+    pub(crate) fn post_next(&self, handle: Handle) {
+        let plan = self.plan(&handle);
+        self.post(handle, plan);
     }
 
     /// What the next batch for the request does.
@@ -225,7 +175,7 @@ impl Channel {
         };
         let whole = matches!(request.direct, Some(piece) if piece.len >= total)
             && request.mapped.is_none()
-            && total <= self.hca.void_len();
+            && total <= VOID_LEN;
         if whole {
             return Plan {
                 from,
@@ -282,7 +232,10 @@ impl Channel {
     fn memory<'a>(&'a self, body: &'a Body) -> Option<Memory<'a>> {
         match &body.request.mapped {
             Some(mapped) => Some(Memory::Mapped(mapped.pieces())),
-            None => Some(Memory::Void(self.hca.void(body.request.send_len == 0))),
+            None => Some(Memory::Void(match body.request.send_len {
+                0 => self.hca.void.sink(),
+                _ => self.hca.void.zeros(),
+            })),
         }
     }
 
@@ -301,8 +254,7 @@ impl Channel {
         let result = qp.post(handle, |body, chain: &mut Chain<'_>| {
             let request = &body.request;
             let Some(channel) = &request.channel else {
-                // A unit of the channel's own.
-                return send_unit(body, chain);
+                return More::No;
             };
             if request.stage == Stage::Table {
                 return fetch_table(channel, body, chain);
@@ -354,21 +306,17 @@ impl Channel {
         self.link.event(Event::QpError);
         if matches!(handle.request.pending, Pending::Own) {
             let places = handle.request.places;
-            self.finish(handle, false);
+            self.finish(handle);
             return self.free_places(places);
         }
-        self.returned.lock().push(handle);
-        self.someone_returned.store(1, Release);
-        if let Some(qp) = self.qp.as_ref() {
-            qp.completions().kick();
-        }
+        self.to_poller(handle);
     }
 
     /// Ends a request whose work has not been posted, or only in part.
     #[cold]
     pub(crate) fn fail(&self, handle: Handle) {
         let places = handle.request.places;
-        self.finish(handle, false);
+        self.finish(handle);
         self.free_places(places);
     }
 
@@ -384,62 +332,19 @@ impl Channel {
         }
     }
 
-    #[inline]
-    fn take_places(&self, need: u32) -> bool {
-        let need = need as i32;
-        if self.places.fetch_sub(need, Full) >= need {
-            return true;
-        }
-        self.places.fetch_add(need, Full);
-        false
-    }
-
-    #[inline]
-    pub(crate) fn free_places(&self, count: u32) {
-        self.places.fetch_add(count as i32, Full);
-        if self.someone_waits.load(Acquire) != 0 {
-            self.serve_waiting();
-        }
-    }
-
-    #[cold]
-    fn wait(&self, handle: Handle) {
-        self.waiting.lock().push(handle);
-        self.someone_waits.store(1, Release);
-        self.serve_waiting();
-    }
-
-    /// Posts for requests that wait, as far as there are places.
-    #[cold]
-    fn serve_waiting(&self) {
-        loop {
-            let handle = {
-                let mut waiting = self.waiting.lock();
-                let Some(first) = waiting.first() else {
-                    self.someone_waits.store(0, Release);
-                    return;
-                };
-                if !self.take_places(first.request.places) {
-                    return;
-                }
-                waiting.pop()
-            };
-            if let Some(handle) = handle {
-                let plan = self.plan(&handle);
-                self.post(handle, plan);
-            }
-        }
-    }
-
-    /// Whether the fetched descriptor table can be used.
-    pub(crate) fn check_table(&self, handle: &Handle) -> Option<bool> {
-        let buffer = srp_cmd::Cmd::parse(handle.unit())?.data(&self.rules).ok()?;
-        let DataBuffer::Table { at, total, .. } = buffer else {
-            return None;
+    /// A descriptor table has arrived: whether it can be used.
+    pub(crate) fn check_table(&self, handle: &Handle) -> Result<(), DescriptorError> {
+        let missing = DescriptorError::Truncated;
+        let cmd = srp_cmd::Cmd::parse(handle.unit()).ok_or(missing)?;
+        let DataBuffer::Table { at, total, .. } = cmd.data(&self.rules)? else {
+            return Err(missing);
         };
-        let table = handle.request.table.as_ref()?.written(at.len);
-        let list = Descriptors::parse_table(table, total).ok()?;
-        (list.total() >= handle.request.total).then_some(true)
+        let table = handle.request.table.as_ref().ok_or(missing)?;
+        let list = Descriptors::parse_table(table.written(at.len), total)?;
+        match list.total() >= handle.request.total {
+            true => Ok(()),
+            false => Err(DescriptorError::ListTooShort),
+        }
     }
 }
 

@@ -6,9 +6,10 @@
 //! - [`port`]: target ports; [`dm`]: how initiators find them;
 //! - [`login`]: from a connection request to a channel;
 //! - [`nexus`]: an I_T nexus, the core's session;
-//! - [`channel`]: units that arrive, and work that is done; [`posting`]: work that
-//!   is posted; [`transfer`]: work requests for data;
-//!   [`request`]: what is kept of a request;
+//! - [`channel`]: units that arrive, and work that is done; [`sending`]: units
+//!   that are sent; [`posting`]: work that
+//!   is posted; [`places`]: who may post; [`transfer`]: work requests for data;
+//!   [`request`]: what is kept of a request; [`event`]: requests of the target;
 //! - [`link`]: the life of a channel's connection;
 //! - [`driver`], [`attrs`], [`params`]: the driver to the core and to the
 //!   administrator;
@@ -33,16 +34,19 @@ mod attrs;
 mod channel;
 mod dm;
 mod driver;
+mod event;
 mod hca;
 mod link;
 mod login;
 mod nexus;
 mod params;
+mod places;
 mod port;
 mod posting;
 #[allow(unsafe_code)]
 mod rdma;
 mod request;
+mod sending;
 mod transfer;
 
 use driver::Driver;

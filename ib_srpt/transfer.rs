@@ -4,8 +4,8 @@
 //! and ours, of which neither knows where the other has its borders.
 
 use crate::rdma::{
+    chain::{Chain, Full, Rdma, Remote, CHAIN_PIECES, CHAIN_WRS},
     dma::{Local, Pieces},
-    queue_pair::{Chain, Full, Rdma, Remote, CHAIN_PIECES, CHAIN_WRS},
 };
 use scst_proto::srp::descriptors::Descriptor;
 

@@ -3,6 +3,10 @@
  * Static inlines of the RDMA stack, for ib_srpt/rdma/: each function does what
  * the one it is named after does, and decides nothing.
  */
+#include <linux/bottom_half.h>
+#include <linux/interrupt.h>
+#include <linux/list.h>
+#include <linux/irq_poll.h>
 #include <linux/preempt.h>
 #include <linux/scatterlist.h>
 #include <rdma/ib_cache.h>
@@ -62,6 +66,14 @@ struct scatterlist *ib_c_sg_dma_next(struct scatterlist *sg, u64 *addr,
 	*addr = sg_dma_address(sg);
 	*len = sg_dma_len(sg);
 	return sg_next(sg);
+}
+
+/* The softirq runs before this returns, if it can. */
+void ib_c_irq_poll_run(struct irq_poll *poll)
+{
+	local_bh_disable();
+	irq_poll_sched(poll);
+	local_bh_enable();
 }
 
 bool ib_c_in_interrupt(void)

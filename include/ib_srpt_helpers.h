@@ -5,6 +5,7 @@
 #include <linux/types.h>
 
 struct ib_device;
+struct irq_poll;
 struct scatterlist;
 union ib_gid;
 
@@ -24,6 +25,7 @@ void ib_c_dma_unmap_sg(struct ib_device *dev, struct scatterlist *sg,
 bool ib_c_uses_virt_dma(struct ib_device *dev);
 struct scatterlist *ib_c_sg_dma_next(struct scatterlist *sg, u64 *addr,
 				     u32 *len);
+void ib_c_irq_poll_run(struct irq_poll *poll);
 bool ib_c_in_interrupt(void);
 int ib_c_query_gid(struct ib_device *dev, u32 port, int index,
 		   union ib_gid *gid);

@@ -10,8 +10,7 @@
 use core::{ops::Deref, ptr::NonNull};
 use kernel::{bindings, prelude::*, workqueue::Queue};
 
-/// An unbound work queue with a rescuer: work makes progress when memory is short, and concurrent
-/// items run concurrently.
+/// An unbound work queue: concurrent items run concurrently.
 ///
 /// For work items that are reused (no allocation in the data path), embed a
 /// [`kernel::workqueue::Work`] and enqueue that on the [`Queue`] that this derefs to.
@@ -31,16 +30,22 @@ unsafe impl Sync for WorkQueue {}
 
 impl WorkQueue {
     /// A queue of this name. May sleep. `ENOMEM`.
+    ///
+    /// Not for memory reclaim: its work may wait for other queues that are not either.
     pub fn new(name: &CStr) -> Result<Self> {
+        Self::with_flags(name, bindings::wq_flags_WQ_UNBOUND)
+    }
+
+    /// A queue for work on which I/O depends, and which waits for no other. May sleep. `ENOMEM`.
+    pub fn for_io(name: &CStr) -> Result<Self> {
+        let flags = bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM;
+        Self::with_flags(name, flags)
+    }
+
+    fn with_flags(name: &CStr, flags: bindings::wq_flags) -> Result<Self> {
         // SAFETY: The format has one string, and the name is one; it is copied.
         let wq = unsafe {
-            bindings::alloc_workqueue_noprof(
-                c"%s".as_char_ptr(),
-                // Not for memory reclaim: work may wait for other queues that are not either.
-                bindings::wq_flags_WQ_UNBOUND,
-                0,
-                name.as_char_ptr(),
-            )
+            bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
         };
         // INVARIANT: Just allocated.
         Ok(WorkQueue(NonNull::new(wq).ok_or(ENOMEM)?))
@@ -54,6 +59,11 @@ impl WorkQueue {
     /// As [`WorkQueue::queue`], in atomic context; `ENOMEM` is more likely.
     pub fn queue_atomic(&self, f: impl FnOnce() + Send + 'static) -> Result {
         Ok(self.try_spawn(GFP_ATOMIC, f)?)
+    }
+
+    /// The C side's queue, for work items of the C side's making.
+    pub fn as_raw(&self) -> *mut bindings::workqueue_struct {
+        self.0.as_ptr()
     }
 
     /// Waits until all that is queued now has run. Process context, not on this queue.

@@ -18,10 +18,12 @@ from .errors import LabError
 from .sandbox import Bind
 
 Job = Union[Path, str]
-_PLAIN = ("-accel", "tcg,thread=multi", "-cpu", "max")
+# Without PIT: on a busy host the kernel finds a TSC of some MHz by it, and then time flies. By the HPET it is a few percent.
+_PLAIN = ("-machine", "q35,pit=off", "-accel", "tcg,thread=multi", "-cpu", "max")
+_PLAIN_CLOCK = "tsc=reliable"
 # One instruction is one nanosecond. The model is one that reproduces shared/baseline (QEMU's "max" has grown since);
 # without erms, as TCG counts "rep stosb" by the byte.
-_ICOUNT = ("-accel", "tcg,thread=single", "-cpu", "Skylake-Server,-erms", "-icount", "shift=0,sleep=off")
+_ICOUNT = ("-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "Skylake-Server,-erms", "-icount", "shift=0,sleep=off")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +55,10 @@ class Config:
     mem: str = "1G"
     drives: Sequence[Drive] = ()
     icount: bool = False
-    """The guest's time is the number of instructions that its processors, one after the other, have executed."""
+    """One processor, and the guest's time is the number of instructions that it has executed.
+
+    Of several QEMU would run one at a time, until it is idle: a wake-up on another one would be late by that.
+    """
     kernel: Optional[guest.Kernel] = None
     """None: the stock kernel."""
     modules: Optional[Path] = None
@@ -146,10 +151,12 @@ class Machine:
         """QEMU's command line."""
         config = self.config
         append = f"console=ttyS0 panic=-1 loglevel=5 printk.devkmsg=on rcupdate.rcu_cpu_stall_timeout=120 {config.append}"
+        if not config.icount:
+            append += f" {_PLAIN_CLOCK}"
         if interactive:
             append += " lab.shell"
         command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                   "-machine", "q35", "-m", config.mem, "-smp", str(config.cpus),
+                   "-m", config.mem, "-smp", "1" if config.icount else str(config.cpus),
                    *(_ICOUNT if config.icount else _PLAIN),
                    "-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initramfs), "-append", append]
         if interactive:

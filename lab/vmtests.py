@@ -4,7 +4,7 @@
 A test is an executable that speaks KTAP. A comment line in it, `# lab: key=value ...`, says what it needs:
     group=NAME     tests of one group share a boot, in the order of their names    (default: default)
     kernel=debug   the debug kernel instead of the stock one
-    icount=yes     guest time is counted in instructions, so that latencies do not depend on the host
+    icount=yes     one processor, whose time is counted in instructions: latencies do not depend on the host
     cpus=N mem=SIZE timeout=SECONDS drives=NAME:MB,...
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
     allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)
@@ -97,7 +97,7 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
     mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
     return vm.Config(cpus=largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
                      icount=icount == {"yes"}, kernel=debug_kernel.bootable() if debug else None,
-                     extra=[_PLACE, paths.REPO / "bench" / "guest"],
+                     extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "README.md"],
                      allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
 
 

@@ -61,7 +61,9 @@ fn show_mgmt(driver: &Driver, page: &mut Page<'_>) -> Result {
 /// The directory of a driver below `targets`.
 pub(crate) fn driver_dir(targets: &Dir, driver: &Arc<Driver>) -> Result<Dir> {
     let mut groups = driver.ops().attrs()?;
-    groups.push(Group::new(driver.clone(), DRIVER)?, GFP_KERNEL)?;
+    if driver.ops().has_trace_level() {
+        groups.push(Group::new(driver.clone(), DRIVER)?, GFP_KERNEL)?;
+    }
     if driver.ops().has_mgmt() {
         groups.push(Group::new(driver.clone(), DRIVER_MGMT)?, GFP_KERNEL)?;
     }
@@ -164,11 +166,15 @@ static ENABLED: &[Attr<Target>] = &[Attr::rw(
     c"enabled",
     |t, p| {
         let on = t.enabled.as_ref().map_or(0, |on| on.load(Relaxed));
-        show_keyed(p, on, on != 0)
+        emit!(p, "{}\n", on);
+        Ok(())
     },
     |t, b| {
         managed(|| {
             let on = flag(b)?;
+            if on {
+                t.ensure_rel_tgt_id()?;
+            }
             t.driver.ops().enable(t.name(), on)?;
             if let Some(at) = &t.enabled {
                 at.store(u32::from(on), Relaxed);

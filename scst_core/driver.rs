@@ -14,7 +14,7 @@
 use crate::cmd::{Answered, Cmd, DataOut, Outstanding};
 use kapi::sysfs::Group;
 use kernel::prelude::*;
-use scst_proto::command::DriverCommand;
+use scst_proto::{command::DriverCommand, sense::Sense};
 
 /// A target driver. Its methods run in process context, may sleep, and are
 /// called without locks of the core held.
@@ -42,6 +42,11 @@ pub trait TargetDriver: Send + Sync + 'static {
     /// after a log line that says what is wrong.
     fn manage(&self, command: DriverCommand<'_>) -> Result;
 
+    /// Whether its directory has a `trace_level`.
+    fn has_trace_level(&self) -> bool {
+        true
+    }
+
     /// The driver's own attributes, beside the core's, in its directory.
     fn attrs(&self) -> Result<KVec<Group>> {
         Ok(KVec::new())
@@ -51,6 +56,15 @@ pub trait TargetDriver: Send + Sync + 'static {
     fn enable(&self, _target: &str, _on: bool) -> Result {
         Err(ENOTSUPP)
     }
+}
+
+/// What has happened to a logical unit, as a unit attention reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LunEvent {
+    /// The LUN; 0 if it is not about one of them.
+    pub lun: u16,
+    /// Sense key UNIT ATTENTION and an additional sense code.
+    pub sense: Sense,
 }
 
 /// What one session needs from its transport: the data path.
@@ -82,18 +96,19 @@ pub trait Transport: Send + Sync + 'static {
         u32::MAX
     }
 
-    /// Whether [`Transport::luns_changed`] tells the initiator. Where it does not,
-    /// the initiator learns of a change from a unit attention on every LUN that
-    /// stays (SPC-6 6.33), and so does one whose target has `aen_disabled`.
-    /// Process context.
+    /// Whether an initiator that [`Transport::luns_changed`] has told acts on it.
+    /// Where it does not, or is not known to, it learns of a change from a unit
+    /// attention on every LUN that stays (SPC-6 6.33) as well. Process context.
     fn announces_luns(&self) -> bool {
         false
     }
 
     /// The LUNs that the session sees have changed: tell the initiator (by an
-    /// AEN, SRP_AER, a rescan). Only if [`Transport::announces_luns`]. Process
-    /// context, may sleep, no locks of the core held.
-    fn luns_changed(&self) {}
+    /// AEN, SRP_AER, a rescan), of `event` if its protocol says what happened;
+    /// `None` if no initiator is to be told that by a unit attention either. Not
+    /// called if the target has `aen_disabled`. Process context, may sleep, no
+    /// locks of the core held.
+    fn luns_changed(&self, _event: Option<LunEvent>) {}
 
     /// An administrator wants the session closed (`force_close`). The driver
     /// starts that and drops its registration when it is done.

@@ -20,7 +20,7 @@ use kernel::{prelude::*, sync::rcu};
 use scst_proto::{
     cdb::{self, Cdb},
     opcode::{Direction, Flags, PeripheralDeviceType},
-    sense::{Sense, INVALID_OPCODE, WRITE_PROTECTED},
+    sense::{Sense, INVALID_MESSAGE, INVALID_OPCODE, WRITE_PROTECTED},
     task::State,
 };
 
@@ -93,6 +93,7 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
         Ok(cdb) => (cdb, None),
         Err(sense) => (Cdb::UNDECODED, Some(sense)),
     };
+    let claimed = incoming.direction;
     let mut loan = slot.lend(Command::new(incoming, nexus, cdb));
     loan.shared().begin(lun.map_or(u32::MAX, u32::from));
     kapi::trace::cmd_received(
@@ -106,7 +107,7 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     };
     let checked = match refusal {
         Some(sense) => Err(sense.into()),
-        None => check(&mut loan),
+        None => check(&mut loan, claimed),
     };
     match checked {
         Ok(()) if loan.direction == Direction::Out && !matches!(loan.data, Data::Lent(_)) => {
@@ -126,9 +127,10 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     }
 }
 
-/// Sizes the transfer and decides whether the command may run.
+/// Sizes the transfer and decides whether the command may run. The initiator has
+/// `claimed` which way its data go.
 #[inline]
-fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
+fn check(loan: &mut CommandLoan, claimed: Direction) -> Result<(), Refusal> {
     let gate = loan.nexus.as_ref().map_or(0, |nexus| nexus.gate());
     if gate & gate::LIMITED != 0 {
         admit(loan)?;
@@ -139,6 +141,10 @@ fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
     let device = &nexus.device;
     let cdb = loan.cdb;
     let flags = cdb.op.flags;
+    let direction = cdb.direction();
+    if claimed != direction {
+        compare(claimed, direction)?;
+    }
     let expected = match cdb.expected_bytes(device.lu.block_shift()) {
         Some(bytes) => u32::try_from(bytes).unwrap_or(u32::MAX),
         None => loan.prepared,
@@ -155,12 +161,24 @@ fn check(loan: &mut CommandLoan) -> Result<(), Refusal> {
     }
     let answered_here = flags.contains(Flags::NO_LUN) && report_luns::is_ours(&cdb);
     loan.expected = expected;
-    loan.direction = cdb.direction();
+    loan.direction = direction;
     provide_buffer(loan)?;
     if answered_here {
         return Err(Refusal::Core);
     }
     Ok(())
+}
+
+/// Refuses a command whose data go the other way than its initiator prepared
+/// for: memory that it lets be read is not for writing.
+#[cold]
+fn compare(claimed: Direction, direction: Direction) -> Result<(), Refusal> {
+    match (claimed, direction) {
+        (Direction::In, Direction::Out) | (Direction::Out, Direction::In) => {
+            Err(INVALID_MESSAGE.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes a place in the task set of an initiator that may have only so many.

@@ -66,7 +66,7 @@ pub use cmd::{
     Received, Residual, Slot, Task, TaskAttribute, Vacant, MAX_CDB,
 };
 pub use device::DeviceHandle;
-pub use driver::{TargetDriver, TargetParams, Transport};
+pub use driver::{LunEvent, TargetDriver, TargetParams, Transport};
 pub use drivers::{register_driver, DriverRegistration, SessionRegistration, TargetRegistration};
 pub use handler::{AttachContext, Attached, Context, DeviceHandler, LogicalUnit};
 pub use handlers::{register_handler, HandlerRegistration};

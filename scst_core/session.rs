@@ -5,7 +5,7 @@
 use crate::{
     cmd::{Incoming, Vacant},
     device::Device,
-    driver::Transport,
+    driver::{LunEvent, Transport},
     group::Group,
     nexus::{LunMap, Mapping, Nexus, SeenLun},
     stats::{Count, Kind, Totals},
@@ -78,7 +78,8 @@ pub(crate) struct Wanted {
 pub(crate) struct Removed {
     nexuses: KVec<Arc<Counted<Nexus>>>,
     maps: KVec<Retired<LunMap>>,
-    changed: KVec<Arc<Session>>,
+    /// Who is to be told, and what.
+    changed: KVec<(Arc<Session>, Option<LunEvent>)>,
 }
 
 impl Removed {
@@ -90,18 +91,25 @@ impl Removed {
         for map in other.maps.drain_all() {
             self.maps.push(map, GFP_KERNEL)?;
         }
-        for session in other.changed.drain_all() {
-            self.changed.push(session, GFP_KERNEL)?;
+        for change in other.changed.drain_all() {
+            self.changed.push(change, GFP_KERNEL)?;
         }
         Ok(())
+    }
+
+    /// What initiators are told happened.
+    pub(crate) fn set_event(&mut self, event: Option<LunEvent>) {
+        for (_, told) in self.changed.iter_mut() {
+            *told = event;
+        }
     }
 
     /// Waits for the commands of what was removed, frees it, and tells the
     /// initiators. Sleeps; no lock of the core may be held.
     pub(crate) fn finish(self) {
         let changed = self.drain();
-        for session in &changed {
-            session.transport.luns_changed();
+        for (session, event) in &changed {
+            session.transport.luns_changed(*event);
         }
     }
 
@@ -110,7 +118,7 @@ impl Removed {
         drop(self.drain());
     }
 
-    fn drain(self) -> KVec<Arc<Session>> {
+    fn drain(self) -> KVec<(Arc<Session>, Option<LunEvent>)> {
         // Waits for a grace period: nobody finds the nexuses after that.
         drop(self.maps);
         for nexus in &self.nexuses {
@@ -225,6 +233,15 @@ impl Session {
         self.for_each_nexus(|nexus| nexus.update_limit());
     }
 
+    /// How many commands the initiator may have outstanding at one of the logical
+    /// units that it sees (`max_tgt_dev_commands`): the largest number, or the
+    /// default if it sees none. Any context.
+    pub fn task_set_size(&self) -> u32 {
+        let mut most = None;
+        self.for_each_nexus(|nexus| most = most.max(Some(nexus.device.max_commands())));
+        most.unwrap_or(crate::device::DEFAULT_MAX_COMMANDS)
+    }
+
     /// Calls `f` for each mapped LUN, in ascending order. Under RCU: `f` must
     /// not sleep.
     pub(crate) fn for_each_nexus(&self, mut f: impl FnMut(&Arc<Counted<Nexus>>)) {
@@ -253,8 +270,8 @@ impl Session {
 
     /// Replaces the session's map so that it shows `wanted`, ascending by LUN.
     /// Nexuses that stay are kept, with their state and their commands; on
-    /// those, and only if others came or went and the transport does not tell
-    /// the initiator by itself, `attention` is established. Management, under
+    /// those, and only if others came or went and the initiator is not known to
+    /// act on what the transport tells it, `attention` is established. Management, under
     /// the configuration's lock; sleeps.
     pub(crate) fn sync_map(
         self: &Arc<Self>,
@@ -302,11 +319,12 @@ impl Session {
         if added.is_empty() && removed.nexuses.is_empty() {
             return Ok(removed);
         }
-        let announced =
-            self.transport.announces_luns() && self.target.aen_disabled.load(Relaxed) == 0;
-        if announced {
-            removed.changed.push(self.clone(), GFP_KERNEL)?;
+        let told = self.target.aen_disabled.load(Relaxed) == 0;
+        if told {
+            let event = attention.map(|sense| LunEvent { lun: 0, sense });
+            removed.changed.push((self.clone(), event), GFP_KERNEL)?;
         }
+        let announced = told && self.transport.announces_luns();
         removed.maps.reserve(1, GFP_KERNEL)?;
         let map = KBox::new(LunMap::new(entries), GFP_KERNEL)?;
         self.update_dirs(&removed.nexuses, &added)?;

@@ -28,7 +28,9 @@ use kernel::{
     time::{delay::fsleep, Delta},
     workqueue::{new_work, Work, WorkItem},
 };
-use scst::{Answered, Cmd, Outstanding, SessionRegistration, TargetRegistration, Transport};
+use scst::{
+    Answered, Cmd, LunEvent, Outstanding, SessionRegistration, TargetRegistration, Transport,
+};
 use scst_proto::lun::Lun;
 
 /// After how many milliseconds the log says that the end of a session waits.
@@ -263,7 +265,7 @@ impl Transport for Initiator {
         self.0.depth.load(Relaxed)
     }
 
-    fn luns_changed(&self) {
+    fn luns_changed(&self, _event: Option<LunEvent>) {
         self.0.rescan();
     }
 

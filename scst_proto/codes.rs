@@ -69,6 +69,8 @@ senses! {
     UNSUPPORTED_SEGMENT_DESCRIPTOR = IllegalRequest 0x26 0x09;
     /// SAVING PARAMETERS NOT SUPPORTED.
     SAVING_NOT_SUPPORTED = IllegalRequest 0x39 0x00;
+    /// INVALID MESSAGE ERROR: what the transport says of the command does not fit the CDB.
+    INVALID_MESSAGE = IllegalRequest 0x49 0x00;
     /// ILLEGAL MODE FOR THIS TRACK (a data command on an audio track).
     ILLEGAL_MODE_FOR_TRACK = IllegalRequest 0x64 0x00;
     /// MEDIUM REMOVAL PREVENTED.

@@ -23,6 +23,7 @@
 //! | [`cmd`], [`data_buffer`], [`descriptors`] | SRP_CMD, and where its data are |
 //! | [`tsk_mgmt`] | SRP_TSK_MGMT |
 //! | [`credit`] | the request limit |
+//! | [`limits`] | how much a channel gets of what there is |
 //! | [`channel`] | the life of an RDMA channel |
 //! | [`dm`] | the device management datagrams by which initiators find the port |
 //! | [`names`] | how ports and sessions are called; the TransportID |
@@ -42,6 +43,7 @@ pub mod data_buffer;
 pub mod descriptors;
 pub mod dm;
 pub mod iu;
+pub mod limits;
 pub mod login;
 pub mod names;
 pub mod tsk_mgmt;

@@ -5,7 +5,7 @@ status=0
 for module in /lab/modules/*.ko; do
 	modprobe "$(basename "$module" .ko)" || status=1
 done
-for module in scst_kunit scst_local scst_vdisk scst; do
+for module in scst_kunit ib_srpt scst_local scst_vdisk scst; do
 	[ ! -d "/sys/module/$module" ] || rmmod "$module" || status=1
 done
 exit $status

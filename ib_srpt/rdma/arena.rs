@@ -49,7 +49,7 @@ mod state {
 /// `HELD` (as such), `POSTED` and `PARKED` (given away). `slot` was set up when
 /// the item was made.
 #[repr(C)]
-struct Item {
+pub(super) struct Item {
     /// First, so that a slot's address is its item's.
     slot: Slot,
     state: Atomic<u32>,
@@ -57,8 +57,8 @@ struct Item {
     /// What task management looks at: the tag, and which channel it is of.
     tag: Atomic<u64>,
     owner: Atomic<u64>,
-    next: UnsafeCell<*mut Item>,
-    body: UnsafeCell<Body>,
+    pub(super) next: UnsafeCell<*mut Item>,
+    pub(super) body: UnsafeCell<Body>,
 }
 
 /// What the holder of a request works with.
@@ -247,7 +247,7 @@ impl Drop for Requests {
 /// The item is valid (see [`Requests`]), in the state `HELD`, and this is its
 /// only handle.
 #[must_use]
-pub(crate) struct Handle(NonNull<Item>);
+pub(crate) struct Handle(pub(super) NonNull<Item>);
 
 // SAFETY: It owns a `Body`, whose parts are `Send`.
 unsafe impl Send for Handle {}
@@ -399,69 +399,5 @@ impl Body {
         // SAFETY: The driver keeps the mapping beside the command that has the
         // buffer, and drops it before that (`Request::finish`).
         unsafe { Mapped::new(pd, sg, dir) }
-    }
-}
-
-/// A first-in, first-out queue of requests, linked through them. It has no lock
-/// of its own.
-///
-/// # Invariants
-///
-/// `head` to `tail` is a null-terminated chain of items whose handles the queue
-/// has.
-pub(crate) struct Queue {
-    head: *mut Item,
-    tail: *mut Item,
-}
-
-// SAFETY: It owns handles.
-unsafe impl Send for Queue {}
-
-impl Queue {
-    /// An empty queue.
-    pub(crate) const fn new() -> Self {
-        Self {
-            head: ptr::null_mut(),
-            tail: ptr::null_mut(),
-        }
-    }
-
-    /// Whether nothing is queued.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.head.is_null()
-    }
-
-    /// Appends `handle`.
-    pub(crate) fn push(&mut self, handle: Handle) {
-        let item = handle.0.as_ptr();
-        // SAFETY: The queue has the handle now, and with it `next`; `tail` is
-        // null or the last item of the chain.
-        unsafe {
-            *(*item).next.get() = ptr::null_mut();
-            match self.tail.is_null() {
-                true => self.head = item,
-                false => *(*self.tail).next.get() = item,
-            }
-        }
-        self.tail = item;
-    }
-
-    /// The first handle, to look at.
-    pub(crate) fn first(&self) -> Option<&Body> {
-        let item = NonNull::new(self.head)?;
-        // SAFETY: The queue has its handle.
-        Some(unsafe { &*item.as_ref().body.get() })
-    }
-
-    /// Takes the first handle.
-    pub(crate) fn pop(&mut self) -> Option<Handle> {
-        let item = NonNull::new(self.head)?;
-        // SAFETY: `item` is the first of the chain that the queue has.
-        self.head = unsafe { *item.as_ref().next.get() };
-        if self.head.is_null() {
-            self.tail = ptr::null_mut();
-        }
-        // INVARIANT: The queue had the handle.
-        Some(Handle(item))
     }
 }

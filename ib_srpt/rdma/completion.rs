@@ -5,16 +5,24 @@
 //! A verbs provider calls the completion handler in any context and may hold
 //! its own lock of the queue then, so the queue cannot be polled right there.
 //! `irq_poll` polls it in softirq context, with a budget, never on two CPUs at a
-//! time. Where the handler is called from a task (the software providers do it
-//! from a work queue), raising a softirq would wake `ksoftirqd`, a context
-//! switch; an `irq_work` gets the softirq to run at once instead, when the
-//! interrupt that it causes on this CPU returns.
+//! time. Where the handler is called from an interrupt, that is soon.
+//!
+//! Software providers call it from a task, a work item that may have more units
+//! to bring. There raising a softirq would wake `ksoftirqd` as well, or run with
+//! the next acknowledgement, for one unit. There are two ways instead, and the
+//! queue finds out which is the better one ([`Pace`]):
+//!
+//! - at once: an `irq_work` gets the softirq to run when the interrupt that it
+//!   causes on this CPU returns. Nobody is woken; best for a unit that is alone;
+//! - in turn: a work item raises the softirq, when the provider's has ended. What
+//!   came meanwhile is polled together, and what it causes is posted together.
 //!
 //! C headers: `include/rdma/ib_verbs.h`, `include/linux/irq_poll.h`,
 //! `include/linux/irq_work.h`
 
-use super::{arena::Queue, device::Device, receive::ReceiveBatch};
+use super::{device::Device, queue::Queue, receive::ReceiveBatch};
 use core::{cell::UnsafeCell, mem::MaybeUninit, ptr, slice};
+use kapi::work::WorkQueue;
 use kernel::{
     bindings, container_of,
     error::from_err_ptr,
@@ -31,12 +39,66 @@ use rdma_bindings as ib;
 
 extern "C" {
     fn ib_c_in_interrupt() -> bool;
+    fn ib_c_irq_poll_run(poll: *mut ib::irq_poll);
 }
 
 /// Completions that one call of the provider's poll function returns.
 const BATCH: usize = 16;
 /// Completions after which other queues of the CPU have their turn.
 const BUDGET: c_int = 256;
+
+/// Events of which one is polled in turn although that was no use before.
+const TRIAL: u32 = 32;
+/// Polls in turn that may be of no use one after another.
+const PATIENCE: u32 = 8;
+
+/// Whether to poll at once or in turn: in turn as long as more than one
+/// completion is found that way, which is tried now and then.
+struct Pace {
+    /// Events that were polled at once since the last trial.
+    events: Atomic<u32>,
+    /// Polls in turn that may yet find a single completion, or none.
+    busy: Atomic<u32>,
+    /// The next poll, or the one that is under way, is in turn.
+    in_turn: Atomic<u32>,
+}
+
+impl Pace {
+    const fn new() -> Self {
+        Self {
+            events: Atomic::new(0),
+            busy: Atomic::new(0),
+            in_turn: Atomic::new(0),
+        }
+    }
+
+    /// An event has come; whether to poll in turn. Provider's lock; nothing here
+    /// has to be exact.
+    #[inline]
+    fn event(&self) -> bool {
+        if self.busy.load(Relaxed) != 0 {
+            return true;
+        }
+        let events = self.events.load(Relaxed).wrapping_add(1);
+        self.events.store(events, Relaxed);
+        events % TRIAL == 0
+    }
+
+    /// A poll has found `done` completions.
+    #[inline]
+    fn polled(&self, done: usize) {
+        if self.in_turn.load(Relaxed) != 0 {
+            self.in_turn.store(0, Relaxed);
+            self.busy.store(
+                match done {
+                    0 | 1 => self.busy.load(Relaxed).saturating_sub(1),
+                    _ => PATIENCE,
+                },
+                Relaxed,
+            );
+        }
+    }
+}
 
 /// A completed work request.
 pub(crate) struct Completion {
@@ -79,15 +141,19 @@ pub(crate) struct CompletionQueue {
     raw: UnsafeCell<*mut ib::ib_cq>,
     handler: UnsafeCell<Option<Arc<dyn Completions>>>,
     poller: UnsafeCell<Poller>,
-    /// [`CompletionQueue::kick`] was called, which a poll that is about to end
-    /// may have missed.
+    /// Set by [`CompletionQueue::kick`], and by a poll that has yet to look at
+    /// what kicks are for: no other has to be scheduled then.
     kicked: Atomic<u32>,
     /// Kept, so that the device stays.
     _device: Arc<Device>,
+    pace: Pace,
+    turns: Arc<WorkQueue>,
     #[pin]
     poll: Opaque<ib::irq_poll>,
     #[pin]
     kick: Opaque<bindings::irq_work>,
+    #[pin]
+    turn: Opaque<bindings::work_struct>,
 }
 
 // SAFETY: Events and polling synchronise by `irq_poll`; the rest is constant.
@@ -97,9 +163,10 @@ unsafe impl Sync for CompletionQueue {}
 
 impl CompletionQueue {
     /// A queue for `entries` completions, whose events come by completion vector
-    /// `vector`. Sleeps.
+    /// `vector`, and which is polled in turn with what is in `turns`. Sleeps.
     pub(crate) fn new(
         device: &Arc<Device>,
+        turns: &Arc<WorkQueue>,
         entries: u32,
         vector: u32,
         handler: Arc<dyn Completions>,
@@ -114,6 +181,8 @@ impl CompletionQueue {
                 }),
                 kicked: Atomic::new(0),
                 _device: device.clone(),
+                pace: Pace::new(),
+                turns: turns.clone(),
                 // SAFETY: Initialises the memory that it gets.
                 poll <- Opaque::ffi_init(|slot| unsafe {
                     ib::irq_poll_init(slot, BUDGET, Some(poll))
@@ -124,6 +193,19 @@ impl CompletionQueue {
                     unsafe {
                         ptr::write_bytes(slot, 0, 1);
                         (*slot).func = Some(kick);
+                    }
+                }),
+                turn <- Opaque::ffi_init(|slot| {
+                    let class = kernel::static_lock_class!().as_ptr();
+                    // SAFETY: Initialises the memory that it gets.
+                    unsafe {
+                        bindings::init_work_with_key(
+                            slot,
+                            Some(turn),
+                            false,
+                            c"ib_srpt poll".as_char_ptr(),
+                            class,
+                        )
                     }
                 }),
             }),
@@ -172,10 +254,13 @@ impl CompletionQueue {
         }
     }
 
-    /// Gets the queue polled soon, also without an event. Any context.
+    /// Gets [`Completions::batch_done`] called soon, also without an event. Any
+    /// context.
+    #[inline]
     pub(crate) fn kick(&self) {
-        self.kicked.xchg(1, Full);
-        self.schedule();
+        if self.kicked.xchg(1, Full) == 0 {
+            self.schedule();
+        }
     }
 
     fn schedule(&self) {
@@ -187,6 +272,20 @@ impl CompletionQueue {
                     ib::irq_work_queue(self.kick.get());
                 }
             }
+        }
+    }
+
+    /// The provider says that the queue is not empty. Any context.
+    #[inline]
+    fn event(&self) {
+        // SAFETY: Calls nothing that needs anything.
+        if unsafe { ib_c_in_interrupt() } || !self.pace.event() {
+            return self.schedule();
+        }
+        // SAFETY: The item is initialised, and both last until `Drop`.
+        unsafe {
+            let cpu = bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int;
+            bindings::queue_work_on(cpu, self.turns.as_raw(), self.turn.get());
         }
     }
 
@@ -222,6 +321,8 @@ impl CompletionQueue {
                 break;
             }
         }
+        // Kicks from here on are for the next poll.
+        self.kicked.xchg(0, Full);
         handler.batch_done(poller);
         done
     }
@@ -256,8 +357,11 @@ impl PinnedDrop for CompletionQueue {
             // after this.
             unsafe { ib::ib_destroy_cq_user(self.raw(), ptr::null_mut()) };
         }
-        // SAFETY: It is initialised.
-        unsafe { ib::irq_work_sync(self.kick.get()) };
+        // SAFETY: Both are initialised, and nobody queues them any more.
+        unsafe {
+            ib::irq_work_sync(self.kick.get());
+            bindings::cancel_work_sync(self.turn.get());
+        }
     }
 }
 
@@ -268,7 +372,7 @@ impl PinnedDrop for CompletionQueue {
 /// `context` is the queue's, by its making.
 unsafe extern "C" fn event(_cq: *mut ib::ib_cq, context: *mut c_void) {
     // SAFETY: The context is the queue, by its making.
-    unsafe { &*context.cast::<CompletionQueue>() }.schedule();
+    unsafe { &*context.cast::<CompletionQueue>() }.event();
 }
 
 /// The provider had to drop completions. The queue pairs of the queue fail with
@@ -297,6 +401,21 @@ unsafe extern "C" fn kick(work: *mut bindings::irq_work) {
     }
 }
 
+/// It is the queue's turn. Process context.
+///
+/// # Safety
+///
+/// `work` is the member of a queue.
+unsafe extern "C" fn turn(work: *mut bindings::work_struct) {
+    // SAFETY: `work` is the member of a queue, which waits for this function
+    // before it goes.
+    unsafe {
+        let cq = container_of!(Opaque::cast_from(work), CompletionQueue, turn);
+        (*cq).pace.in_turn.store(1, Relaxed);
+        ib_c_irq_poll_run((*cq).poll.get());
+    }
+}
+
 /// Polls a queue. Softirq context.
 ///
 /// # Safety
@@ -310,14 +429,13 @@ unsafe extern "C" fn poll(poll: *mut ib::irq_poll, budget: c_int) -> c_int {
         let cq = &*container_of!(Opaque::cast_from(poll), CompletionQueue, poll);
         (cq, &*cq.handler.get(), &mut *cq.poller.get())
     };
-    if cq.kicked.load(Relaxed) != 0 {
-        cq.kicked.xchg(0, Full);
-    }
+    cq.kicked.store(1, Relaxed);
     let budget_left = usize::try_from(budget).unwrap_or(0);
     let done = match handler {
         Some(handler) => cq.process(&**handler, poller, budget_left) as c_int,
         None => 0,
     };
+    cq.pace.polled(done as usize);
     if done < budget {
         // SAFETY: It is being polled, and stops that here.
         unsafe { ib::irq_poll_complete(poll) };

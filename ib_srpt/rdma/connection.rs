@@ -18,6 +18,10 @@ use kernel::{
 };
 use rdma_bindings as ib;
 
+/// How often an unacknowledged packet is sent again at most. Initiators ask for 7, the most there
+/// is, which Soft-RoCE takes for no limit at all: it would never notice that they are gone.
+const MOST_RETRIES: u8 = 6;
+
 /// Private data that a reply has room for, in bytes.
 const REPLY_PRIVATE: usize = ib::ib_cm_data_size_IB_CM_REP_PRIVATE_DATA_SIZE as usize;
 
@@ -210,6 +214,7 @@ impl<'a> Pending<'a> {
         })?;
         self.modify(qp, ib::ib_qp_state_IB_QPS_RTS, |attr, _| {
             attr.max_rd_atomic = params.initiator_depth;
+            attr.retry_cnt = attr.retry_cnt.min(MOST_RETRIES);
         })?;
         // SAFETY: The queue pair is valid while it is borrowed, and keeps its number.
         let qpn = unsafe { (*qp.as_raw().as_ptr()).qp_num };

@@ -328,6 +328,48 @@ impl Single {
     }
 }
 
+/// Memory that has no content: what it is read for are zeros, and what is written
+/// to it nobody wants.
+pub(crate) struct Void {
+    zeros: Single,
+    sink: Single,
+    pd: Arc<ProtectionDomain>,
+}
+
+/// Bytes of it.
+pub(crate) const VOID_LEN: u32 = 64 << 10;
+
+impl Void {
+    /// Sleeps. `ENOMEM`.
+    pub(crate) fn new(pd: &Arc<ProtectionDomain>) -> Result<Arc<Self>> {
+        let region = |dir| Single::new(pd, VOID_LEN as usize, dir, Gfp::Kernel);
+        let this = Self {
+            zeros: region(Toward::Device)?,
+            sink: region(Toward::Memory)?,
+            pd: pd.clone(),
+        };
+        Ok(Arc::new(this, GFP_KERNEL)?)
+    }
+
+    /// To read from.
+    #[inline]
+    pub(crate) fn zeros(&self) -> Local<'_> {
+        self.zeros.get().local()
+    }
+
+    /// To write to.
+    #[inline]
+    pub(crate) fn sink(&self) -> Local<'_> {
+        self.sink.get().local()
+    }
+
+    /// The domain in which it is mapped.
+    #[inline]
+    pub(crate) fn domain(&self) -> &Arc<ProtectionDomain> {
+        &self.pd
+    }
+}
+
 /// The data buffer of a command, mapped for the device until this is dropped.
 ///
 /// # Invariants

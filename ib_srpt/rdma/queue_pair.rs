@@ -5,17 +5,17 @@
 //! C header: `include/rdma/ib_verbs.h`
 
 use super::{
-    arena::{Body, Handle, Queue},
+    arena::{Body, Handle},
+    chain::{Chain, Remote},
     cm,
     completion::CompletionQueue,
     device::ProtectionDomain,
-    dma::Local,
+    dma::Void,
+    queue::Queue,
     receive::{ReceiveQueue, SharedReceiveQueue},
 };
 use core::{
     cell::Cell,
-    marker::PhantomData,
-    mem::MaybeUninit,
     ptr::{self, NonNull},
 };
 use kapi::lock::{new_spinlock_irq, SpinLockIrq};
@@ -28,11 +28,6 @@ use kernel::{
 };
 use rdma_bindings as ib;
 
-/// Work requests of a chain that is posted at once.
-pub(crate) const CHAIN_WRS: usize = 8;
-/// Pieces of memory of such a chain.
-pub(crate) const CHAIN_PIECES: usize = 16;
-
 /// What a completion is of: part of its [`Completion::id`](super::completion::Completion::id).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
@@ -41,9 +36,11 @@ pub(crate) enum Kind {
     Receive = 1 << 32,
     /// A chain of work requests of a request has been carried out.
     Chain = 2 << 32,
-    /// A work request before the last one of a chain has failed. Of no request:
-    /// the last one's completion comes, too.
+    /// A work request that is to make no completion has failed. Of no request.
     Part = 3 << 32,
+    /// Work of no request is complete, with all that was posted before it: the
+    /// number is that of the places in the send queue that are free by it.
+    Freed = 4 << 32,
 }
 
 impl Kind {
@@ -54,154 +51,10 @@ impl Kind {
             1 => Self::Receive,
             2 => Self::Chain,
             3 => Self::Part,
+            4 => Self::Freed,
             _ => return None,
         };
         Some((kind, id as u32))
-    }
-}
-
-/// A piece of the initiator's memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Remote {
-    /// Its virtual address there.
-    pub(crate) addr: u64,
-    /// The key for it.
-    pub(crate) rkey: u32,
-}
-
-/// Which way a work request moves data.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rdma {
-    /// From the initiator's memory.
-    Read,
-    /// To the initiator's memory.
-    Write,
-}
-
-/// Work requests under construction. The memory that they name is the
-/// request's that they are for, whose body is borrowed for `'t`.
-pub(crate) struct Chain<'t> {
-    wrs: [MaybeUninit<ib::ib_rdma_wr>; CHAIN_WRS],
-    sges: [MaybeUninit<ib::ib_sge>; CHAIN_PIECES],
-    used_wrs: usize,
-    used_sges: usize,
-    id: u64,
-    _request: PhantomData<&'t ()>,
-}
-
-/// There is no room in the chain: it has to be posted first.
-pub(crate) struct Full;
-
-impl<'t> Chain<'t> {
-    #[inline]
-    fn new(id: u64) -> Self {
-        Self {
-            wrs: [const { MaybeUninit::uninit() }; CHAIN_WRS],
-            sges: [const { MaybeUninit::uninit() }; CHAIN_PIECES],
-            used_wrs: 0,
-            used_sges: 0,
-            id,
-            _request: PhantomData,
-        }
-    }
-
-    /// Pieces of memory that there is room for.
-    #[inline]
-    pub(crate) fn room(&self) -> usize {
-        CHAIN_PIECES.saturating_sub(self.used_sges)
-    }
-
-    /// Begins a work request without memory; [`Chain::piece`] adds that.
-    #[inline]
-    fn begin(
-        &mut self,
-        opcode: ib::ib_wr_opcode,
-        flags: c_int,
-        remote: Remote,
-    ) -> Result<(), Full> {
-        let slot = self.wrs.get_mut(self.used_wrs).ok_or(Full)?;
-        let sges = self.sges.get_mut(self.used_sges..).ok_or(Full)?;
-        slot.write(ib::ib_rdma_wr {
-            wr: ib::ib_send_wr {
-                next: ptr::null_mut(),
-                __bindgen_anon_1: ib::ib_send_wr__bindgen_ty_1 {
-                    wr_id: Kind::Part as u64,
-                },
-                sg_list: sges.as_mut_ptr().cast(),
-                num_sge: 0,
-                opcode,
-                send_flags: flags,
-                ex: ib::ib_send_wr__bindgen_ty_2 { imm_data: 0 },
-            },
-            remote_addr: remote.addr,
-            rkey: remote.rkey,
-        });
-        self.used_wrs += 1;
-        Ok(())
-    }
-
-    /// Adds memory of this machine to the last work request.
-    #[inline]
-    pub(crate) fn piece(&mut self, local: Local<'t>) -> Result<(), Full> {
-        let last = self.used_wrs.checked_sub(1).ok_or(Full)?;
-        let wr = self.wrs.get_mut(last).ok_or(Full)?;
-        let sge = self.sges.get_mut(self.used_sges).ok_or(Full)?;
-        sge.write(ib::ib_sge {
-            addr: local.addr,
-            length: local.len(),
-            lkey: local.lkey,
-        });
-        self.used_sges += 1;
-        // SAFETY: The first `used_wrs` work requests were written.
-        unsafe { wr.assume_init_mut() }.wr.num_sge += 1;
-        Ok(())
-    }
-
-    /// Begins to move data between this machine's memory, as [`Chain::piece`]
-    /// says, and the initiator's.
-    #[inline]
-    pub(crate) fn rdma(&mut self, way: Rdma, remote: Remote) -> Result<(), Full> {
-        let opcode = match way {
-            Rdma::Read => ib::ib_wr_opcode_IB_WR_RDMA_READ,
-            Rdma::Write => ib::ib_wr_opcode_IB_WR_RDMA_WRITE,
-        };
-        self.begin(opcode, 0, remote)
-    }
-
-    /// Sends `local` as a unit. With `solicited`, the initiator gets an event
-    /// for it where it waits for those only.
-    #[inline]
-    pub(crate) fn send(&mut self, local: Local<'t>, solicited: bool) -> Result<(), Full> {
-        let flags = match solicited {
-            true => ib::ib_send_flags_IB_SEND_SOLICITED,
-            false => 0,
-        };
-        let nowhere = Remote { addr: 0, rkey: 0 };
-        if self.room() == 0 {
-            return Err(Full);
-        }
-        self.begin(ib::ib_wr_opcode_IB_WR_SEND, flags, nowhere)?;
-        self.piece(local)
-    }
-
-    /// Links the work requests; with `last`, the last one makes a completion.
-    #[inline]
-    fn finish(&mut self, last: bool) -> Option<*const ib::ib_send_wr> {
-        let used = self.wrs.get_mut(..self.used_wrs)?;
-        let mut next = ptr::null_mut::<ib::ib_send_wr>();
-        for wr in used.iter_mut().rev() {
-            let wr = wr.as_mut_ptr();
-            // SAFETY: The first `used_wrs` work requests were written.
-            unsafe {
-                if next.is_null() && last {
-                    (*wr).wr.__bindgen_anon_1.wr_id = self.id;
-                    (*wr).wr.send_flags |= ib::ib_send_flags_IB_SEND_SIGNALED;
-                }
-                (*wr).wr.next = next;
-                next = ptr::addr_of_mut!((*wr).wr);
-            }
-        }
-        (!next.is_null()).then_some(next.cast_const())
     }
 }
 
@@ -223,6 +76,9 @@ pub(crate) struct Capacity {
     pub(crate) receives: u32,
     /// Pieces of memory of a send work request.
     pub(crate) pieces: u32,
+    /// Longest unit that is copied when it is posted, bytes. A pair that cannot
+    /// has none.
+    pub(crate) copied: u32,
 }
 
 /// What happens to a queue pair, beside completions. Any context.
@@ -247,7 +103,7 @@ pub(crate) struct QueuePair {
     /// After the pair itself: it is dropped later.
     cq: Pin<KBox<CompletionQueue>>,
     srq: Option<Arc<SharedReceiveQueue>>,
-    pd: Arc<ProtectionDomain>,
+    void: Arc<Void>,
     /// Requests of which a part is posted and the rest could not be.
     stranded: Pin<KBox<SpinLockIrq<Queue>>>,
     capacity: Capacity,
@@ -261,7 +117,7 @@ unsafe impl Sync for QueuePair {}
 impl QueuePair {
     /// A queue pair in the state RESET. Sleeps.
     pub(crate) fn new(
-        pd: &Arc<ProtectionDomain>,
+        void: &Arc<Void>,
         cq: Pin<KBox<CompletionQueue>>,
         srq: Option<Arc<SharedReceiveQueue>>,
         capacity: Capacity,
@@ -277,29 +133,46 @@ impl QueuePair {
             (*init).qp_context = ptr::from_ref(&*events).cast_mut().cast();
             (*init).send_cq = cq.raw();
             (*init).recv_cq = cq.raw();
-            (*init).cap.max_send_wr = capacity.sends;
-            (*init).cap.max_send_sge = capacity.pieces;
             (*init).sq_sig_type = ib::ib_sig_type_IB_SIGNAL_REQ_WR;
             (*init).qp_type = ib::ib_qp_type_IB_QPT_RC;
-            match &srq {
-                Some(srq) => (*init).srq = srq.raw.as_ptr(),
-                None => {
-                    (*init).cap.max_recv_wr = capacity.receives;
-                    (*init).cap.max_recv_sge = 1;
-                }
+            if let Some(srq) = &srq {
+                (*init).srq = srq.raw.as_ptr();
             }
         }
-        // SAFETY: Everything in `init` is valid, and outlives the pair: it is
-        // kept beside it.
-        let qp = from_err_ptr(unsafe {
-            ib::ib_create_qp_kernel(pd.raw(), init.get(), c"ib_srpt".as_char_ptr())
-        })?;
+        let create = |copied| {
+            let (receives, pieces) = match srq {
+                Some(_) => (0, 0),
+                None => (capacity.receives, 1),
+            };
+            // SAFETY: Everything in `init` is valid, and outlives the pair: it
+            // is kept beside it. The provider says in `init` what it has made.
+            unsafe {
+                let init = init.get();
+                (*init).cap = ib::ib_qp_cap {
+                    max_send_wr: capacity.sends,
+                    max_send_sge: capacity.pieces,
+                    max_recv_wr: receives,
+                    max_recv_sge: pieces,
+                    max_inline_data: copied,
+                    max_rdma_ctxs: 0,
+                };
+                let raw = void.domain().raw();
+                let qp =
+                    from_err_ptr(ib::ib_create_qp_kernel(raw, init, c"ib_srpt".as_char_ptr()))?;
+                Ok((qp, (*init).cap.max_inline_data))
+            }
+        };
+        let (qp, copied) = create(capacity.copied).or_else(|_: Error| create(0))?;
+        let capacity = Capacity {
+            copied: copied.min(capacity.copied),
+            ..capacity
+        };
         Ok(Self {
             raw: NonNull::new(qp).ok_or(ENOMEM)?,
             _events: events,
             cq,
             srq,
-            pd: pd.clone(),
+            void: void.clone(),
             stranded,
             capacity,
         })
@@ -310,7 +183,7 @@ impl QueuePair {
     }
 
     pub(crate) fn domain(&self) -> &Arc<ProtectionDomain> {
-        &self.pd
+        self.void.domain()
     }
 
     pub(crate) fn capacity(&self) -> Capacity {
@@ -383,6 +256,85 @@ impl QueuePair {
             }
             outstanding.set(true);
         }
+    }
+
+    /// Posts `unit`, which is copied, and before it zeros for a piece of the
+    /// initiator's memory, if there is one: nothing of it is anybody's any more
+    /// when this returns. Of `freed` places in the send queue it is said when it
+    /// is complete ([`Kind::Freed`]); without that nothing is, unless it fails.
+    ///
+    /// On an error the caller has to end the connection. Any context.
+    #[inline]
+    pub(crate) fn post_copied(
+        &self,
+        unit: &[u8],
+        solicited: bool,
+        zeros: Option<(Remote, u32)>,
+        freed: Option<u32>,
+    ) -> Result {
+        let qp = self.raw.as_ptr();
+        // SAFETY: The pair is valid.
+        let post_send = unsafe { (*(*qp).device).ops.post_send }.ok_or(ENOTSUPP)?;
+        if unit.len() > self.capacity.copied as usize {
+            return Err(EMSGSIZE);
+        }
+        let mut flags = ib::ib_send_flags_IB_SEND_INLINE;
+        if solicited {
+            flags |= ib::ib_send_flags_IB_SEND_SOLICITED;
+        }
+        let mut id = Kind::Part as u64;
+        if let Some(places) = freed {
+            flags |= ib::ib_send_flags_IB_SEND_SIGNALED;
+            id = Kind::Freed as u64 | u64::from(places);
+        }
+        let mut unit = ib::ib_sge {
+            // Of what is copied the provider wants the CPU's address.
+            addr: unit.as_ptr() as u64,
+            length: unit.len() as u32,
+            lkey: 0,
+        };
+        let mut send = ib::ib_send_wr {
+            next: ptr::null_mut(),
+            __bindgen_anon_1: ib::ib_send_wr__bindgen_ty_1 { wr_id: id },
+            sg_list: &raw mut unit,
+            num_sge: 1,
+            opcode: ib::ib_wr_opcode_IB_WR_SEND,
+            send_flags: flags,
+            ex: ib::ib_send_wr__bindgen_ty_2 { imm_data: 0 },
+        };
+        let mut bad = ptr::null();
+        let Some((remote, len)) = zeros else {
+            // SAFETY: The work request is valid, and the provider copies it and
+            // what it names.
+            return to_result(unsafe { post_send(qp, &send, &mut bad) });
+        };
+        let local = self.void.zeros().first(len);
+        if local.len() != len {
+            return Err(EMSGSIZE);
+        }
+        let mut memory = ib::ib_sge {
+            addr: local.addr,
+            length: len,
+            lkey: local.lkey,
+        };
+        let write = ib::ib_rdma_wr {
+            wr: ib::ib_send_wr {
+                next: &raw mut send,
+                __bindgen_anon_1: ib::ib_send_wr__bindgen_ty_1 {
+                    wr_id: Kind::Part as u64,
+                },
+                sg_list: &raw mut memory,
+                num_sge: 1,
+                opcode: ib::ib_wr_opcode_IB_WR_RDMA_WRITE,
+                send_flags: 0,
+                ex: ib::ib_send_wr__bindgen_ty_2 { imm_data: 0 },
+            },
+            remote_addr: remote.addr,
+            rkey: remote.rkey,
+        };
+        // SAFETY: As above; the memory is that of `void`, which is dropped after
+        // the pair.
+        to_result(unsafe { post_send(qp, &write.wr, &mut bad) })
     }
 
     #[cold]

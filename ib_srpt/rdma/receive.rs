@@ -4,11 +4,7 @@
 //!
 //! C header: `include/rdma/ib_verbs.h`
 
-use super::{
-    arena::{Handle, Queue},
-    device::ProtectionDomain,
-    queue_pair::Kind,
-};
+use super::{arena::Handle, device::ProtectionDomain, queue::Queue, queue_pair::Kind};
 use core::{
     mem::MaybeUninit,
     ptr::{self, NonNull},
@@ -69,7 +65,7 @@ pub(crate) struct ReceiveBatch {
 }
 
 /// Receives posted with one call.
-const RECEIVE_BATCH: usize = 16;
+pub(crate) const RECEIVE_BATCH: usize = 16;
 
 impl ReceiveBatch {
     pub(crate) const fn new() -> Self {

@@ -188,7 +188,9 @@ impl Actions {
         self.0 & other.0 == other.0
     }
 
-    const fn and(self, other: Self) -> Self {
+    /// These, and `other`.
+    #[inline]
+    pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }

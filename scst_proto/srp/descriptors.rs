@@ -57,6 +57,7 @@ pub struct Descriptors<'a> {
 
 impl<'a> Descriptors<'a> {
     /// Checks a list: the fetched table of a [`DataBuffer::Table`](super::data_buffer::DataBuffer::Table), whole, with its `total`.
+    #[inline]
     pub fn parse_table(table: &'a [u8], total: u32) -> Result<Self, DescriptorError> {
         let mut sum = 0u64;
         let mut rest = table;

@@ -79,6 +79,16 @@ pub fn session(source: &Source) -> Text<GID_TEXT_LEN> {
     }
 }
 
+/// The name of a session where a target is a whole RDMA device (`one_target_per_port=N`): the initiator's port
+/// identifier, or (`use_port_guid_in_session_name`) the GUID of the target's port, whose GID this is, and that of the
+/// initiator's.
+pub fn session_by_ports(initiator: &PortId, target: Option<&[u8; 16]>) -> Text<PORT_ID_TEXT_LEN> {
+    match target {
+        None => port_id(initiator),
+        Some(gid) => port_id(&PortId::new(PortId(*gid).guid(), initiator.guid())),
+    }
+}
+
 /// The service name of a target port (SRP r16a table B.8): `SRP.T10:` and its identifier extension.
 pub fn service_name(id_extension: u64) -> Text<SERVICE_NAME_LEN> {
     let mut text = Text::new();

@@ -8,7 +8,7 @@ use scst_proto::srp::cmd::Cmd;
 use scst_proto::srp::iu::{cred_req, t_logout, AerReq, Iu, IuError, Outcome, Rsp};
 use scst_proto::srp::login::{self, LoginError, LoginRequest, MultiChannel, RejectReason};
 use scst_proto::srp::tsk_mgmt::{code, function, ResponseCode, TskMgmt};
-use scst_proto::srp::{names, Consequence, LogoutReason, PortId};
+use scst_proto::srp::{limits, names, Consequence, LogoutReason, PortId};
 use scst_proto::task::{Function, Response};
 
 const GUID: u64 = 0x0000_00ff_fe00_0001;
@@ -317,6 +317,17 @@ fn recorded_names() {
         names::port_id(&id).as_str(),
         "0x000000000000000a000000fffe000001"
     );
+    // Where a target is a whole device.
+    assert_eq!(
+        names::session_by_ports(&id, None).as_str(),
+        "0x000000000000000a000000fffe000001"
+    );
+    let mut gid = GID;
+    gid[15] = 9;
+    assert_eq!(
+        names::session_by_ports(&id, Some(&gid)).as_str(),
+        "0x000000fffe000009000000fffe000001"
+    );
     assert_eq!(
         names::service_name(GUID).as_str(),
         "SRP.T10:000000fffe000001"
@@ -326,4 +337,45 @@ fn recorded_names() {
     expected[15] = 0xa;
     expected[16..].copy_from_slice(&GUID.to_be_bytes());
     assert_eq!(names::transport_id(&id), expected);
+}
+
+#[test]
+fn pieces_of_a_work_request() {
+    // What the device says, the margin, what is used.
+    for (most, delta, used) in [
+        (32, 3, 29),
+        (32, 0, 32),
+        (6, 3, 3),
+        (5, 3, 3),
+        (3, 3, 3),
+        (2, 3, 2),
+        (1, 3, 1),
+        (1, u32::MAX, 1),
+        (u32::MAX, 3, u32::MAX - 3),
+    ] {
+        assert_eq!(limits::pieces(most, delta), used, "{most} {delta}");
+    }
+}
+
+#[test]
+fn request_limits() {
+    // Buffers, commands of a logical unit, the limit.
+    for (places, task_set, limit) in [
+        (128, 64, 64),
+        (128, 128, 128),
+        (128, 4096, 128),
+        (40, 64, 40),
+        (128, 1, 2),
+        (128, 0, 2),
+        (2, 64, 2),
+        (1, 64, 0),
+        (0, 64, 0),
+        (u32::MAX, u32::MAX, u16::MAX),
+    ] {
+        assert_eq!(
+            limits::request_limit(places, task_set),
+            limit,
+            "{places} {task_set}"
+        );
+    }
 }

@@ -26,10 +26,13 @@ def setup(target: Target) -> None:
 
 plan = srp_target.Plan(setup, _LINKS)
 
+# The usual 7 mean for ever to Soft-RoCE: an initiator with nothing to send would not notice a pull.
+_PATIENCE = {"tl_retry_count": 2}
+
 
 @plan.test("the cable of one of two paths is pulled and put back: no error, both paths work again")
 def multipath_cable(target: Target) -> None:
-    paths = [srp.login(link) for link in _LINKS]
+    paths = [srp.login(link, **_PATIENCE) for link in _LINKS]
     device = Multipath("mp", *(host.disk(0) for host in paths))
     try:
         # An attempt to reconnect that the cut link makes fail takes the initiator 80 s, in which it does nothing else.
@@ -65,7 +68,7 @@ def multipath_cable(target: Target) -> None:
 @plan.test("the cable is pulled and stays out: I/O fails and the host goes within their time-outs")
 def cable(target: Target) -> None:
     link = _LINKS[0]
-    host = srp.login(link)
+    host = srp.login(link, **_PATIENCE)
     host.set_timeouts(fast_io_fail=1, dev_loss=4, reconnect=-1)
     host.set_command_timeout(1, 2)
     load = Fio(host.disk(1), time_based=None, runtime=3600)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 # lab: group=srp timeout=240 soak=yes
-"""SRP: login, scan, I/O, logout, over and over."""
+"""SRP: login, scan, I/O, logout, over and over, and the modules unload; with a receive queue a channel and a shared one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def setup(target: Target) -> None:
     target.enable(srp.Link(0))
 
 
-plan = srp_target.Plan(setup)
+plan = srp_target.Plan(setup, shared=True)
 
 
 @plan.test("login, scan, I/O, logout, again and again")
 def cycles(target: Target) -> None:
-    count = scaled(20, 500)
+    count = scaled(8, 500)
     start = time.monotonic()
     for number in range(count):
         with srp.logged_in() as host:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import select
 import struct
@@ -26,8 +27,10 @@ TSK_MGMT, CMD, I_LOGOUT = 0x01, 0x02, 0x03
 CRED_RSP, AER_RSP = 0x41, 0x42
 T_LOGOUT, CRED_REQ, AER_REQ = 0x80, 0x81, 0x82
 LOGIN_RSP, RSP, LOGIN_REJ = 0xC0, 0xC1, 0xC2
-DIRECT, INDIRECT = 1, 2
+DIRECT, INDIRECT, IMMEDIATE = 1, 2, 3
 """Data-buffer descriptor formats."""
+MULTIPLE, WITH_IMMEDIATE = 0x01, 0x80
+"""Flags of a login: other channels of the initiator port are to stay; data may be in the command."""
 ABORT_TASK, ABORT_TASK_SET, CLEAR_TASK_SET, LUN_RESET, CLEAR_ACA = 0x01, 0x02, 0x04, 0x08, 0x40
 _PAGE = 4096
 _RECEIVES = 256
@@ -37,18 +40,18 @@ _ACCESS = enums.IBV_ACCESS_LOCAL_WRITE | enums.IBV_ACCESS_REMOTE_READ | enums.IB
 
 def login_request(tag: int = 1, formats: int = 6, flags: int = 0, opcode: int = 0, iu_length: int = 4096,
                   initiator: bytes = b"", target: bytes = b"", immediate_offset: int = 0) -> bytes:
-    """An SRP_LOGIN_REQ as it goes into the private data of an RDMA/CM request."""
+    """An SRP_LOGIN_REQ as it goes into the private data of an RDMA/CM request; of another INITIATOR port each time."""
     target = target or bytes.fromhex(srp.service_id()) * 2
-    return struct.pack(">QHBBI16s16sH6x", tag, formats, flags, opcode, iu_length, initiator or _port_id(), target,
+    return struct.pack(">QHBBI16s16sH6x", tag, formats, flags, opcode, iu_length, initiator or port_id(), target,
                        immediate_offset)
 
 
-def _port_id() -> bytes:
-    _port_id.count += 1  # type: ignore[attr-defined]
-    return b"raw port" + struct.pack(">Q", os.getpid() << 32 | _port_id.count)  # type: ignore[attr-defined]
+def port_id() -> bytes:
+    """An initiator port identifier that nobody had before."""
+    return b"raw port" + struct.pack(">Q", os.getpid() << 32 | next(_ports))
 
 
-_port_id.count = 0  # type: ignore[attr-defined]
+_ports = itertools.count(1)
 
 
 def wire_lun(lun: int) -> bytes:
@@ -102,12 +105,11 @@ class Response:
         return self.status != 0 or bool(self.code)
 
     def __str__(self) -> str:
-        text = f"status {self.status:#04x}"
-        if self.code is not None:
-            text += f", response code {self.code}"
-        if self.sense:
-            text += f", sense {self.sense[2] & 15:x}/{self.sense[12]:02x}/{self.sense[13]:02x}"
-        return text
+        if self.code:
+            return f"code {self.code}"
+        if len(self.sense) >= 14:
+            return f"{self.sense[2] & 15:x}/{self.sense[12]:02x}/{self.sense[13]:02x}"
+        return f"status {self.status:#04x}"
 
 
 def parse_response(unit: bytes) -> Response:
@@ -166,6 +168,8 @@ def _event_descriptors() -> set[int]:
 class Channel:
     """A connection to the target's port of a link, a login if all goes well."""
 
+    _hollow = 0
+
     def __init__(self, link: Link = Link(0)) -> None:
         """Find the way there; nothing reaches the target yet."""
         before = _event_descriptors()
@@ -180,11 +184,14 @@ class Channel:
         self._expect(cm_enums.RDMA_CM_EVENT_ROUTE_RESOLVED)
         self.pd = self.id.pd
         self.credits = 0
-        self.login_response = b""
+        self.longest = 0
+        self.login_flags = 0
+        self.logout_reason: Optional[int] = None
         self._cq: Optional[cq.CQ] = None
         self._qp: Optional[qp.QP] = None
         self._queue: list[tuple[int, bytes]] = []
         self.dead = False
+        """The connection is of no use any more. LOGOUT_REASON is what the target said of it, if it did."""
 
     def event(self, seconds: float = 10) -> tuple[int, str, bytes]:
         """The next event of the connection manager: number, name, private data."""
@@ -205,7 +212,9 @@ class Channel:
 
     def request(self, private: bytes, queue_pair: bool = True) -> None:
         """Send a connection request with this private data; without a QUEUE_PAIR it is a hollow one."""
-        number = 0x123456
+        # The connection manager takes a number that it knows for a remnant of an old connection.
+        Channel._hollow += 1
+        number = 0x100000 + Channel._hollow
         if queue_pair:
             self._make_queue_pair()
             assert self._qp is not None
@@ -239,16 +248,14 @@ class Channel:
         place = wr.SGE(self._in.buf + slot * _PAGE, _PAGE, self._in.lkey)
         self._qp.post_recv(wr.RecvWR(wr_id=slot, num_sge=1, sg=[place]))
 
-    def wait_accepted(self) -> bytes:
-        """Wait for the target's answer; the SRP_LOGIN_RSP, or Rejected. The queue pair may send from now on."""
+    def wait_accepted(self) -> None:
+        """Wait for the target's SRP_LOGIN_RSP, or Rejected. The queue pair may send from now on."""
         private = self._expect(cm_enums.RDMA_CM_EVENT_CONNECT_RESPONSE)
         check(private[0] == LOGIN_RSP, f"the reply has no SRP_LOGIN_RSP: {private[:52].hex()}")
-        self.login_response = private[:52]
-        (self.credits,) = struct.unpack(">i", private[4:8])
+        self.credits, self.longest, self.login_flags = struct.unpack(">i8xI6xB", private[4:27])
         if self._qp is not None:
             self._modify(enums.IBV_QPS_RTR)
             self._modify(enums.IBV_QPS_RTS)
-        return self.login_response
 
     def complete(self) -> None:
         """Tell the target that the connection is complete (RTU)."""
@@ -263,26 +270,51 @@ class Channel:
         self._out.write(unit, len(unit), place)
         self._qp.post_send(wr.SendWR(wr_id=1 << 32, num_sge=1, opcode=enums.IBV_WR_SEND,
                                      sg=[wr.SGE(self._out.buf + place, len(unit), self._out.lkey)]))
-        self.credits -= 1
+        if unit[:1] in (bytes([CMD]), bytes([TSK_MGMT])):
+            self.credits -= 1
+
+    def _poll(self) -> int:
+        """Take what has completed; the number of units."""
+        assert self._cq is not None
+        count, completions = self._cq.poll(32)
+        for done in completions[:count]:
+            if done.status != enums.IBV_WC_SUCCESS:
+                self.dead = True
+            elif done.wr_id < _RECEIVES:
+                unit = bytes(self._in.read(done.byte_len, done.wr_id * _PAGE))
+                if unit[0] == T_LOGOUT:
+                    (self.logout_reason,) = struct.unpack(">I", unit[4:8])
+                self._queue.append((done.wr_id, unit))
+        return int(count)
+
+    def _see_disconnect(self) -> None:
+        """Look whether the target has disconnected; if so take what it sent before, and agree."""
+        if self.dead or not select.select([self._fd], [], [], 0)[0]:
+            return
+        if self.event()[0] == cm_enums.RDMA_CM_EVENT_DISCONNECTED:
+            end = time.monotonic() + 0.2
+            while self._cq is not None and self.logout_reason is None and time.monotonic() < end:
+                if not self._poll():
+                    time.sleep(0.002)
+            self.dead = True
+            with contextlib.suppress(Exception):
+                self.id.disconnect()
 
     def receive(self, seconds: float = 5) -> Optional[bytes]:
         """The next information unit; None when the connection is dead, or nothing came in time."""
         assert self._cq is not None
         end = time.monotonic() + seconds
         while not self._queue:
-            count, completions = self._cq.poll(32)
-            for done in completions[:count]:
-                if done.status != enums.IBV_WC_SUCCESS:
-                    self.dead = True
-                elif done.wr_id < _RECEIVES:
-                    unit = bytes(self._in.read(done.byte_len, done.wr_id * _PAGE))
-                    self._queue.append((done.wr_id, unit))
-            if self.dead and not self._queue or time.monotonic() > end:
+            count = self._poll()
+            if not self._queue:
+                self._see_disconnect()
+            if not self._queue and (self.dead or time.monotonic() > end):
                 return None
             if not count:
                 time.sleep(0.002)
         slot, unit = self._queue.pop(0)
-        self._post_receive(slot)
+        if not self.dead:
+            self._post_receive(slot)
         if unit[0] in (RSP, CRED_REQ, AER_REQ):
             self.credits += struct.unpack(">i", unit[4:8])[0]
         return unit
@@ -299,7 +331,6 @@ class Channel:
             if unit[0] in (CRED_REQ, AER_REQ):
                 self.send(struct.pack(">B7xQ", CRED_RSP if unit[0] == CRED_REQ else AER_RSP,
                                       *struct.unpack(">Q", unit[8:16])))
-                self.credits += 1
         return None
 
     def ask(self, unit: bytes, seconds: float = 5) -> Optional[Response]:
@@ -308,15 +339,14 @@ class Channel:
         return self.response(seconds)
 
     def ended(self, seconds: float = 5) -> bool:
-        """Whether the target ends the connection in this time."""
+        """Whether the target ends the connection in this time; answers that come until then are forgotten."""
         end = time.monotonic() + seconds
-        while not self.dead and time.monotonic() < end:
-            if select.select([self._fd], [], [], 0)[0]:
-                number, _, _ = self.event()
-                if number == cm_enums.RDMA_CM_EVENT_DISCONNECTED:
-                    self.dead = True
-            elif self._cq is not None:
-                self.receive(0.05)
+        while not self.dead and (left := end - time.monotonic()) > 0:
+            if self._cq is not None:
+                self.receive(left)
+            else:
+                self._see_disconnect()
+                time.sleep(0.002)
         return self.dead
 
     def close(self, disconnect: bool = True) -> None:

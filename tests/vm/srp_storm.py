@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Iterator
@@ -15,32 +16,17 @@ import scst
 import srp
 import srp_target
 from lib import Fio, check, equal, fio, note, scaled, sh, wait_until
+from slowdisk import SlowDisk
 from srp import Host, Link, Multipath
 from srp_target import Ours, Target
 
 _LINKS = (Link(0), Link(1))
-_SLOW = "/dev/mapper/slow"
-
-
-def _table(delay_ms: int) -> str:
-    return f"0 65536 delay /dev/ram0 0 {delay_ms}"
-
-
-def _set_delay(delay_ms: int) -> None:
-    """Change how slow LUN 0 is; what waits there goes through first."""
-    sh("dmsetup", "suspend", "--noflush", "--nolockfs", "slow")
-    sh("dmsetup", "reload", "slow", "--table", _table(delay_ms))
-    sh("dmsetup", "resume", "slow")
+_slow = functools.cache(SlowDisk)
 
 
 def setup(target: Target) -> None:
     """LUN 0 over a device that can be made slow, LUN 1 that stores nothing, both through two ports."""
-    if not os.path.exists(_SLOW):
-        sh("modprobe", "brd", "rd_nr=1", "rd_size=32768")
-        sh("modprobe", "dm_delay")
-        sh("dmsetup", "create", "slow", "--noudevsync", "--table", _table(0))
-        sh("dmsetup", "mknodes")
-    target.add("blockio", "slow", 0, os.path.realpath(_SLOW), _LINKS)
+    target.add("blockio", "slow", 0, _slow().device, _LINKS)
     target.add("nullio", "null", 1, links=_LINKS)
     target.enable(*_LINKS)
 
@@ -76,7 +62,7 @@ def lun_resets(target: Target) -> None:
         node, sg = host.disk(0), host.disk(0, "scsi_generic")
         # A command that the reset ended without an answer is found by its time-out: the initiator forgets none by itself.
         host.set_command_timeout(0, 3)
-        _set_delay(20)
+        _slow().set_delay(20)
         load = _verifying(node, number_ios=scaled(800, 40000))
         done = 0
         try:
@@ -85,7 +71,7 @@ def lun_resets(target: Target) -> None:
                 done += 1
                 time.sleep(0.1)
         finally:
-            _set_delay(0)
+            _slow().set_delay(0)
         load.result(180)
         note(f"{done} resets")
         check(done >= 3, f"only {done} resets fell into the load")
@@ -118,11 +104,11 @@ def timeouts(target: Target) -> None:
         try:
             for _ in range(scaled(1, 20)):
                 time.sleep(0.3)
-                _set_delay(1500)
+                _slow().set_delay(1500)
                 time.sleep(3)
-                _set_delay(0)
+                _slow().set_delay(0)
         finally:
-            _set_delay(0)
+            _slow().set_delay(0)
             load.result(240)
         _idle(host)
 

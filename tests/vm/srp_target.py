@@ -24,10 +24,16 @@ class Target:
     """A loaded SRP target."""
 
     name: str
+    """`ours` or `LIO`."""
 
     def __init__(self) -> None:
         self.disks: list[tuple[str, int, Sequence[Link]]] = []
         """Name, LUN and ports of what `add` made."""
+
+    @property
+    def title(self) -> str:
+        """What the tests' names begin with."""
+        return self.name
 
     def load(self) -> None:
         """Load the modules; the links must be up."""
@@ -182,13 +188,23 @@ class Ours(Target):
     name = "ours"
     root = scst.ROOT / "targets/ib_srpt"
 
+    def __init__(self, shared: bool = False) -> None:
+        """Its channels of a device have a receive queue each, or SHARE one."""
+        super().__init__()
+        self.shared = shared
+
+    @property
+    def title(self) -> str:
+        return self.name + ", a shared receive queue" * self.shared
+
     def built(self) -> bool:
         """This clone has one."""
         return Path(f"/lib/modules/{os.uname().release}/updates/ib_srpt.ko").exists()
 
     def load(self, **parameters: object) -> None:
         sh("modprobe", "-a", "scst", "scst_vdisk")
-        sh("modprobe", "ib_srpt", f"rdma_cm_port={srp.PORT}", *(f"{key}={value}" for key, value in parameters.items()))
+        chosen = {"rdma_cm_port": srp.PORT, "use_srq": "NY"[self.shared], **parameters}
+        sh("modprobe", "ib_srpt", *(f"{key}={value}" for key, value in chosen.items()))
 
     def port(self, link: Link) -> Path:
         """The directory of a link's port."""
@@ -249,9 +265,10 @@ def _skipped() -> None:
 class Plan:
     """Tests that run against each target in turn: set-up, the tests, everything taken down and unloaded."""
 
-    def __init__(self, setup: _Body, links: Sequence[Link] = (Link(0),), limit_s: int = 240) -> None:
-        """SETUP gives a loaded target its disks and enables it."""
-        self._setup, self._links = setup, links
+    def __init__(self, setup: _Body, links: Sequence[Link] = (Link(0),), limit_s: int = 240,
+                 keep_links: bool = False, shared: bool = LONG) -> None:
+        """SETUP gives a loaded target its disks and enables it. SHARED: also with a shared receive queue."""
+        self._setup, self._links, self._keep_links, self._shared = setup, links, keep_links, shared
         self._tests: list[tuple[str, _Body, int, Sequence[str]]] = []
         self.suite = Suite(limit_s=limit_s)
 
@@ -270,8 +287,10 @@ class Plan:
         ours, reference = Ours(), Lio()
         if ours.built():
             self._add(ours)
+            if self._shared:
+                self._add(Ours(shared=True))
         else:
-            self.suite.test(f"{ours.name}: {len(self._tests)} tests")(_skipped)
+            self.suite.test(f"{ours.title}: {len(self._tests)} tests")(_skipped)
         if LONG or not ours.built():
             self._add(reference)
         self.suite.main()
@@ -293,7 +312,7 @@ class Plan:
         def end() -> None:
             srp.unload_initiator()
             target.unload()
-            for link in self._links:
+            for link in () if self._keep_links else self._links:
                 link.remove()
 
         def guarded(function: _Body) -> Callable[[], None]:
@@ -302,7 +321,7 @@ class Plan:
                 function(target)
             return run
 
-        self.suite.test(f"{target.name}: the target is set up")(begin)
+        self.suite.test(f"{target.title}: the target is set up")(begin)
         for name, function, limit_s, _ in tests:
-            self.suite.test(f"{target.name}: {name}", limit_s)(guarded(function))
-        self.suite.test(f"{target.name}: logged out, taken down, unloaded")(guarded(lambda _: end()))
+            self.suite.test(f"{target.title}: {name}", limit_s)(guarded(function))
+        self.suite.test(f"{target.title}: logged out, taken down, unloaded")(guarded(lambda _: end()))

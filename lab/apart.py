@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The README's chapter on the SRP target, typed as it stands there: target and initiator in a machine each."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import threading
+from pathlib import Path
+
+from . import pair, paths, vm
+
+_CHAPTER = "### An SRP target"
+_TARGET, _INITIATOR = 0, 1
+_NAMES = ("target", "initiator")
+# Where the chapter's blocks are typed, in their order.
+_PLACES = ((_TARGET, _INITIATOR), (_TARGET,), (_INITIATOR,), (_TARGET,), (_INITIATOR,), (_TARGET,))
+
+# What fio prints besides.
+_DETAIL = re.compile(r" (?! *read: )|Jobs: |Starting |Run status|Disk stats|srp: |fio-|$")
+
+# The network card that the chapter speaks of.
+_CARD = """modprobe virtio_net
+until [ -e /sys/class/net/eth0 ]; do sleep 0.1; done
+ip link set eth0 address 52:54:00:00:00:0%(number)d
+ip addr add 192.168.5.%(number)d/24 dev eth0
+ip link set eth0 up
+mkdir -p /srv
+"""
+
+
+def blocks() -> list[list[str]]:
+    """The commands of the chapter, by block."""
+    chapter = (paths.REPO / "README.md").read_text().partition(_CHAPTER)[2].partition("\n## ")[0]
+    return [[line for line in block.splitlines() if line.strip() and not line.startswith("#")]
+            for block in re.findall(r"^```sh\n(.*?)^```$", chapter, re.M | re.S)]
+
+
+def _job(side: int) -> str:
+    """What a machine does: each of its blocks when it is told to, a moment between commands."""
+    script = ["#!/bin/bash", "set -e", _CARD % {"number": side + 1}]
+    for number, (block, places) in enumerate(zip(blocks(), _PLACES)):
+        if side in places:
+            script.append(f"until [ -e /lab/share/go-{number} ]; do sleep 0.1; done")
+            for command in block:
+                script += [f"echo {shlex.quote('$ ' + command)}", command, "sleep 0.5"]
+            script.append(f"echo '##lab done {number}'")
+    return "\n".join(script) + "\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What both machines printed, a line each in the order in which they came, and what went wrong, if anything."""
+
+    lines: list[tuple[str, str]]
+    problem: str
+
+    def text(self) -> str:
+        """For a person; of fio's report the rate."""
+        return "\n".join(f"  {name + ':':11}{line}" for name, line in self.lines if not _DETAIL.match(line))
+
+
+class _Story:
+    """Tells the machines when it is their turn."""
+
+    def __init__(self, modules: Path) -> None:
+        cable = pair.Cable("apart")
+        self.machines = [vm.Machine(f"apart-{name}", _job(side),
+                                    vm.Config(cpus=1, modules=modules if side == _TARGET else None,
+                                              qemu=cable.end(side), timeout=200))
+                         for side, name in enumerate(_NAMES)]
+        self.lines: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+        self._done: list[tuple[int, int]] = []
+        self._start(0)
+
+    def _start(self, number: int) -> None:
+        if number < len(_PLACES):
+            for side in _PLACES[number]:
+                pair.tell(self.machines[side], f"go-{number}")
+
+    def line(self, side: int, line: str) -> bool:
+        """A line that a machine has printed."""
+        with self._lock:
+            if not line.startswith("##lab done "):
+                self.lines.append((_NAMES[side], line))
+                return False
+            number = int(line.split()[2])
+            self._done.append((number, side))
+            if all((number, each) in self._done for each in _PLACES[number]):
+                self._start(number + 1)
+        return False
+
+
+def run(modules: Path) -> Report:
+    """Type the chapter."""
+    if len(blocks()) != len(_PLACES):
+        return Report([], f"the README's chapter has {len(blocks())} blocks, not {len(_PLACES)}")
+    story = _Story(modules)
+    results = pair.run([(machine, lambda line, side=side: story.line(side, line))
+                        for side, machine in enumerate(story.machines)])
+    problems = [f"{name}: {result.problem()}" for name, result in zip(_NAMES, results) if not result.ok]
+    return Report(story.lines, "\n".join(problems))
