@@ -135,7 +135,7 @@ fn formats() {
     assert_eq!(decode(0x2a), Ok(ReportGroups { extended: true }));
     for format in 2..8 {
         let refused = Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 7));
-        assert_eq!(decode(format << 5 | 0x0a), refused);
+        assert_eq!(decode((format << 5) | 0x0a), refused);
     }
 }
 
@@ -227,7 +227,7 @@ fn read_report(data: &[u8], extended: bool) -> Vec<(u16, bool, u8, u8, Vec<u16>)
         let count = usize::from(rest[7]);
         let (head, after) = rest.split_at(8);
         let (ports, next) = after.split_at(4 * count);
-        let number = |b: &[u8]| u16::from(b[0]) << 8 | u16::from(b[1]);
+        let number = |b: &[u8]| (u16::from(b[0]) << 8) | u16::from(b[1]);
         let ports = ports.chunks(4).map(|p| number(&p[2..])).collect();
         found.push((
             number(&head[2..]),
