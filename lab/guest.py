@@ -55,7 +55,7 @@ def _make_userland(partial: Path) -> None:
     with step("setup", "making the guest's Debian image", 45):
         pack = sysroot.get().argv(["sqfstar", "-quiet", "-no-progress", *_PLAIN, "/srv/root.squashfs",
                                    *_DROPPED], [Bind(partial, "/srv")])
-        sysroot.unpack_tar(tool.command(PACKAGES, "essential", "-"), log, "making the guest image", pack)
+        sysroot.unpack_tar(tool.command(PACKAGES, "essential", "-"), log, "making the guest image", pack, partial)
 
 
 def userland() -> Path:

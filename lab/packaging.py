@@ -33,7 +33,7 @@ def _make(kernel_pin: pins.Kernel, partial: Path) -> None:
     with step("dkms", "making a plain Debian with the packages that README.md names", 90):
         (partial / "root").mkdir()
         sysroot.unpack_tar([*tool.command(packages, "apt", "-"), *_sources()], log, "mmdebstrap",
-                           ["tar", "-x", "--no-same-owner", "--exclude=./dev/*", "-C", str(partial / "root")])
+                           ["tar", "-x", "--no-same-owner", "--exclude=./dev/*", "-C", str(partial / "root")], partial)
 
 
 def _copy_sources(target: Path) -> None:

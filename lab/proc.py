@@ -17,7 +17,7 @@ from typing import IO, Optional, Union
 from .errors import LabError
 
 _PR_SET_PDEATHSIG = 1
-_GENTLE_S = 10.0
+_GENTLE_S = 5.0
 _TICK = os.sysconf("SC_CLK_TCK")
 _libc = ctypes.CDLL(None, use_errno=True)
 _thread = threading.local()

@@ -9,7 +9,6 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
@@ -52,31 +51,24 @@ def _make(partial: Path) -> None:
             root.mkdir()
             unpack_tar(tool.command(PACKAGES, "apt", "-"), log, "mmdebstrap",
                        ["tar", "-x", "--no-same-owner", "--no-same-permissions", "--exclude=./dev/*",
-                        "-C", str(root)])
+                        "-C", str(root)], partial)
         _write_kernel_suite(root)
         for name in ("usr/src", "proc", "dev", "tmp"):
             (root / name).mkdir(exist_ok=True)
         _check_versions(root)
 
 
-@contextlib.contextmanager
-def scratch() -> Iterator[str]:
-    """Where mmdebstrap may unpack: a place that is gone afterwards; for another user's ids one that they can reach."""
-    if os.geteuid() != 0:
-        yield os.environ.get("TMPDIR", "/var/tmp")
-        return
-    (paths.cache() / "tmp").mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix="mmdebstrap-", dir=paths.cache() / "tmp"))
-    try:
-        yield str(place)
-    finally:
-        cache.remove(place)
-
-
-def unpack_tar(producer: Sequence[str], log: Path, what: str, consumer: Sequence[str]) -> None:
-    """Run PRODUCER, an mmdebstrap, | CONSUMER; LabError if either fails."""
-    with scratch() as place, log.open("ab") as out:
-        env = dict(os.environ, TMPDIR=place)
+def unpack_tar(producer: Sequence[str], log: Path, what: str, consumer: Sequence[str], partial: Path) -> None:
+    """Run PRODUCER, an mmdebstrap that makes the entry PARTIAL, | CONSUMER; LabError if either fails."""
+    with contextlib.ExitStack() as end, log.open("ab") as out:
+        if os.geteuid() == 0:
+            place = partial / "mmdebstrap"
+            place.mkdir()
+            end.callback(cache.remove, place)
+        else:
+            # The files are other ids' there, and they must reach it.
+            place = Path(os.environ.get("TMPDIR", "/var/tmp"))
+        env = dict(os.environ, TMPDIR=str(place))
         with proc.spawn(producer, gentle=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, env=env) as first:
             with proc.spawn(consumer, stdin=first.stdout, stdout=out, stderr=out) as second:
                 assert first.stdout is not None
