@@ -155,14 +155,14 @@ class Buffer:
         self._mr.close()
 
 
-def _event_descriptors() -> set[int]:
-    """The open descriptors of event channels; pyverbs does not tell, and a wait for an event has no time-out."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}").endswith("/rdma_cm"):
-                found.add(int(name))
-    return found
+def _event_channel() -> tuple[rdmacm.CMEventChannel, int]:
+    """An event channel and its descriptor; pyverbs does not tell, and a wait for an event has no time-out."""
+    # The next descriptor is the lowest that is free.
+    free = os.dup(0)
+    os.close(free)
+    channel = rdmacm.CMEventChannel()
+    check(os.readlink(f"/proc/self/fd/{free}").endswith("/rdma_cm"), "the event channel has another descriptor")
+    return channel, free
 
 
 class Channel:
@@ -172,9 +172,7 @@ class Channel:
 
     def __init__(self, link: Link = Link(0)) -> None:
         """Find the way there; nothing reaches the target yet."""
-        before = _event_descriptors()
-        self._events = rdmacm.CMEventChannel()
-        (self._fd,) = _event_descriptors() - before
+        self._events, self._fd = _event_channel()
         info = rdmacm.AddrInfo(src=None, dst=link.address, dst_service=str(srp.PORT),
                                port_space=cm_enums.RDMA_PS_TCP)
         self.id = rdmacm.CMID(creator=self._events)
