@@ -30,7 +30,7 @@ use kapi::{
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use scst_proto::{
     cdb::Cdb,
-    sense::{Sense, INTERNAL_TARGET_FAILURE},
+    sense::{Sense, SenseKey, INTERNAL_TARGET_FAILURE},
     task::{effect, Cause, Effect, State},
 };
 
@@ -464,9 +464,14 @@ impl Cmd<Executing> {
         answer(self.into_loan());
     }
 
-    /// CHECK CONDITION with `sense`.
+    /// CHECK CONDITION with `sense`. A device that is not ready because the ALUA
+    /// state of the port has changed meanwhile is said to be that.
     pub fn check_condition(self, sense: Sense) {
         let mut loan = self.into_loan();
+        let sense = match (&loan.nexus, sense.key) {
+            (Some(nexus), SenseKey::NotReady) => nexus.not_ready(loan.cdb.op.flags, sense),
+            _ => sense,
+        };
         loan.status = status::CHECK_CONDITION;
         loan.sense = Some(sense);
         loan.moved = 0;

@@ -3,8 +3,9 @@
 //! The core's one object: what is registered, and the top of the sysfs tree.
 
 use crate::{
-    attrs_root, cmd::CommandLoan, device::Device, drivers::Driver, globals::Globals,
-    handlers::Handler, nexus::Nexus, threads::ThreadPool, util::log_err,
+    attrs_device_group, attrs_root, cmd::CommandLoan, device::Device, device_group::DeviceGroup,
+    drivers::Driver, globals::Globals, handlers::Handler, nexus::Nexus, session::Session,
+    target::Target, threads::ThreadPool, util::log_err,
 };
 use kapi::{
     counted::Counted,
@@ -27,6 +28,7 @@ static CORE: Global<Core> = Global::new();
 pub(crate) struct Config {
     pub(crate) handlers: KVec<Arc<Handler>>,
     pub(crate) drivers: KVec<Arc<Driver>>,
+    pub(crate) device_groups: KVec<Arc<DeviceGroup>>,
     /// In the order of their names.
     devices: KVec<Arc<Device>>,
     last_id: u32,
@@ -37,7 +39,7 @@ pub(crate) struct Top {
     pub(crate) targets: Dir,
     pub(crate) handlers: Dir,
     pub(crate) devices: Dir,
-    _device_groups: Dir,
+    pub(crate) device_groups: Dir,
     _sgv: Dir,
     _root: Dir,
 }
@@ -50,6 +52,9 @@ pub(crate) struct Core {
     /// Held while the threads of a device change; before `config`.
     #[pin]
     pub(crate) thread_changes: Mutex<()>,
+    /// Held while ALUA states change; before `config`.
+    #[pin]
+    pub(crate) alua_changes: Mutex<()>,
     pub(crate) globals: Arc<Globals>,
     pub(crate) top: Top,
     pub(crate) threads: Arc<ThreadPool>,
@@ -93,7 +98,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
         targets: attrs_root::plain(&root, b"targets")?,
         handlers: attrs_root::plain(&root, b"handlers")?,
         devices: attrs_root::plain(&root, b"devices")?,
-        _device_groups: attrs_root::plain(&root, b"device_groups")?,
+        device_groups: attrs_device_group::root(&root)?,
         _sgv: attrs_root::sgv(&root, &buffers)?,
         _root: root,
     };
@@ -102,6 +107,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
         pin_init!(Core {
             config <- new_mutex!(Config::default()),
             thread_changes <- new_mutex!(()),
+            alua_changes <- new_mutex!((), "scst_alua_changes"),
             globals,
             top,
             threads,
@@ -116,6 +122,9 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
 /// by then, as they use this one's symbols.
 pub(crate) fn stop() {
     if let Some(core) = CORE.take() {
+        for group in core.config.lock().device_groups.drain_all() {
+            group.unpublish();
+        }
         let _ = core.threads.resize(0, None);
     }
 }
@@ -129,9 +138,9 @@ impl Config {
         self.devices.get(self.position(name).ok()?)
     }
 
-    /// A number for a new device.
+    /// A number for a new device or device group; not 0.
     pub(crate) fn next_id(&mut self) -> u32 {
-        self.last_id = self.last_id.wrapping_add(1);
+        self.last_id = self.last_id.wrapping_add(1).max(1);
         self.last_id
     }
 
@@ -191,19 +200,49 @@ impl Core {
 }
 
 impl Config {
-    /// Every nexus of `device`. Sleeps.
-    pub(crate) fn nexuses_of(&self, device: &Arc<Device>) -> Result<KVec<Arc<Counted<Nexus>>>> {
+    /// Every session. Sleeps.
+    pub(crate) fn sessions(&self) -> Result<KVec<Arc<Session>>> {
         let mut list = KVec::new();
         for driver in &self.drivers {
             for target in &driver.targets()? {
-                for session in &target.sessions()? {
-                    for lun in session.luns()? {
-                        let nexus = session.nexus(lun.lun);
-                        let of_it = |n: &Arc<Counted<Nexus>>| Arc::ptr_eq(&n.device, device);
-                        if let Some(nexus) = nexus.filter(of_it) {
-                            list.push(nexus, GFP_KERNEL)?;
-                        }
-                    }
+                for session in target.sessions()? {
+                    list.push(session, GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(list)
+    }
+
+    /// The first target called `name`, of whatever driver. Sleeps.
+    pub(crate) fn target(&self, name: &str) -> Result<Option<Arc<Target>>> {
+        for driver in &self.drivers {
+            for target in driver.targets()? {
+                if target.name() == name {
+                    return Ok(Some(target));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The devices of `group`.
+    pub(crate) fn devices_in(&self, group: &DeviceGroup) -> Result<KVec<Arc<Device>>> {
+        let mut list = KVec::new();
+        for device in self.devices.iter().filter(|d| d.is_in(group)) {
+            list.push(device.clone(), GFP_KERNEL)?;
+        }
+        Ok(list)
+    }
+
+    /// Every nexus of `device`. Sleeps.
+    pub(crate) fn nexuses_of(&self, device: &Arc<Device>) -> Result<KVec<Arc<Counted<Nexus>>>> {
+        let mut list = KVec::new();
+        for session in &self.sessions()? {
+            for lun in session.luns()? {
+                let nexus = session.nexus(lun.lun);
+                let of_it = |n: &Arc<Counted<Nexus>>| Arc::ptr_eq(&n.device, device);
+                if let Some(nexus) = nexus.filter(of_it) {
+                    list.push(nexus, GFP_KERNEL)?;
                 }
             }
         }

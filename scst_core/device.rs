@@ -5,6 +5,7 @@
 use crate::{
     cmd::CommandLoan,
     config::core as scst_core,
+    device_group::DeviceGroup,
     handler::LogicalUnit,
     handlers::Handler,
     nexus::Nexus,
@@ -45,6 +46,10 @@ pub(crate) struct Device {
     pool_kind: Atomic<u32>,
     shared_pool: Arc<ThreadPool>,
     exports: Atomic<u32>,
+    /// Number of the device group, 0 for none.
+    group_id: Atomic<u32>,
+    #[pin]
+    group: Mutex<Option<Arc<DeviceGroup>>>,
     #[pin]
     threads: Mutex<ThreadConfig>,
     #[pin]
@@ -99,6 +104,8 @@ impl Device {
                 pool_kind: Atomic::new(PoolKind::PerInitiator as u32),
                 shared_pool,
                 exports: Atomic::new(0),
+                group_id: Atomic::new(0),
+                group <- new_mutex!(None, "scst_device_group_of"),
                 threads <- new_mutex!(ThreadConfig { count, shared: false }),
                 dirs <- new_mutex!(Dirs::default()),
                 _tracked: tracked,
@@ -126,6 +133,30 @@ impl Device {
             nexus.update_limit();
         }
         Ok(())
+    }
+
+    /// The device group. May sleep.
+    pub(crate) fn group(&self) -> Option<Arc<DeviceGroup>> {
+        self.group.lock().clone()
+    }
+
+    /// Whether the device is in `group`. Any context.
+    pub(crate) fn is_in(&self, group: &DeviceGroup) -> bool {
+        self.group_id.load(Relaxed) == group.id
+    }
+
+    /// Puts the device into a group, or out of all. Management.
+    pub(crate) fn set_group(&self, group: Option<Arc<DeviceGroup>>) {
+        let id = group.as_ref().map_or(0, |group| group.id);
+        self.group_id.store(id, Relaxed);
+        let old = core::mem::replace(&mut *self.group.lock(), group);
+        drop(old);
+    }
+
+    /// Makes a link to the device in `dir`. Management.
+    pub(crate) fn link_in(&self, dir: &Dir) -> Result<kapi::sysfs::Link> {
+        let dirs = self.dirs.lock();
+        dir.symlink(self.name().as_bytes(), dirs.dir.as_ref().ok_or(ENODEV)?)
     }
 
     /// Number for the next `export<N>` link.

@@ -188,6 +188,7 @@ impl Drop for TargetRegistration {
                 let _ = targets.remove(at);
             }
         }
+        config.forget_target(target);
         target.unpublish();
         drop(config);
         pr_info!(

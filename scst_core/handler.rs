@@ -93,6 +93,13 @@ pub trait LogicalUnit: Send + Sync + 'static {
     /// attentions ([`crate::DeviceHandle::unit_attention`]).
     fn published(&self, _device: crate::DeviceHandle) {}
 
+    /// The ports of this machine that the device is seen through are going to
+    /// serve I/O (`true`), or do not any more (`false`): their ALUA states
+    /// change. Only when all of them had ceased, or all of them cease. Commands
+    /// that came before the change may still be under way. Process context, may
+    /// sleep; the configuration's lock is not held.
+    fn access_changed(&self, _serves: bool) {}
+
     /// The device is about to go: no command runs any more, none will come.
     /// Process context, may sleep: flush caches, close files.
     fn detach(&self) {}

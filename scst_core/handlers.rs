@@ -169,6 +169,7 @@ impl Handler {
                 removed.append(target.forget_device(&device)?)?;
             }
         }
+        config.forget_device(&device);
         device.unpublish();
         drop(config);
         removed.finish();

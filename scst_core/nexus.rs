@@ -25,6 +25,8 @@ use kernel::{
     },
 };
 use scst_proto::{
+    alua::AccessState,
+    opcode::Flags,
     sense::{Sense, POWER_ON_OR_RESET},
     ua::UaQueue,
 };
@@ -41,6 +43,15 @@ pub(crate) mod gate {
     /// The initiator could have more commands outstanding than it may: they are
     /// counted.
     pub(crate) const LIMITED: u32 = 8;
+    /// The code of the ALUA state of the target port, if that does not serve I/O.
+    pub(crate) const ACCESS: u32 = 0xf << ACCESS_SHIFT;
+    pub(crate) const ACCESS_SHIFT: u32 = 8;
+}
+
+/// The ALUA state that a gate tells.
+pub(crate) fn access_of(gate: u32) -> AccessState {
+    let code = (gate & gate::ACCESS) >> gate::ACCESS_SHIFT;
+    AccessState::from_code(code as u8).unwrap_or(AccessState::Optimized)
 }
 
 /// What `black_hole` does to commands.
@@ -119,6 +130,7 @@ impl Nexus {
             pool,
         })?;
         nexus.update_limit();
+        nexus.set_access(nexus.granted());
         Ok(nexus)
     }
 
@@ -156,6 +168,46 @@ impl Nexus {
     /// nexus goes through; 0 while it has none.
     pub fn relative_target_port(&self) -> u16 {
         self.session.target.rel_tgt_id()
+    }
+
+    /// Whether the device has target port groups: it is in a device group. May
+    /// sleep.
+    pub fn has_target_port_groups(&self) -> bool {
+        self.device.group().is_some()
+    }
+
+    /// TARGET PORT GROUP of the port that the nexus goes through, if it is in one.
+    /// May sleep.
+    pub fn target_port_group(&self) -> Option<u16> {
+        self.device.group()?.target_port_group(&self.session.target)
+    }
+
+    /// The ALUA state of the port, as the device's groups have it. May sleep.
+    pub(crate) fn granted(&self) -> AccessState {
+        self.device.group().map_or(AccessState::Optimized, |group| {
+            group.access(&self.session.target)
+        })
+    }
+
+    /// The ALUA state of the port, as commands meet it: active stands for all
+    /// states that serve I/O. Any context.
+    pub(crate) fn access(&self) -> AccessState {
+        access_of(self.gate.load(Relaxed))
+    }
+
+    /// Lets commands meet this ALUA state. Management.
+    pub(crate) fn set_access(&self, state: AccessState) {
+        let code = match state.serves_io() {
+            true => 0,
+            false => u32::from(state.code()) << gate::ACCESS_SHIFT,
+        };
+        self.change_gate(|old| old & !gate::ACCESS | code);
+    }
+
+    /// The sense of a device that is not ready: that the state of the port is the
+    /// reason, if it is, for a command with these flags. Any context.
+    pub(crate) fn not_ready(&self, flags: Flags, sense: Sense) -> Sense {
+        self.access().refusal(flags).unwrap_or(sense)
     }
 
     /// What INQUIRY says of the transport, see
@@ -198,13 +250,13 @@ impl Nexus {
     }
 
     fn set_gate(&self, bit: u32, on: bool) {
+        self.change_gate(|old| if on { old | bit } else { old & !bit });
+    }
+
+    fn change_gate(&self, change: impl Fn(u32) -> u32) {
         let mut old = self.gate.load(Relaxed);
-        loop {
-            let new = if on { old | bit } else { old & !bit };
-            match self.gate.cmpxchg(old, new, Relaxed) {
-                Ok(_) => return,
-                Err(now) => old = now,
-            }
+        while let Err(now) = self.gate.cmpxchg(old, change(old), Relaxed) {
+            old = now;
         }
     }
 

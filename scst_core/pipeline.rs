@@ -10,7 +10,7 @@
 use crate::{
     cmd::{status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Task, Vacant},
     handler::Context,
-    nexus::{gate, Hole, Nexus},
+    nexus::{access_of, gate, Hole, Nexus},
     report_luns,
     session::Session,
 };
@@ -217,6 +217,11 @@ fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb) -> Result<(), Refusal> {
     let reports = !cdb.op.flags.contains(Flags::SKIPS_UA);
     if gate & gate::UNIT_ATTENTION != 0 && reports {
         if let Some(sense) = nexus.take_attention() {
+            return Err(sense.into());
+        }
+    }
+    if gate & gate::ACCESS != 0 {
+        if let Some(sense) = access_of(gate).refusal(cdb.op.flags) {
             return Err(sense.into());
         }
     }

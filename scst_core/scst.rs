@@ -11,13 +11,16 @@
 //!
 //! In the order in which they may be taken:
 //!
-//! 0. `Core::thread_changes`, a mutex: one change of a device's threads at a time.
+//! 0. `Core::thread_changes` and `Core::alua_changes`, mutexes: one change of a
+//!    device's threads, and one of ALUA states, at a time. Neither under the
+//!    other; media are opened and closed under the second.
 //! 1. `Core::config`, a mutex: what is registered, and who may change the tree.
 //!    Nothing is waited for under it but memory and sysfs `show` functions:
 //!    what has to drain is taken out ([`session::Removed`]) and drained after.
 //! 2. `State` of a [`target::Target`], a [`group::Group`], a
-//!    [`session::Session`], a [`drivers::Driver`]; `Dirs` and `ThreadConfig` of
-//!    a [`device::Device`]: mutexes, for one access each.
+//!    [`session::Session`], a [`drivers::Driver`], a
+//!    [`device_group::DeviceGroup`]; `Dirs`, `ThreadConfig` and the group of a
+//!    [`device::Device`]: mutexes, for one access each.
 //! 3. The queue of a [`threads::ThreadPool`], the unit attentions of a
 //!    [`nexus::Nexus`]: spinlocks with interrupts off, for a few instructions.
 //!
@@ -30,7 +33,9 @@
 
 #![deny(unsafe_code)]
 
+mod alua;
 mod attrs_device;
+mod attrs_device_group;
 mod attrs_group;
 mod attrs_root;
 mod attrs_session;
@@ -38,6 +43,8 @@ mod attrs_target;
 mod cmd;
 mod config;
 mod device;
+mod device_group;
+mod device_groups;
 mod driver;
 mod drivers;
 mod globals;
@@ -93,7 +100,7 @@ kapi::param! {
     static ASYNC_LUN_REPLACE: bool = false, name: "async_lun_replace", perm: 0o644,
         description: "Replacing a LUN does not wait for the commands of the old device (default: N)";
     static ALUA_INVARIANT_CHECK: bool = false, name: "alua_invariant_check", perm: 0o644,
-        description: "Kept for configurations that set it: there is no ALUA yet (default: N)";
+        description: "After each change of a device group, compare what every LUN of every initiator lets through with what the groups say, and log differences (default: N)";
 }
 
 struct Scst {

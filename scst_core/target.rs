@@ -120,6 +120,11 @@ impl Target {
         result
     }
 
+    /// Makes a link to the target in `dir`. Management.
+    pub(crate) fn link_in(&self, dir: &Dir) -> Result<sysfs::Link> {
+        self.with_dirs(|dirs| dir.symlink(self.name().as_bytes(), &dirs.own))
+    }
+
     pub(crate) fn with_comment<R>(&self, f: impl FnOnce(&str) -> R) -> R {
         let state = self.state.lock();
         f(state.comment.as_ref().map_or("", Name::as_str))
@@ -239,6 +244,7 @@ impl Target {
                 self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?
             }
         };
+        guard.verify_access();
         drop(guard);
         if later {
             // The old device's commands end while the new one is in use.

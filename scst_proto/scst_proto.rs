@@ -25,6 +25,7 @@
 //! | [`cdb`] | CDB decoding: the data path's first step |
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
 //! | [`ua`], [`task`], [`residual`] | unit attention queue, abort table, residual counts |
+//! | [`alua`] | asymmetric access: what each state serves, target port groups |
 //! | [`mgmt`], [`number`], [`command`], [`trace`], [`options`] | what administrators write into sysfs |
 //! | [`srp`] | SRP, the SCSI RDMA Protocol |
 //! | [`glob`], [`identity`] | initiator name patterns, a virtual disk's identity |
@@ -40,6 +41,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod alua;
 pub mod bytes;
 pub mod capacity;
 pub mod cdb;

@@ -48,11 +48,14 @@ pub(crate) mod opcode {
     pub(crate) const WRITE_SAME_16: u8 = 0x93;
     pub(crate) const SERVICE_ACTION_IN_16: u8 = 0x9e;
     pub(crate) const MAINTENANCE_IN: u8 = 0xa3;
+    pub(crate) const MAINTENANCE_OUT: u8 = 0xa4;
     pub(crate) const WRITE_AND_VERIFY_12: u8 = 0xae;
     pub(crate) const VERIFY_12: u8 = 0xaf;
 
     /// Service action of SERVICE ACTION IN(16).
     pub(crate) const READ_CAPACITY_16: u16 = 0x10;
+    /// Service action of MAINTENANCE IN, and of MAINTENANCE OUT.
+    pub(crate) const TARGET_PORT_GROUPS: u16 = 0x0a;
     /// Service actions of MAINTENANCE IN.
     pub(crate) const REPORT_OPCODES: u16 = 0x0c;
     pub(crate) const REPORT_TASK_MANAGEMENT: u16 = 0x0d;
@@ -66,8 +69,10 @@ pub(crate) fn is_inline(op: u8, sleeps: bool) -> bool {
         // TEST UNIT READY.
         0x00 => true,
         // These take a mutex, allocate, or have much to do.
-        INQUIRY | MODE_SELECT_6 | MODE_SELECT_10 | MAINTENANCE_IN | UNMAP | WRITE_SAME_10
-        | WRITE_SAME_16 | COMPARE_AND_WRITE | VERIFY_10 | VERIFY_12 | VERIFY_16 => false,
+        INQUIRY | MODE_SELECT_6 | MODE_SELECT_10 | MAINTENANCE_IN | MAINTENANCE_OUT | UNMAP
+        | WRITE_SAME_10 | WRITE_SAME_16 | COMPARE_AND_WRITE | VERIFY_10 | VERIFY_12 | VERIFY_16 => {
+            false
+        }
         _ => !sleeps,
     }
 }
@@ -101,15 +106,17 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         }),
         (MODE_SELECT_6 | MODE_SELECT_10, _) => select_mode(unit, cmd),
         (READ_CAPACITY_10, _) => data(cmd, |_, w| {
-            unit.check_ready()?;
+            unit.check_size()?;
             disk.capacity().read_capacity_10(w);
             Ok(())
         }),
         (SERVICE_ACTION_IN_16, READ_CAPACITY_16) => data(cmd, |_, w| {
-            unit.check_ready()?;
+            unit.check_size()?;
             disk.capacity().read_capacity_16(w);
             Ok(())
         }),
+        (MAINTENANCE_IN, TARGET_PORT_GROUPS) => cmd.report_target_port_groups(),
+        (MAINTENANCE_OUT, TARGET_PORT_GROUPS) => cmd.set_target_port_groups(disk.expl_alua.get()),
         (MAINTENANCE_IN, REPORT_OPCODES) => report_opcodes(disk, cmd),
         (MAINTENANCE_IN, REPORT_TASK_MANAGEMENT) => data(cmd, |cmd, w| {
             report_task_management(w, cmd.raw_cdb());
@@ -198,11 +205,13 @@ fn answer_inquiry(disk: &Disk, cmd: &Cmd<Executing>, w: &mut Writer<'_>) -> Resu
             provisioning: disk.provisioning(),
         }),
     };
-    let versions = cmd.nexus().map_or([0, 0], |n| n.version_descriptors());
+    let nexus = cmd.nexus();
+    let versions = nexus.map_or([0, 0], |n| n.version_descriptors());
     let port = Port {
-        relative_target_port: cmd.nexus().map_or(0, |n| n.relative_target_port()),
+        relative_target_port: nexus.map_or(0, |n| n.relative_target_port()),
+        target_port_group: nexus.and_then(|n| n.target_port_group()),
+        tpgs: tpgs(disk, cmd),
         transport_versions: &versions,
-        ..Port::default()
     };
     disk.with_identity(|id| {
         inquiry::inquiry(w, flags & 1 != 0, byte(cmd, 2), id, &port, block.as_ref())
@@ -211,6 +220,25 @@ fn answer_inquiry(disk: &Disk, cmd: &Cmd<Executing>, w: &mut Writer<'_>) -> Resu
         w.patch_u8(0, NOT_CONNECTED);
     }
     Ok(())
+}
+
+/// Whether initiators may set the states of target port groups.
+fn explicit_alua(disk: &Disk, cmd: &Cmd<Executing>) -> bool {
+    disk.expl_alua.get() && cmd.nexus().is_some_and(|n| n.has_target_port_groups())
+}
+
+/// TPGS of standard INQUIRY data (SPC-6 6.7.2): implicit, explicit or both. The
+/// commands that tell more are not those of a CD-ROM.
+fn tpgs(disk: &Disk, cmd: &Cmd<Executing>) -> u8 {
+    const IMPLICIT: u8 = 1;
+    const EXPLICIT: u8 = 2;
+
+    let grouped = cmd.nexus().is_some_and(|n| n.has_target_port_groups());
+    match (disk.conf.handler, grouped) {
+        (Handler::Cdrom, _) | (_, false) => 0,
+        _ if explicit_alua(disk, cmd) => IMPLICIT | EXPLICIT,
+        _ => IMPLICIT,
+    }
 }
 
 /// REPORT SUPPORTED OPERATION CODES: a long table, so it has its own memory.
@@ -223,7 +251,7 @@ fn report_opcodes(disk: &Disk, mut cmd: Cmd<Executing>) {
     let device = Commands {
         pdt: disk.pdt(),
         thin: disk.thin.get(),
-        explicit_alua: disk.expl_alua.get(),
+        explicit_alua: explicit_alua(disk, &cmd),
     };
     let written = ReportOpcodes::decode(cmd.raw_cdb()).and_then(|r| r.write(&mut w, &device));
     match written {

@@ -61,6 +61,13 @@ pub(crate) trait Synchronous: Send + Sync + 'static {
         Err(Error::from_errno(-(bindings::EOPNOTSUPP as c_int)))
     }
 
+    /// No port serves I/O any more (ALUA), so others may use the medium: lets go of
+    /// it. Sleeps.
+    fn suspend(&self, _disk: &Disk) {}
+
+    /// A port is going to serve I/O again: takes hold of the medium. Sleeps.
+    fn reopen(&self, _disk: &Disk) {}
+
     /// The device goes: nothing uses the store any more.
     fn close(&self, _disk: &Disk) {}
 

@@ -111,6 +111,36 @@ impl<M: Medium> Synchronous for M {
         M::discard_at(&*enter(self)?, at)
     }
 
+    /// The size stays: initiators may ask for it in any case.
+    fn suspend(&self, disk: &Disk) {
+        let _path = self.backing().path.lock();
+        if self.backing().gate.is_open() {
+            close(self, disk);
+            log::info!("{}: closed by its ALUA state", disk.name());
+        }
+    }
+
+    fn reopen(&self, disk: &Disk) {
+        let opened = {
+            let path = self.backing().path.lock();
+            open(self, disk, &path)
+        };
+        match opened {
+            // Telling takes a lock of the core's; so not under the lock of the path.
+            Ok(true) => {
+                disk.log_new_size();
+                disk.unit_attention(CAPACITY_DATA_HAS_CHANGED);
+            }
+            Ok(false) => {}
+            Err(e) => log::error!(
+                "{}: not opened for its ALUA state (error {}): \
+                 initiators find it not ready until active is set to 1",
+                disk.name(),
+                e.to_errno()
+            ),
+        }
+    }
+
     /// A write to an attribute may still be under way: it comes before this, or
     /// finds that the disk is gone.
     fn close(&self, disk: &Disk) {
@@ -139,29 +169,31 @@ fn close<S: Medium>(store: &S, disk: &Disk) {
     }
 }
 
+/// Opens `store`, if it is not open. True if the disk has another size than
+/// before. With the lock of the path held.
+fn open<S: Medium>(store: &S, disk: &Disk, path: &MutexGuard<'_, Option<CString>>) -> Result<bool> {
+    let backing = store.backing();
+    if backing.gate.is_open() {
+        return Ok(false);
+    }
+    if disk.removed.get() {
+        return Err(ENODEV);
+    }
+    let path = path.as_ref().ok_or(ENOENT)?;
+    let open = store.open(disk, path)?;
+    let size = S::size_of(&open)?;
+    store.adopt(disk, path, &open)?;
+    backing.gate.open(open)?;
+    let news = disk.set_size(size);
+    disk.ready.set(true);
+    Ok(news)
+}
+
 impl<S: Medium> Unit<S> {
     /// Opens the medium, if it is not open.
     pub(crate) fn activate(&self) -> Result {
         let path = self.store.backing().path.lock();
-        self.open_medium(&path)
-    }
-
-    fn open_medium(&self, path: &MutexGuard<'_, Option<CString>>) -> Result {
-        let (backing, disk) = (self.store.backing(), &self.disk);
-        if backing.gate.is_open() {
-            return Ok(());
-        }
-        if disk.removed.get() {
-            return Err(ENODEV);
-        }
-        let path = path.as_ref().ok_or(ENOENT)?;
-        let open = self.store.open(disk, path)?;
-        let size = S::size_of(&open)?;
-        self.store.adopt(disk, path, &open)?;
-        backing.gate.open(open)?;
-        disk.set_size(size);
-        disk.ready.set(true);
-        Ok(())
+        open(&self.store, &self.disk, &path).map(drop)
     }
 
     /// Closes the medium: commands that use it end first, later ones find the
@@ -250,7 +282,7 @@ impl<S: Medium> Unit<S> {
         let result = match new {
             Some(new) => {
                 *path = Some(new);
-                self.open_medium(&path)
+                open(&self.store, &self.disk, &path).map(drop)
             }
             None => {
                 *path = None;

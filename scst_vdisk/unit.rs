@@ -50,6 +50,15 @@ impl<S: Store> Unit<S> {
         })
     }
 
+    /// `Err` if the size is not known. That of a medium that is only closed because
+    /// of ALUA still is.
+    pub(crate) fn check_size(&self) -> Result<(), Sense> {
+        match self.disk.conf.dummy || self.disk.blocks() == 0 {
+            true => self.check_ready(),
+            false => Ok(()),
+        }
+    }
+
     /// The blocks that `cdb` is about, if the disk has them.
     #[inline]
     pub(crate) fn extent(&self, cdb: &Cdb) -> Result<Extent, Sense> {
@@ -160,6 +169,16 @@ impl<S: Store> LogicalUnit for Unit<S> {
 
     fn default_threads(&self) -> u32 {
         self.threads
+    }
+
+    fn access_changed(&self, serves: bool) {
+        if !self.disk.bind_alua_state.get() {
+            return;
+        }
+        match serves {
+            true => self.store.reopen(&self.disk),
+            false => self.store.suspend(&self.disk),
+        }
     }
 
     fn published(&self, device: DeviceHandle) {

@@ -226,8 +226,8 @@ impl DeviceHandler for VirtualDisks {
         self.announce(name, &conf, &options);
         let disk = Disk::new(name, conf, &options, ctx.setup_id)?;
         let given = |name| params.flatten().any(|param| param.name == name);
-        if self.0 == Handler::FileIo && !given("bind_alua_state") {
-            // Its default differs from that of the others.
+        if self.0 != Handler::BlockIo && !given("bind_alua_state") {
+            // The default is that of the device that two nodes can share.
             disk.bind_alua_state.set(false);
         }
         let path = match options.filename {

@@ -7,6 +7,7 @@
 # its complaint, and only that, is allowed.
 T=/sys/kernel/scst_tgt
 L=$T/targets/scst_local/scst_local_tgt
+G=$T/device_groups/dg
 n=0
 
 check() { # NAME COMMAND...: a test of that name, which is whether the command succeeds
@@ -79,6 +80,27 @@ luns() {
 	done
 }
 
+states() { # STATE...: of the port, for all devices
+	local state
+	for state; do
+		echo "$state" > $G/target_groups/tg/state || return
+		sleep 0.3
+	done
+}
+
+device_group() {
+	echo 'create dg' > $T/device_groups/mgmt && echo 'create tg' > $G/target_groups/mgmt &&
+		echo 'add scst_local_tgt' > $G/target_groups/tg/mgmt && echo 'add other_node' > $G/target_groups/tg/mgmt &&
+		echo 'add null0' > $G/devices/mgmt && echo 'add file0' > $G/devices/mgmt && echo 'add blk0' > $G/devices/mgmt
+}
+
+explicit() { # DEV: the initiator sets the state, through the port in question
+	local try
+	echo 1 > $T/devices/file0/expl_alua || return
+	for try in 1 2 3; do sg_raw "$1" 00 00 00 00 00 00 2> /dev/null; done # what it has to be told first
+	sg_stpg --tp=0 --state=0 "$1" && [ "$(head -1 $G/target_groups/tg/state)" = active ]
+}
+
 read_all() { find $T -type f -perm -u=r -exec cat {} + > /dev/null; }
 
 finished() { wait && grep -q 'err= 0' "/tmp/fio-${1##*/}" && grep -q 'err= 0' "/tmp/fio-${2##*/}"; }
@@ -104,8 +126,13 @@ check "LUN resets under load" sg_reset -d "$file"
 check "resets of the other disk under load" sg_reset -d "$blk"
 check "groups and a second session" groups
 check "LUNs come, change and go under load" luns
+check "a device group under load" device_group
+check "states that initiators wait for or do not mind" states nonoptimized transitioning active
 check "every attribute can be read" read_all
 check "the load saw no error" finished "$file" "$blk"
+check "states that close media" states standby active unavailable offline standby
+check "an explicit change of state" explicit "$file"
+check "members and groups go" eval "echo 'del file0' > $G/devices/mgmt && echo 'del dg' > $T/device_groups/mgmt"
 check "all of it goes" remove
 check "the modules unload" unload
 echo "1..$n"

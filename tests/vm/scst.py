@@ -17,6 +17,7 @@ from lib import Failure, check, errno_name, sh, wait_until
 ROOT = Path("/sys/kernel/scst_tgt")
 HANDLERS = ROOT / "handlers"
 DEVICES = ROOT / "devices"
+GROUPS = ROOT / "device_groups"
 LOCAL = ROOT / "targets/scst_local"
 TARGET = LOCAL / "scst_local_tgt"
 SESSION = "scst_local_host"
@@ -95,6 +96,26 @@ def add_target(name: str, session: str = "") -> Path:
     return LOCAL / name
 
 
+def add_device_group(name: str, devices: Sequence[str] = ()) -> Path:
+    """A new device group; its directory."""
+    put(GROUPS / "mgmt", f"create {name}")
+    for device in devices:
+        put(GROUPS / name / "devices/mgmt", f"add {device}")
+    return GROUPS / name
+
+
+def add_target_group(group: str, name: str, number: int, state: str = "", targets: Sequence[str] = ()) -> Path:
+    """A new target group of a device group; its directory."""
+    put(GROUPS / group / "target_groups/mgmt", f"create {name}")
+    path = GROUPS / group / "target_groups" / name
+    put(path / "group_id", str(number))
+    for target in targets:
+        put(path / "mgmt", f"add {target}")
+    if state:
+        put(path / "state", state)
+    return path
+
+
 def host_of(target: Path = TARGET) -> int:
     """Number of the SCSI host of a local target's only session."""
     numbers = [int(get(path)) for path in (target / "sessions").glob("*/host_no")]
@@ -159,6 +180,8 @@ def clear() -> None:
     """Remove all that tests may have made."""
     if not ROOT.is_dir():
         return
+    for group in GROUPS.glob("*/"):
+        put(GROUPS / "mgmt", f"del {group.name}")
     for path in [*LOCAL.glob("*/ini_groups/*/initiators/mgmt"), *LOCAL.glob("*/ini_groups/*/luns/mgmt"),
                  *LOCAL.glob("*/luns/mgmt")]:
         put(path, "clear")

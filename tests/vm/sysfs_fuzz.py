@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 import scst
-from lib import Fio, Suite, check, equal, no_differences, note, scaled, sh
+from lib import Fio, Kmsg, Suite, check, equal, no_differences, note, scaled, sh
 
 _WRITES = scaled(1000, 12000)
 _SEED = int(os.environ.get("FUZZ_SEED", "2"))
@@ -28,6 +28,7 @@ size=9223372036854775808 size_mb=18446744073709551615 blocksize=512 blocksize=40
 blocksize=2147483648 dummy=1 removable=1 rotational=0 tst=0 tst=1 tst=9 t10_dev_id=abc nv_cache=1 o_direct=1 async=1
 write_through=1 thin_provisioned=1 thin_provisioned=0 active=0 active=1 numa_node_id=0 numa_node_id=-1 numa_node_id=77
 dif_mode=tgt dif_type=1 cluster_mode=1 bind_alua_state=0 g1 g2 g3 f0 f1 f2 f3 n0 n1 t1 t2 fuzz_tgt host1 h?st* !neg * ?
+active nonoptimized standby unavailable offline transitioning steady_tgt scst_local_tgt remote_tgt
 FLAT LUN PERIPHERAL auto never this_group_only shared per_initiator all none default value scsi 0x1 0 1 2 3 -1 7 8 16 255
 256 300 16383 16384 65535 65536 4294967295 4294967296 18446744073709551615 99999999999999999999 0x 0xffffffff 08 1.5 ffff
 a/b .. . ; ;; = == ,""".split()
@@ -57,7 +58,9 @@ class Source:
             f"add host{words(4)}*", f"add *{words(4)}", f"del host{words(4)}*", f"move host{words(4)}* g{words(4)}",
             f"add_target t{words(3)}", f"add_target t{words(3)} session_name=s{words(3)}", f"del_target t{words(3)}",
             f"add_target_attribute t{words(3)} session_name s{words(3)}",
-            f"del_target_attribute t{words(3)} session_name s{words(3)}", str(words(20)), f"{words(1 << 40)}"))
+            f"del_target_attribute t{words(3)} session_name s{words(3)}", f"add {device}", f"del {device}",
+            f"add {pick(('scst_local_tgt', 't1', 'remote_tgt'))}", f"del {pick(('scst_local_tgt', 't1', 'remote_tgt'))}",
+            pick(("active", "standby", "offline", "transitioning")), str(words(20)), f"{words(1 << 40)}"))
 
     def data(self) -> bytes:
         """The next write."""
@@ -101,6 +104,10 @@ def setup() -> None:
     target = scst.add_target("steady_tgt", "steady")
     scst.add_device("vdisk_nullio", "steady", "size_mb=64")
     scst.add_lun("steady", 0, target / "luns")
+    # The load's device is in a device group, its port in no target group.
+    scst.add_device_group("fuzzed", ("steady",))
+    scst.add_target_group("fuzzed", "tgf", 1, "", ("scst_local_tgt", "remote_tgt"))
+    Path("/sys/module/scst/parameters/alua_invariant_check").write_text("Y")
 
 
 def teardown() -> None:
@@ -166,6 +173,10 @@ def beside() -> None:
 @suite.test("the tree is consistent afterwards")
 def consistent() -> None:
     no_differences(_readable())
+    log = Kmsg()
+    scst.put(scst.GROUPS / "mgmt", "create last")
+    scst.put(scst.GROUPS / "mgmt", "del last")  # alua_invariant_check looks at every nexus
+    no_differences([line for line in log.lines() if "ALUA: LUN" in line])
 
 
 @suite.test(f"{_WRITES // 4} writes to everything, the load's own target and device too", 120)
