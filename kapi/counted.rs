@@ -4,10 +4,10 @@
 //!
 //! A [`Counted`] value is found under RCU and used for the time of one command.
 //! Counting the use with an `Arc` would bounce a cache line between CPUs for
-//! every command; a `percpu_ref` does not. The price is that the end of the
+//! every command; counters of each CPU do not. The price is that the end of the
 //! value has to be announced: [`Counted::kill`], then [`Counted::wait_gone`].
 
-use crate::percpu_ref::UseCount;
+use crate::uses::UseCount;
 use core::{ops::Deref, ptr::NonNull};
 use kernel::{
     prelude::*,
@@ -56,6 +56,12 @@ impl<T> Counted<T> {
     /// Lets no new use begin. Any context.
     pub fn kill(&self) {
         self.uses.kill();
+    }
+
+    /// Waits until nobody is about to begin a use: afterwards there are only those
+    /// uses that are counted. After [`Counted::kill`]; sleeps.
+    pub fn wait_shut(&self) {
+        self.uses.wait_shut();
     }
 
     /// Waits for the last use to end, at most `timeout_ms` (`None`: as long as

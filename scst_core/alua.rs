@@ -15,7 +15,7 @@ use crate::{
     device::Device,
     device_group::{Change, DeviceGroup},
     nexus::Nexus,
-    session::Session,
+    session::{NexusList, Session},
     target::Target,
     util::log_err,
 };
@@ -60,7 +60,7 @@ impl Seen<'_> {
                     return;
                 }
                 nexus.set_access(state);
-                let news = !self.asked.is_some_and(|asked| ptr::eq(asked, &***nexus));
+                let news = !self.asked.is_some_and(|asked| ptr::eq(asked, &**nexus));
                 if let Some(sense) = sense.filter(|_| news) {
                     nexus.unit_attention(sense);
                 }
@@ -169,15 +169,14 @@ impl Config {
             return;
         }
         for session in self.sessions().iter().flatten() {
-            for lun in session.luns().iter().flatten() {
-                let Some(nexus) = session.nexus(lun.lun) else {
-                    continue;
-                };
+            let mut nexuses = NexusList::new();
+            let _ = session.collect(&mut nexuses, |_| true);
+            for nexus in &nexuses {
                 let (is, ought) = (nexus.access(), nexus.granted());
                 if is.serves_io() != ought.serves_io() || (!is.serves_io() && is != ought) {
                     log_err!(
                         "ALUA: LUN {} of initiator {} at target {} is {}, its group {}",
-                        lun.lun,
+                        nexus.lun(),
                         session.initiator(),
                         session.target.name(),
                         is.name(),

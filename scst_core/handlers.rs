@@ -164,15 +164,12 @@ impl Handler {
             return Err(EINVAL);
         };
         let mut removed = Removed::default();
-        for driver in &config.drivers {
-            for target in &driver.targets()? {
-                removed.append(target.forget_device(&device)?)?;
-            }
-        }
+        let result = config.unmap(&device, &mut removed);
         config.forget_device(&device);
         device.unpublish();
         drop(config);
         removed.finish();
+        result?;
         pr_info!("Detached from virtual device {} (id {})\n", name, device.id);
         Ok(())
     }

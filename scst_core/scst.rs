@@ -25,7 +25,7 @@
 //!    [`nexus::Nexus`]: spinlocks with interrupts off, for a few instructions.
 //!
 //! The data path takes none of them for a handler that does not sleep. It finds
-//! the nexus in an RCU snapshot and counts its use per CPU.
+//! the nexus in a map under RCU and counts its use per CPU.
 //!
 //! `show` functions of attributes take only locks of 2 and 3, so directories
 //! may be removed (which waits for them) under 1; `store` functions may take
@@ -51,6 +51,7 @@ mod globals;
 mod group;
 mod handler;
 mod handlers;
+mod lun_map;
 mod nexus;
 mod pipeline;
 mod report_luns;

@@ -18,7 +18,7 @@ use crate::{
     cmd::Outstanding,
     config::core,
     nexus::{Nexus, SeenLun},
-    session::Session,
+    session::{NexusList, Session},
     util::log_err,
 };
 use kapi::counted::Counted;
@@ -204,7 +204,7 @@ impl Session {
         let Ok(luns) = self.luns() else {
             return TmResult::NoMemory;
         };
-        let mut affected = KVec::new();
+        let mut affected = NexusList::new();
         for seen in &luns {
             match self.mark_device(seen.lun, cause, attention, &mut affected) {
                 TmResult::NoMemory => return TmResult::NoMemory,
@@ -245,7 +245,7 @@ impl Session {
     /// establishes `attention`.
     fn clear(&self, lun: u16, cause: Cause, attention: Sense, timeout_ms: Option<u32>) -> TmResult {
         let waiting = Waiting::new(cause, timeout_ms);
-        let mut affected = KVec::new();
+        let mut affected = NexusList::new();
         match self.mark_device(lun, cause, attention, &mut affected) {
             TmResult::Complete => wait_cleared(&affected, waiting),
             result => result,
@@ -259,7 +259,7 @@ impl Session {
         lun: u16,
         cause: Cause,
         attention: Sense,
-        affected: &mut KVec<Arc<Counted<Nexus>>>,
+        affected: &mut NexusList,
     ) -> TmResult {
         let Some(nexus) = self.nexus(lun) else {
             return TmResult::NoLun;
@@ -281,21 +281,12 @@ impl Session {
         TmResult::Complete
     }
 
-    /// The LUNs that the session sees, ascending.
-    pub fn luns(&self) -> Result<KVec<SeenLun>> {
-        self.luns_with(GFP_KERNEL)
-    }
-
-    /// As [`Session::luns`], in any context.
-    pub(crate) fn luns_atomic(&self) -> Result<KVec<SeenLun>> {
-        self.luns_with(GFP_ATOMIC)
-    }
-
-    fn luns_with(&self, flags: kernel::alloc::Flags) -> Result<KVec<SeenLun>> {
+    /// The LUNs that the session sees, ascending. Sleeps.
+    pub fn luns(&self) -> Result<KVVec<SeenLun>> {
         loop {
             let mut count = 0;
             self.for_each_nexus(|_| count += 1);
-            let mut luns = KVec::with_capacity(count, flags)?;
+            let mut luns = KVVec::with_capacity(count, GFP_KERNEL)?;
             let mut all = true;
             // The map may be another one by now, with more LUNs.
             self.for_each_nexus(|nexus| {
