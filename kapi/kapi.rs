@@ -14,6 +14,7 @@
 //! module type; its `Drop` waits for all of that.
 
 mod c;
+pub mod chardev;
 mod compat;
 pub mod counted;
 pub mod cpumask;

@@ -4,7 +4,7 @@
 
 use crate::{
     attrs_device_group, attrs_root, cmd::CommandLoan, device::Device, device_group::DeviceGroup,
-    drivers::Driver, globals::Globals, handlers::Handler,
+    drivers::Driver, events::Events, globals::Globals, handlers::Handler,
     session::{NexusList, Removed, Session}, target::Target, threads::ThreadPool, util::log_err,
 };
 use kapi::{
@@ -60,6 +60,7 @@ pub(crate) struct Core {
     /// For what a management write starts and does not wait for.
     pub(crate) work: WorkQueue,
     pub(crate) buffers: Arc<SgPool>,
+    pub(crate) events: Arc<Events>,
 }
 
 /// The core, while it is loaded. Any context.
@@ -102,6 +103,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
         _root: root,
     };
     let work = WorkQueue::new(c"scst")?;
+    let events = Events::new()?;
     CORE.set(Arc::pin_init(
         pin_init!(Core {
             config <- new_mutex!(Config::default()),
@@ -112,6 +114,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
             threads,
             work,
             buffers,
+            events,
         }),
         GFP_KERNEL,
     )?)

@@ -18,7 +18,11 @@ use kernel::{
         new_mutex, Arc, Mutex,
     },
 };
-use scst_proto::{command::HandlerCommand, mgmt::Params};
+use scst_proto::{
+    command::HandlerCommand,
+    event::{code, registered},
+    mgmt::Params,
+};
 
 /// A registered handler.
 #[pin_data]
@@ -147,6 +151,9 @@ impl Handler {
         drop(config);
         device.lu.published(DeviceHandle {
             name: Arc::new(Name::new(name)?, GFP_KERNEL)?,
+        });
+        core.events.send(code::REGISTERED, registered::LEN, |payload| {
+            registered::write(payload, name);
         });
         pr_info!("Attached to virtual device {} (id {})\n", name, id);
         Ok(())

@@ -5,6 +5,7 @@
 
 use crate::{
     cmd::{status, Answered, Cmd, CommandLoan, Executing},
+    config::core,
     pipeline::{provide_buffer, Refusal},
     session::Session,
 };
@@ -13,6 +14,7 @@ use kernel::prelude::*;
 use scst_proto::{
     bytes::Writer,
     cdb::Cdb,
+    event::{code, lun_not_found},
     lun::{Lun, ReportLuns},
     opcode::Direction,
     sense::{self, Sense, INVALID_FIELD_IN_CDB, LUN_NOT_SUPPORTED},
@@ -84,6 +86,13 @@ pub(crate) fn without_lun(session: &Session, mut loan: CommandLoan, refusal: Opt
         (REPORT_LUNS, None) => luns_data(session, &loan.raw, loan.prepared),
         _ => Err(LUN_NOT_SUPPORTED.into()),
     };
+    if let Ok(core) = core() {
+        let lun = loan.shared().lun_number();
+        core.events.send(code::LUN_NOT_FOUND, lun_not_found::LEN, |payload| {
+            let (initiator, target) = (session.initiator(), session.target.name());
+            lun_not_found::write(payload, lun.into(), initiator, target);
+        });
+    }
     match outcome {
         Ok(data) => give(&mut loan, &data),
         Err(refusal) => note(&mut loan, refusal),
