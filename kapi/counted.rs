@@ -7,7 +7,7 @@
 //! every command; counters of each CPU do not. The price is that the end of the
 //! value has to be announced: [`Counted::kill`], then [`Counted::wait_gone`].
 
-use crate::uses::UseCount;
+use crate::{rcu::RetiredArc, uses::UseCount};
 use core::{ops::Deref, ptr::NonNull};
 use kernel::{
     prelude::*,
@@ -58,16 +58,21 @@ impl<T> Counted<T> {
         self.uses.kill();
     }
 
-    /// Waits until nobody is about to begin a use: afterwards there are only those
-    /// uses that are counted. After [`Counted::kill`]; sleeps.
-    pub fn wait_shut(&self) {
-        self.uses.wait_shut();
-    }
-
     /// Waits for the last use to end, at most `timeout_ms` (`None`: as long as
     /// it takes); false on time-out. After [`Counted::kill`]; sleeps.
     pub fn wait_gone(&self, timeout_ms: Option<u32>) -> bool {
         self.uses.wait_gone(timeout_ms)
+    }
+}
+
+impl<T> RetiredArc<Counted<T>> {
+    /// Waits until who has found the value uses it, and lets no other use begin. An expedited grace
+    /// period, which many values share. Process context.
+    pub fn end(&self) {
+        self.wait();
+        if let Some(value) = self.get() {
+            value.uses.kill_unreachable(self.since());
+        }
     }
 }
 

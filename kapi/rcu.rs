@@ -277,6 +277,18 @@ impl<T> RetiredArc<T> {
         // SAFETY: By the type invariant, our reference keeps it.
         unsafe { self.ptr.as_ref() }
     }
+
+    /// What RCU counted when the value could not be found any more.
+    pub fn since(&self) -> usize {
+        self.since as usize
+    }
+
+    /// Waits until no reader looks at it that is not counted by other means: an expedited grace
+    /// period, unless there was one since. Process context.
+    pub fn wait(&self) {
+        // SAFETY: Process context, by the contract of this function.
+        unsafe { bindings::cond_synchronize_rcu_expedited(self.since) }
+    }
 }
 
 impl<T> Drop for RetiredArc<T> {

@@ -50,6 +50,8 @@ struct Inner {
     gone: WaitQueue,
     uses: Uses,
     /// What RCU counted when the count was killed; 0 before that.
+    killed_at: Atomic<usize>,
+    /// What it counted when the last user can have come; 0 before that is known.
     since: Atomic<usize>,
 }
 
@@ -75,6 +77,7 @@ impl UseCount {
                     gone: core::ptr::null_mut(),
                     killed: Atomic::new(0),
                 },
+                killed_at: Atomic::new(0),
                 since: Atomic::new(0),
             }),
             GFP_KERNEL,
@@ -152,11 +155,23 @@ impl UseCount {
 
     /// Lets no new users in. Does not wait. Calling it again does nothing. Any context.
     pub fn kill(&self) {
+        self.kill_from(None);
+    }
+
+    /// As [`UseCount::kill`], for what nobody can find since RCU counted `since`
+    /// ([`crate::rcu::RetiredArc::since`]): who has found it before becomes a user if this comes
+    /// later than a grace period after that.
+    pub fn kill_unreachable(&self, since: usize) {
+        self.kill_from(Some(since));
+    }
+
+    fn kill_from(&self, since: Option<usize>) {
         let inner = self.inner();
         if inner.uses.killed.xchg(1, Full) == 0 {
             // SAFETY: No requirements.
-            let since = unsafe { bindings::get_state_synchronize_rcu() };
-            inner.since.store(since as usize, Release);
+            let now = unsafe { bindings::get_state_synchronize_rcu() } as usize;
+            inner.killed_at.store(now, Release);
+            inner.since.store(since.unwrap_or(now), Release);
             inner.gone.wake_all();
         }
     }
@@ -171,13 +186,7 @@ impl UseCount {
     ///
     /// Process context.
     pub fn wait_shut(&self) {
-        match self.inner().since.load(Acquire) {
-            // Somebody else is just killing it.
-            // SAFETY: Process context, by the contract of this function.
-            0 => unsafe { bindings::synchronize_rcu_expedited() },
-            // SAFETY: As above.
-            since => unsafe { bindings::cond_synchronize_rcu_expedited(since as c_ulong) },
-        }
+        wait_since(self.inner().since.load(Acquire));
     }
 
     /// Waits until the last user of a killed count has gone, or the time is over; whether it has.
@@ -198,7 +207,13 @@ impl UseCount {
         }
         self.wait_shut();
         // SAFETY: By the invariants of `Inner`.
-        wait(&|| unsafe { c::scst_c_uses_none(&inner.uses) })
+        let none = || unsafe { c::scst_c_uses_none(&inner.uses) };
+        if none() {
+            return true;
+        }
+        // Whoever ends a use from here on sees that somebody waits for it.
+        wait_since(inner.killed_at.load(Acquire));
+        wait(&none)
     }
 }
 
@@ -215,6 +230,17 @@ impl Drop for UseCount {
         // SAFETY: By the type invariant, `inner` is ours; it is given away to the callback, which is
         // called once.
         unsafe { bindings::call_rcu(head, Some(free)) }
+    }
+}
+
+/// Waits until RCU has had a grace period after it counted `since`; 0: after now. Process context.
+fn wait_since(since: usize) {
+    match since {
+        // Somebody else is just killing it.
+        // SAFETY: Process context, by the contract of this function.
+        0 => unsafe { bindings::synchronize_rcu_expedited() },
+        // SAFETY: As above.
+        since => unsafe { bindings::cond_synchronize_rcu_expedited(since as c_ulong) },
     }
 }
 

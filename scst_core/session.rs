@@ -140,16 +140,14 @@ impl Removed {
 /// Waits for the commands of nexuses that nobody can find any more. One grace period, an expedited
 /// one, whatever their number.
 fn drain(nexuses: &[RetiredArc<Counted<Nexus>>]) {
-    let nexuses = || nexuses.iter().filter_map(RetiredArc::get);
-    for nexus in nexuses() {
-        nexus.kill();
+    for nexus in nexuses {
+        nexus.end();
+        if let Some(nexus) = nexus.get() {
+            nexus.release_all();
+            nexus.end_idle_aborted();
+        }
     }
-    for nexus in nexuses() {
-        nexus.wait_shut();
-        nexus.release_all();
-        nexus.end_idle_aborted();
-    }
-    for nexus in nexuses() {
+    for nexus in nexuses.iter().filter_map(RetiredArc::get) {
         let mut seconds = 0u32;
         while !nexus.wait_gone(Some(10_000)) {
             seconds = seconds.saturating_add(10);
