@@ -104,7 +104,7 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
     return vm.Config(cpus=largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
                      append=" ".join(test.needs["append"].replace(",", " ") for test in tests if "append" in test.needs),
                      icount=icount == {"yes"}, kernel=debug_kernel.bootable() if debug else None,
-                     extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "README.md"],
+                     extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "packaging", paths.REPO / "README.md"],
                      allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
 
 
