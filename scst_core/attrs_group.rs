@@ -162,7 +162,7 @@ static ACCESS: &[Attr<Handle>] = &[
             }
             Ok(())
         },
-        "For tests: 1 aborts all commands, 2 drops all, 3 aborts data commands, 4 drops data commands.",
+        "For tests: 1 and 2 keep all commands unanswered until they are aborted, 3 and 4 those that move data.",
     ),
     Attr::rw(
         c"cpu_mask",

@@ -155,8 +155,10 @@ impl Group {
         state.luns.binary_search_by_key(&lun, |l| l.lun).is_ok()
     }
 
-    /// Maps `device` at `lun`, which is free.
+    /// Maps `device` at `lun`, which is free. The LUN of a device that nobody can
+    /// write to is read-only too.
     pub(crate) fn add_lun(&self, device: Arc<Device>, lun: u16, read_only: bool) -> Result {
+        let read_only = read_only || device.lu.read_only();
         let mut state = self.state.lock();
         let Err(at) = state.luns.binary_search_by_key(&lun, |l| l.lun) else {
             return Err(EEXIST);

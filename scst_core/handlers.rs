@@ -144,7 +144,14 @@ impl Handler {
             device.unpublish();
             return Err(e);
         }
+        let manager = core.copy_manager();
+        let manager = manager.filter(|_| core.globals.auto_cm_assignment());
+        let mapped = manager.map(|manager| manager.assign(&config, &device));
         drop(config);
+        if let Some(mapped) = mapped {
+            // The device is of use without the copy manager.
+            let _ = mapped.map(Removed::finish);
+        }
         device.lu.published(DeviceHandle {
             name: Arc::new(Name::new(name)?, GFP_KERNEL)?,
         });

@@ -40,7 +40,7 @@ pub(crate) fn execute(mut cmd: Cmd<Executing>) {
         }
         Err(Refusal::Sense(sense)) => cmd.check_condition(sense),
         Err(Refusal::Status(status)) => cmd.status(status),
-        Err(Refusal::Core | Refusal::Swallow) => drop(cmd),
+        Err(Refusal::Core | Refusal::Swallow | Refusal::Hold) => drop(cmd),
     }
 }
 
@@ -122,7 +122,7 @@ fn note(loan: &mut CommandLoan, refusal: Refusal) {
             loan.sense = Some(sense);
         }
         Refusal::Status(status) => loan.status = status,
-        Refusal::Core | Refusal::Swallow => loan.status = status::BUSY,
+        Refusal::Core | Refusal::Swallow | Refusal::Hold => loan.status = status::BUSY,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     device::Device,
     driver::{LunEvent, Transport},
     group::Group,
+    latency::{self, Latency},
     nexus::{LunMap, Mapping, Nexus, SeenLun},
     stats::{Count, Kind, Totals},
     target::Target,
@@ -48,6 +49,8 @@ pub struct Session {
     addr_method: Atomic<u32>,
     black_hole: Atomic<u32>,
     #[pin]
+    pub(crate) latency: Latency,
+    #[pin]
     abort_wait: WaitQueue,
     #[pin]
     state: Mutex<State>,
@@ -59,6 +62,7 @@ struct State {
     group: Arc<Group>,
     dir: Option<Dir>,
     luns_link: Option<Link>,
+    latency_dir: Option<Dir>,
     lun_dirs: KVec<(u16, Dir)>,
     /// Counters of LUNs that are gone.
     past: Totals,
@@ -163,11 +167,13 @@ impl Session {
                 aborts_ended: Atomic::new(0),
                 addr_method: Atomic::new(group.addr_method() as u32),
                 black_hole: Atomic::new(group.black_hole.load(Relaxed)),
+                latency <- Latency::new(),
                 abort_wait <- new_wait_queue!(),
                 state <- new_mutex!(State {
                     group,
                     dir: None,
                     luns_link: None,
+                    latency_dir: None,
                     lun_dirs: KVec::new(),
                     past: Totals::default(),
                 }),
@@ -379,12 +385,22 @@ impl Session {
         Ok(())
     }
 
+    /// Publishes `latency` in the session's directory. Management.
+    pub(crate) fn publish_latency(self: &Arc<Self>) -> Result {
+        if latency::measuring() {
+            self.latency.make_room()?;
+        }
+        let dir = self.with_dir(|own| latency::publish(own, self))?;
+        self.state.lock().latency_dir = dir;
+        Ok(())
+    }
+
     /// Publishes the session's directory. Management.
     pub(crate) fn set_dir(&self, dir: Option<Dir>) {
         let old = {
             let mut state = self.state.lock();
             let luns = core::mem::take(&mut state.lun_dirs);
-            let link = state.luns_link.take();
+            let link = (state.luns_link.take(), state.latency_dir.take());
             (luns, link, core::mem::replace(&mut state.dir, dir))
         };
         drop(old);

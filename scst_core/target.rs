@@ -6,6 +6,7 @@
 use crate::{
     attrs_group, attrs_session,
     config::{core, Core},
+    device::Device,
     driver::{LunEvent, Transport},
     drivers::Driver,
     group::Group,
@@ -266,6 +267,9 @@ impl Target {
         if group.has_lun(lun) {
             return Err(group.lun_exists(lun));
         }
+        if self.is_copy_manager() {
+            group.clear_luns(Some(&device));
+        }
         group.add_lun(device, lun, entry.read_only)?;
         let removed = self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED));
         if removed.is_err() {
@@ -273,6 +277,20 @@ impl Target {
         }
         self.log_added(entry, group);
         removed
+    }
+
+    /// Maps `device` at `lun`, which is free, without a word to anybody. Under the
+    /// configuration's lock.
+    pub(crate) fn map_quietly(
+        &self,
+        group: &Arc<Group>,
+        device: &Arc<Device>,
+        lun: u16,
+    ) -> Result<Removed> {
+        group.add_lun(device.clone(), lun, false)?;
+        self.sync_group(group, None).inspect_err(|_| {
+            group.del_lun(lun);
+        })
     }
 
     fn replace_lun(
@@ -314,6 +332,10 @@ impl Target {
 
     /// A line written to `ini_groups/mgmt`.
     pub(crate) fn manage_groups(self: &Arc<Self>, command: GroupsCommand<'_>) -> Result {
+        if !self.driver.ops().has_groups() {
+            log_err!("Driver {} has no groups of initiators", self.driver.name());
+            return Err(EINVAL);
+        }
         let core = core()?;
         let guard = core.config.lock();
         let removed = match command {
@@ -486,7 +508,7 @@ impl Target {
     }
 
     /// Removes `device` from every group; under the configuration's lock.
-    pub(crate) fn forget_device(&self, device: &Arc<crate::device::Device>) -> Result<Removed> {
+    pub(crate) fn forget_device(&self, device: &Arc<Device>) -> Result<Removed> {
         let mut removed = Removed::default();
         let mut groups = self.groups()?;
         groups.push(self.default_group.clone(), GFP_KERNEL)?;
@@ -514,6 +536,7 @@ impl Target {
         self.announce(&session, &group);
         let dir = self.with_dirs(|d| attrs_session::publish(&d.sessions, &session, attrs))?;
         session.set_dir(Some(dir));
+        session.publish_latency()?;
         group.link_session(&session)?;
         self.state
             .lock()

@@ -123,6 +123,31 @@ impl<'a> GroupsCommand<'a> {
     }
 }
 
+/// `block` of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockCommand<'a> {
+    /// `0`: take one block back.
+    Unblock,
+    /// `1`: block, and wait until no command is executed.
+    Sync,
+    /// `11 [words]`: block; the words say which block it was when it is complete.
+    Async(&'a str),
+}
+
+impl<'a> BlockCommand<'a> {
+    /// Parses one write.
+    pub fn parse(line: &'a str) -> Result<Self, Error<'a>> {
+        let line = line.trim();
+        let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        match (first, rest.trim()) {
+            ("0", "") => Ok(Self::Unblock),
+            ("1", "") => Ok(Self::Sync),
+            ("11", words) => Ok(Self::Async(words)),
+            _ => Err(Error::new(Wrong::UnknownCommand { known: "0, 1, 11" }, line)),
+        }
+    }
+}
+
 /// `device_groups/NAME/devices/mgmt` and `target_groups/NAME/mgmt`: members by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MembersCommand<'a> {
