@@ -6,7 +6,7 @@ use crate::{
     config::core,
     globals::{Globals, DEFAULT_TASKLET_CMD},
     latency,
-    threads::{ThreadPool, MAX_THREADS},
+    threads::{self, ThreadPool, MAX_THREADS},
     util::{emit, flag, log_err, number, parsed, show_flag, show_keyed, store_flag, text},
 };
 use kapi::{
@@ -67,7 +67,7 @@ static ATTRS: &[Attr<Globals>] = &[
         c"force_global_sgv_pool",
         |g, p| show_flag(p, &g.force_global_sgv_pool),
         |g, b| store_flag(&g.force_global_sgv_pool, b),
-        "1: data buffers of all CPUs come from one pool.",
+        "Kept for configurations that set it: data buffers of all CPUs come from one pool.",
     ),
     Attr::ro(
         c"last_sysfs_mgmt_res",
@@ -98,15 +98,15 @@ static ATTRS: &[Attr<Globals>] = &[
     ),
     Attr::rw(
         c"poll_us",
-        |g, p| {
-            let n = g.poll_us.load(Relaxed);
+        |_, p| {
+            let n = threads::poll_us();
             show_keyed(p, n, n != 0)
         },
-        |g, b| {
-            g.poll_us.store(bounded(b, MAX_POLL_US)?, Relaxed);
+        |_, b| {
+            threads::set_poll_us(bounded(b, MAX_POLL_US)?);
             Ok(())
         },
-        "Microseconds that a thread polls for commands before it sleeps.",
+        "Microseconds that a thread polls for commands before it sleeps, unless somebody else wants its CPU.",
     ),
     Attr::rw(
         c"setup_id",
@@ -283,7 +283,14 @@ fn show_pool(pool: &SgPool, page: &mut Page<'_>) -> Result {
         all.pages = all.pages.wrapping_add(class.pages);
         buffers += class.pages >> n;
     }
-    emit!(page, "{:<30} {:<11} {:<11} {:<11} Cached (P/I/O)\n", "Name", "Hit", "Total", "% merged");
+    emit!(
+        page,
+        "{:<30} {:<11} {:<11} {:<11} Cached (P/I/O)\n",
+        "Name",
+        "Hit",
+        "Total",
+        "% merged"
+    );
     emit!(
         page,
         "{:<30} {:<11} {:<11} {:<11} {}/{}/{}\n",
@@ -297,7 +304,14 @@ fn show_pool(pool: &SgPool, page: &mut Page<'_>) -> Result {
     );
     for n in 0..CLASSES {
         let class = pool.stats(n);
-        emit!(page, "  sgv-{:<24} {:<11} {:<11} {}\n", Kib(4 << n), class.hits, class.total, 0);
+        emit!(
+            page,
+            "  sgv-{:<24} {:<11} {:<11} {}\n",
+            Kib(4 << n),
+            class.hits,
+            class.total,
+            0
+        );
     }
     emit!(page, "  {:<40} {}/{:<9} 0/0\n", "big/other", pool.big(), 0);
     Ok(())

@@ -56,7 +56,9 @@ fn show(device: &Device, page: &mut Page<'_>) -> Result {
 fn block(core: &Core, device: &Arc<Device>) -> Result {
     let config = core.config.lock();
     let nexuses = config.nexuses_of(device)?;
-    device.blocked.store(device.blocks().saturating_add(1), Relaxed);
+    device
+        .blocked
+        .store(device.blocks().saturating_add(1), Relaxed);
     device.draining.add(1, Relaxed);
     for nexus in &nexuses {
         nexus.set_blocked(true);
@@ -70,7 +72,11 @@ fn block_later(core: &Arc<Core>, device: Arc<Device>, words: &str) -> Result {
     let (core2, device2) = (core.clone(), device.clone());
     let queued = core.work.queue(move || {
         drain(&core2, &device2);
-        pr_info!("Device {} is blocked ({})\n", device2.name(), words.to_str().unwrap_or(""));
+        pr_info!(
+            "Device {} is blocked ({})\n",
+            device2.name(),
+            words.to_str().unwrap_or("")
+        );
     });
     queued.inspect_err(|_| {
         let _ = device.draining.fetch_sub(1, Relaxed);
@@ -89,7 +95,10 @@ fn drain(core: &Core, device: &Arc<Device>) {
         pause = pause.saturating_mul(2).min(PAUSE_MS);
         if waited >= REPORT_MS {
             waited = 0;
-            log_err!("Blocking device {}: still waiting for its commands", device.name());
+            log_err!(
+                "Blocking device {}: still waiting for its commands",
+                device.name()
+            );
         }
     }
     let _ = device.draining.fetch_sub(1, Relaxed);

@@ -4,8 +4,8 @@
 
 use crate::{
     attrs_device_group, attrs_root, cmd::CommandLoan, copy_manager::CopyManager, device::Device,
-    device_group::DeviceGroup, drivers::Driver, globals::Globals, handlers::Handler, nexus::Nexus, session::Session,
-    target::Target, threads::ThreadPool, util::log_err,
+    device_group::DeviceGroup, drivers::Driver, globals::Globals, handlers::Handler, nexus::Nexus,
+    session::Session, target::Target, threads::ThreadPool, util::log_err,
 };
 use kapi::{
     counted::Counted,

@@ -150,10 +150,16 @@ impl CopyManager {
         let free = |lun: &u16| !group.has_lun(*lun);
         let lun = (from as u16..=MAX_LUN).find(free);
         let Some(lun) = lun.or_else(|| (0..=MAX_LUN).find(free)) else {
-            log_err!("The copy manager has no LUN left for device {}", device.name());
+            log_err!(
+                "The copy manager has no LUN left for device {}",
+                device.name()
+            );
             return Err(ENOSPC);
         };
-        let removed = self.target.map_quietly(group, device, lun)?;
+        group.add_lun(device.clone(), lun, false)?;
+        let removed = self.target.sync_group(group, None).inspect_err(|_| {
+            group.del_lun(lun);
+        })?;
         self.next_lun.store(u32::from(lun) + 1, Relaxed);
         Ok(removed)
     }

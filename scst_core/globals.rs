@@ -31,7 +31,6 @@ pub(crate) struct Globals {
     /// stop I/O, so there is nothing to gain; clients pair the writes.
     pub(crate) suspend: Atomic<i32>,
     pub(crate) max_tasklet_cmd: Atomic<u32>,
-    pub(crate) poll_us: Atomic<u32>,
     pub(crate) async_lun_replace: Atomic<u32>,
     pub(crate) force_global_sgv_pool: Atomic<u32>,
     pub(crate) trace_level: Atomic<u32>,
@@ -44,18 +43,13 @@ pub(crate) struct Globals {
 }
 
 impl Globals {
-    pub(crate) fn new(
-        count: u32,
-        max_cmd_mem_mb: u32,
-        switches: Switches,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn new(count: u32, max_cmd_mem_mb: u32, switches: Switches) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 setup_id: Atomic::new(0),
                 last_result: Atomic::new(0),
                 suspend: Atomic::new(0),
                 max_tasklet_cmd: Atomic::new(DEFAULT_TASKLET_CMD),
-                poll_us: Atomic::new(0),
                 async_lun_replace: Atomic::new(0),
                 force_global_sgv_pool: Atomic::new(0),
                 trace_level: Atomic::new(scst_proto::trace::DEFAULT),

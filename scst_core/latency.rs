@@ -87,7 +87,9 @@ impl ::core::fmt::Display for Micros {
 
 fn size_class(bytes: u32) -> usize {
     let pieces = bytes.max(1).div_ceil(512);
-    let class = pieces.checked_next_power_of_two().map_or(SIZES, |n| n.trailing_zeros() as usize);
+    let class = pieces
+        .checked_next_power_of_two()
+        .map_or(SIZES, |n| n.trailing_zeros() as usize);
     class.min(SIZES - 1)
 }
 
@@ -153,7 +155,10 @@ impl Latency {
         {
             let times = self.times.lock();
             for (part, to) in found.iter_mut().enumerate() {
-                *to = times.get(index(kind, size, part)).filter(|t| t.count != 0).cloned();
+                *to = times
+                    .get(index(kind, size, part))
+                    .filter(|t| t.count != 0)
+                    .cloned();
             }
         }
         let (mut most, mut average, mut variance) = (0, 0u64, 0u64);
@@ -176,7 +181,13 @@ impl Latency {
         }
         if most != 0 {
             let deviation = Micros(variance.isqrt());
-            emit!(page, "total {} - - {} {} us\n", most, Micros(average), deviation);
+            emit!(
+                page,
+                "total {} - - {} {} us\n",
+                most,
+                Micros(average),
+                deviation
+            );
         }
         Ok(())
     }

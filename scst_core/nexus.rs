@@ -46,6 +46,8 @@ pub(crate) mod gate {
     pub(crate) const LIMITED: u32 = 8;
     /// An administrator has blocked the device: commands wait.
     pub(crate) const BLOCKED: u32 = 16;
+    /// The LUN is gone: nobody will unblock or abort what is kept here.
+    pub(crate) const GONE: u32 = 32;
     /// The code of the ALUA state of the target port, if that does not serve I/O.
     pub(crate) const ACCESS: u32 = 0xf << ACCESS_SHIFT;
     pub(crate) const ACCESS_SHIFT: u32 = 8;
@@ -299,12 +301,13 @@ impl Nexus {
         // Nobody works on it.
         let _ = loan.shared().advance_to(State::Queued);
         self.hole.lock().push_back(loan);
-        // It may have been marked before it was in the queue.
-        self.release(|loan| loan.shared().is_aborted());
+        self.release_late();
     }
 
-    /// Ends all commands that are swallowed or held.
+    /// Ends all commands that are swallowed or held, now and from now on: the LUN
+    /// is gone.
     pub(crate) fn release_all(&self) {
+        self.set_gate(gate::GONE, true);
         self.release(|_| true);
     }
 
@@ -325,11 +328,17 @@ impl Nexus {
     pub(crate) fn hold(&self, loan: CommandLoan) {
         let _ = loan.shared().advance_to(State::Queued);
         self.held.lock().push_back(loan);
-        // Both may have come before it was in the queue.
         if self.gate() & gate::BLOCKED == 0 {
             self.resume();
         }
-        self.release(|loan| loan.shared().is_aborted());
+        self.release_late();
+    }
+
+    /// Ends commands that were put into a queue when they were already marked, or
+    /// when the LUN was gone.
+    fn release_late(&self) {
+        let gone = self.gate() & gate::GONE != 0;
+        self.release(|loan| gone || loan.shared().is_aborted());
     }
 
     /// Goes on with the commands that were held, in their order. Any context.

@@ -6,7 +6,6 @@
 use crate::{
     attrs_group, attrs_session,
     config::{core, Core},
-    device::Device,
     driver::{LunEvent, Transport},
     drivers::Driver,
     group::Group,
@@ -176,7 +175,11 @@ impl Target {
     }
 
     /// Makes every session of `group` see its LUNs as they are now.
-    fn sync_group(&self, group: &Arc<Group>, attention: Option<Sense>) -> Result<Removed> {
+    pub(crate) fn sync_group(
+        &self,
+        group: &Arc<Group>,
+        attention: Option<Sense>,
+    ) -> Result<Removed> {
         let mut removed = Removed::default();
         let wanted = group.wanted()?;
         for session in &self.sessions()? {
@@ -279,20 +282,6 @@ impl Target {
         removed
     }
 
-    /// Maps `device` at `lun`, which is free, without a word to anybody. Under the
-    /// configuration's lock.
-    pub(crate) fn map_quietly(
-        &self,
-        group: &Arc<Group>,
-        device: &Arc<Device>,
-        lun: u16,
-    ) -> Result<Removed> {
-        group.add_lun(device.clone(), lun, false)?;
-        self.sync_group(group, None).inspect_err(|_| {
-            group.del_lun(lun);
-        })
-    }
-
     fn replace_lun(
         &self,
         core: &Core,
@@ -332,10 +321,6 @@ impl Target {
 
     /// A line written to `ini_groups/mgmt`.
     pub(crate) fn manage_groups(self: &Arc<Self>, command: GroupsCommand<'_>) -> Result {
-        if !self.driver.ops().has_groups() {
-            log_err!("Driver {} has no groups of initiators", self.driver.name());
-            return Err(EINVAL);
-        }
         let core = core()?;
         let guard = core.config.lock();
         let removed = match command {
@@ -508,7 +493,7 @@ impl Target {
     }
 
     /// Removes `device` from every group; under the configuration's lock.
-    pub(crate) fn forget_device(&self, device: &Arc<Device>) -> Result<Removed> {
+    pub(crate) fn forget_device(&self, device: &Arc<crate::device::Device>) -> Result<Removed> {
         let mut removed = Removed::default();
         let mut groups = self.groups()?;
         groups.push(self.default_group.clone(), GFP_KERNEL)?;

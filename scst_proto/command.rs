@@ -106,7 +106,8 @@ impl<'a> GroupsCommand<'a> {
     pub fn parse(line: &'a str) -> Result<Self, Error<'a>> {
         let mut words = Words::new(line);
         let make = match words.required("action")? {
-            "create" => Self::Create,
+            // The help has never said so, but scstadmin makes target groups with `add`.
+            "create" | "add" => Self::Create,
             "del" => Self::Del,
             other => {
                 return Err(Error::new(
@@ -138,12 +139,15 @@ impl<'a> BlockCommand<'a> {
     /// Parses one write.
     pub fn parse(line: &'a str) -> Result<Self, Error<'a>> {
         let line = line.trim();
-        let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        match (first, rest.trim()) {
-            ("0", "") => Ok(Self::Unblock),
-            ("1", "") => Ok(Self::Sync),
-            ("11", words) => Ok(Self::Async(words)),
-            _ => Err(Error::new(Wrong::UnknownCommand { known: "0, 1, 11" }, line)),
+        let rest = line.strip_prefix('1').map(str::trim_start);
+        match (rest, rest.and_then(|rest| rest.strip_prefix('1'))) {
+            (None, _) if line == "0" => Ok(Self::Unblock),
+            (Some(""), _) => Ok(Self::Sync),
+            (_, Some(words)) => Ok(Self::Async(words.trim_start())),
+            _ => Err(Error::new(
+                Wrong::UnknownCommand { known: "0, 1, 11" },
+                line,
+            )),
         }
     }
 }

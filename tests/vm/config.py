@@ -67,7 +67,10 @@ def _group(place: Path) -> Block:
 
 def _target(place: Path, may: frozenset[str]) -> Block:
     groups: Block = [(f"GROUP {path.name}", _group(path)) for path in _directories(place / "ini_groups")]
-    return [*_lines(_attributes(place, may)), *_luns(place / "luns"), *groups]
+    attributes = _attributes(place, may)
+    if "session_name" in may:
+        attributes["session_name"] = [path.name for path in _directories(place / "sessions")]
+    return [*_lines(attributes), *_luns(place / "luns"), *groups]
 
 
 def _target_group(place: Path) -> Block:
@@ -124,7 +127,9 @@ def parse(text: str) -> Block:
     """Reads what save wrote."""
     top: Block = []
     stack = [top]
-    for line in filter(None, (line.strip() for line in text.splitlines())):
+    for line in filter(None, (line.partition("#")[0].strip() for line in text.splitlines())):
+        if line == "HW_TARGET":
+            continue
         if line == "}":
             stack.pop()
             continue

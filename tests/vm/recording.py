@@ -28,6 +28,8 @@ def tree(name: str) -> dict[str, Entry]:
             text = "".join(line + "\n" for line in lines)
             if text.endswith("\\no-newline\n"):
                 text = text[:-len("\n\\no-newline\n")]
+            if path.endswith("/transport_id"):
+                text = re.sub(r"\\x(..)|\\0", lambda byte: chr(int(byte[1] or "0", 16)), text)
             found[path] = "f", mode, text
 
     for line in (DATA / name).read_text().splitlines():

@@ -12,8 +12,8 @@ def make() -> None:
     sh("modprobe", "null_blk", "nr_devices=1", "gb=1", "bs=512")
     sh("modprobe", "brd", "rd_nr=1", "rd_size=131072")
     scst.load()
-    for name in ("f0.img", "f1.img"):
-        scst.image(f"/tmp/{name}", 128)
+    for name, size in (("f0.img", 128), ("f1.img", 64)):
+        scst.image(f"/tmp/{name}", size)
     for handler, name, params in (
             ("vdisk_nullio", "null0", "size_mb=1024; rotational=0"),
             ("vdisk_nullio", "null1", "size_mb=256; blocksize=4096; read_only=1"),

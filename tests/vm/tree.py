@@ -40,16 +40,33 @@ suite = Suite(setup, teardown)
 
 
 @suite.test("the tree of a rich configuration is the recorded one")
-def tree() -> None:
+def rich_tree() -> None:
     listed = recording.Differences("rich")
     live = {str(scst.ROOT): ("d", 0o755, ""), **scst.snapshot(leave_out=())}
-    live = {path: entry for path, entry in live.items() if not path.startswith((f"{scst.ROOT}/sgv/", f"{scst.GROUPS}/"))}
+    apart = (f"{scst.ROOT}/sgv", str(scst.GROUPS))
+    live = {path: entry for path, entry in live.items() if not path.startswith(apart)}
     recorded = recording.blank(recording.tree("sysfs-rich.txt"), _VOLATILE)
+    # The numbers count exports by SRP as well.
+    recorded, live = ({path: entry for path, entry in tree.items() if "/exported/export" not in path}
+                      for tree in (recorded, live))
     no_differences([*recording.compare(recorded, recording.blank(live, _VOLATILE), listed), *listed.unused()], 150)
 
 
 def _luns(target: Path) -> dict[int, str]:
     return {int(path.name): (path / "device").resolve().name for path in (target / "luns").iterdir() if path.is_dir()}
+
+
+@suite.test("devices say which LUNs they are exported as")
+def exported() -> None:
+    recorded = recording.tree("sysfs-rich.txt")
+    problems = []
+    for name in ("null0", "null1", "disk01", "disk02", "blk0", "blk1", "cd0", "dummy0"):
+        place = f"{scst.DEVICES}/{name}/exported"
+        want = sorted(text for path, (_, _, text) in recorded.items()
+                      if path.startswith(f"{place}/") and "/ib_srpt/" not in text)
+        got = sorted(os.readlink(path) for path in Path(place).iterdir())
+        problems += [] if got == want else [f"{name} is exported as {got}, recorded {want}"]
+    no_differences(problems)
 
 
 @suite.test("the copy manager has every device as a LUN; a LUN given to it moves its device there")
