@@ -21,6 +21,16 @@ void scst_c_cond_resched(void)
 	cond_resched();
 }
 
+bool scst_c_need_resched(void)
+{
+	return need_resched();
+}
+
+void scst_c_cpu_relax(void)
+{
+	cpu_relax();
+}
+
 void scst_c_set_current_state(unsigned int state)
 {
 	set_current_state(state);

@@ -23,6 +23,8 @@ struct scst_c_uses {
 };
 
 void scst_c_cond_resched(void);
+bool scst_c_need_resched(void);
+void scst_c_cpu_relax(void);
 void scst_c_set_current_state(unsigned int state);
 
 unsigned long scst_c_spin_lock_irqsave(spinlock_t *lock);

@@ -25,6 +25,8 @@ pub(crate) struct Uses {
 
 extern "C" {
     pub(crate) fn scst_c_cond_resched();
+    pub(crate) fn scst_c_need_resched() -> bool;
+    pub(crate) fn scst_c_cpu_relax();
     pub(crate) fn scst_c_set_current_state(state: c_uint);
 
     pub(crate) fn scst_c_spin_lock_irqsave(lock: *mut bindings::spinlock_t) -> c_ulong;

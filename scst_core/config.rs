@@ -3,9 +3,19 @@
 //! The core's one object: what is registered, and the top of the sysfs tree.
 
 use crate::{
-    attrs_device_group, attrs_root, cmd::CommandLoan, device::Device, device_group::DeviceGroup,
-    drivers::Driver, events::Events, globals::Globals, handlers::Handler,
-    session::{NexusList, Removed, Session}, target::Target, threads::ThreadPool, util::log_err,
+    attrs_device_group, attrs_root,
+    cmd::CommandLoan,
+    copy_manager::CopyManager,
+    device::Device,
+    device_group::DeviceGroup,
+    drivers::Driver,
+    events::Events,
+    globals::Globals,
+    handlers::Handler,
+    session::{NexusList, Removed, Session},
+    target::Target,
+    threads::ThreadPool,
+    util::log_err,
 };
 use kapi::{
     global::Global,
@@ -39,7 +49,7 @@ pub(crate) struct Top {
     pub(crate) handlers: Dir,
     pub(crate) devices: Dir,
     pub(crate) device_groups: Dir,
-    _sgv: Dir,
+    _sgv: (Dir, Dir),
     _root: Dir,
 }
 
@@ -57,6 +67,9 @@ pub(crate) struct Core {
     pub(crate) globals: Arc<Globals>,
     pub(crate) top: Top,
     pub(crate) threads: Arc<ThreadPool>,
+    /// There from when the core is up until it goes down.
+    #[pin]
+    copy_manager: Mutex<Option<Arc<CopyManager>>>,
     /// For what a management write starts and does not wait for.
     pub(crate) work: WorkQueue,
     pub(crate) buffers: Arc<SgPool>,
@@ -112,6 +125,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
             globals,
             top,
             threads,
+            copy_manager <- new_mutex!(None, "scst_copy_manager"),
             work,
             buffers,
             events,
@@ -120,9 +134,19 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
     )?)
 }
 
+/// Makes the copy manager's target, once the core is up.
+pub(crate) fn start_copy_manager(module: &'static ThisModule) -> Result {
+    let manager = CopyManager::new(module)?;
+    *core()?.copy_manager.lock() = Some(manager);
+    Ok(())
+}
+
 /// Takes the core down, when the module is unloaded: every other module is gone
 /// by then, as they use this one's symbols.
 pub(crate) fn stop() {
+    // While the core is there: its target goes as any other does.
+    let manager = core().ok().and_then(|core| core.copy_manager.lock().take());
+    drop(manager);
     if let Some(core) = CORE.take() {
         for group in core.config.lock().device_groups.drain_all() {
             group.unpublish();
@@ -180,6 +204,11 @@ impl Core {
             log_err!("Device '{}' not found", name);
             EINVAL
         })
+    }
+
+    /// The copy manager, unless the core is about to go.
+    pub(crate) fn copy_manager(&self) -> Option<Arc<CopyManager>> {
+        self.copy_manager.lock().clone()
     }
 
     /// The device `name`. Takes the configuration's lock.

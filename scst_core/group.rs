@@ -154,8 +154,10 @@ impl Group {
         self.state.lock().luns.get(&lun).is_some()
     }
 
-    /// Maps `device` at `lun`, which is free.
+    /// Maps `device` at `lun`, which is free. The LUN of a device that nobody can
+    /// write to is read-only too.
     pub(crate) fn add_lun(&self, device: Arc<Device>, lun: u16, read_only: bool) -> Result {
+        let read_only = read_only || device.lu.read_only();
         let mut state = self.state.lock();
         if state.luns.get(&lun).is_some() {
             return Err(EEXIST);

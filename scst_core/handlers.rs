@@ -148,13 +148,22 @@ impl Handler {
             device.unpublish();
             return Err(e);
         }
+        let manager = core.copy_manager();
+        let manager = manager.filter(|_| core.globals.auto_cm_assignment());
+        let mut removed = Removed::default();
+        if let Some(manager) = manager {
+            // The device is of use without the copy manager.
+            let _ = manager.assign(&config, &device, &mut removed);
+        }
         drop(config);
+        removed.finish();
         device.lu.published(DeviceHandle {
             name: Arc::new(Name::new(name)?, GFP_KERNEL)?,
         });
-        core.events.send(code::REGISTERED, registered::LEN, |payload| {
-            registered::write(payload, name);
-        });
+        core.events
+            .send(code::REGISTERED, registered::LEN, |payload| {
+                registered::write(payload, name);
+            });
         pr_info!("Attached to virtual device {} (id {})\n", name, id);
         Ok(())
     }

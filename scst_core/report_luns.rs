@@ -42,7 +42,7 @@ pub(crate) fn execute(mut cmd: Cmd<Executing>) {
         }
         Err(Refusal::Sense(sense)) => cmd.check_condition(sense),
         Err(Refusal::Status(status)) => cmd.status(status),
-        Err(Refusal::Core | Refusal::Swallow) => drop(cmd),
+        Err(Refusal::Core | Refusal::Swallow | Refusal::Hold) => drop(cmd),
     }
 }
 
@@ -88,10 +88,11 @@ pub(crate) fn without_lun(session: &Session, mut loan: CommandLoan, refusal: Opt
     };
     if let Ok(core) = core() {
         let lun = loan.shared().lun_number();
-        core.events.send(code::LUN_NOT_FOUND, lun_not_found::LEN, |payload| {
-            let (initiator, target) = (session.initiator(), session.target.name());
-            lun_not_found::write(payload, lun.into(), initiator, target);
-        });
+        core.events
+            .send(code::LUN_NOT_FOUND, lun_not_found::LEN, |payload| {
+                let (initiator, target) = (session.initiator(), session.target.name());
+                lun_not_found::write(payload, lun.into(), initiator, target);
+            });
     }
     match outcome {
         Ok(data) => give(&mut loan, &data),
@@ -131,7 +132,7 @@ fn note(loan: &mut CommandLoan, refusal: Refusal) {
             loan.sense = Some(sense);
         }
         Refusal::Status(status) => loan.status = status,
-        Refusal::Core | Refusal::Swallow => loan.status = status::BUSY,
+        Refusal::Core | Refusal::Swallow | Refusal::Hold => loan.status = status::BUSY,
     }
 }
 

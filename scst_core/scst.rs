@@ -41,8 +41,10 @@ mod attrs_group;
 mod attrs_root;
 mod attrs_session;
 mod attrs_target;
+mod block;
 mod cmd;
 mod config;
+mod copy_manager;
 mod device;
 mod device_group;
 mod device_groups;
@@ -53,6 +55,7 @@ mod globals;
 mod group;
 mod handler;
 mod handlers;
+mod latency;
 mod lun_map;
 mod nexus;
 mod pipeline;
@@ -101,7 +104,7 @@ kapi::param! {
     static FORCIBLY_CLOSE: bool = false, name: "forcibly_close_sessions", perm: 0o644,
         description: "Deleting a group that has sessions moves them to another instead of failing with EBUSY (default: N)";
     static AUTO_CM: bool = true, name: "auto_cm_assignment", perm: 0o644,
-        description: "Kept for configurations that set it: there is no copy manager yet (default: Y)";
+        description: "New devices become LUNs of the copy manager's target (default: Y)";
     static ASYNC_LUN_REPLACE: bool = false, name: "async_lun_replace", perm: 0o644,
         description: "Replacing a LUN does not wait for the commands of the old device (default: N)";
     static ALUA_INVARIANT_CHECK: bool = false, name: "alua_invariant_check", perm: 0o644,
@@ -132,7 +135,11 @@ impl kernel::Module for Scst {
         SCST_THREADS.set(threads);
         MAX_CMD_MEM.set(memory);
         MAX_DEV_CMD_MEM.set(per_device);
-        let globals = globals::Globals::new(threads, memory, || FORCIBLY_CLOSE.get())?;
+        let switches = globals::Switches {
+            forcibly_close: || FORCIBLY_CLOSE.get(),
+            auto_cm: || AUTO_CM.get(),
+        };
+        let globals = globals::Globals::new(threads, memory, switches)?;
         globals.set_async_lun_replace(ASYNC_LUN_REPLACE.get());
         config::start(globals)?;
         pr_info!(
@@ -141,10 +148,13 @@ impl kernel::Module for Scst {
         );
         pr_info!("SCST version: {}\n", attrs_root::SCST_VERSION);
         let events = CharDeviceNode::new(c"scst_event", module).inspect_err(|_| config::stop())?;
-        Ok(Self {
+        // From here on `Drop` cleans up.
+        let this = Self {
             _events: events,
             _barrier: barrier,
-        })
+        };
+        config::start_copy_manager(module)?;
+        Ok(this)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     device::Device,
     driver::{LunEvent, Transport},
     group::Group,
+    latency::{self, Latency},
     lun_map::LunMap,
     nexus::{Nexus, SeenLun},
     stats::{Count, Kind, Totals},
@@ -51,6 +52,8 @@ pub struct Session {
     addr_method: Atomic<u32>,
     black_hole: Atomic<u32>,
     #[pin]
+    pub(crate) latency: Latency,
+    #[pin]
     abort_wait: WaitQueue,
     #[pin]
     state: Mutex<State>,
@@ -64,6 +67,7 @@ struct State {
     group: Arc<Group>,
     dir: Option<Dir>,
     luns_link: Option<Link>,
+    latency_dir: Option<Dir>,
     lun_dirs: RBTree<u16, Dir>,
     /// Counters of LUNs that are gone.
     past: Totals,
@@ -182,11 +186,13 @@ impl Session {
                 aborts_ended: Atomic::new(0),
                 addr_method: Atomic::new(group.addr_method() as u32),
                 black_hole: Atomic::new(group.black_hole.load(Relaxed)),
+                latency <- Latency::new(),
                 abort_wait <- new_wait_queue!(),
                 state <- new_mutex!(State {
                     group,
                     dir: None,
                     luns_link: None,
+                    latency_dir: None,
                     lun_dirs: RBTree::new(),
                     past: Totals::default(),
                 }),
@@ -288,11 +294,7 @@ impl Session {
     }
 
     /// Adds those nexuses to `list` that `which` chooses, ascending by LUN. Sleeps; `which` must not.
-    pub(crate) fn collect(
-        &self,
-        list: &mut NexusList,
-        which: impl Fn(&Nexus) -> bool,
-    ) -> Result {
+    pub(crate) fn collect(&self, list: &mut NexusList, which: impl Fn(&Nexus) -> bool) -> Result {
         let had = list.len();
         loop {
             let mut count = 0;
@@ -435,12 +437,22 @@ impl Session {
         Ok(())
     }
 
+    /// Publishes `latency` in the session's directory. Management.
+    pub(crate) fn publish_latency(self: &Arc<Self>) -> Result {
+        if latency::measuring() {
+            self.latency.make_room()?;
+        }
+        let dir = self.with_dir(|own| latency::publish(own, self))?;
+        self.state.lock().latency_dir = dir;
+        Ok(())
+    }
+
     /// Publishes the session's directory. Management.
     pub(crate) fn set_dir(&self, dir: Option<Dir>) {
         let old = {
             let mut state = self.state.lock();
             let luns = core::mem::take(&mut state.lun_dirs);
-            let link = state.luns_link.take();
+            let link = (state.luns_link.take(), state.latency_dir.take());
             (luns, link, core::mem::replace(&mut state.dir, dir))
         };
         drop(old);

@@ -399,6 +399,7 @@ impl Target {
         self.announce(&session, &group);
         let dir = self.with_dirs(|d| attrs_session::publish(&d.sessions, &session, attrs))?;
         session.set_dir(Some(dir));
+        session.publish_latency()?;
         group.link_session(&session)?;
         self.state
             .lock()

@@ -22,7 +22,7 @@ use scst_proto::{
 
 impl Target {
     /// Makes every session of `group` see its LUNs in `scope` as they are now.
-    fn sync_group(
+    pub(crate) fn sync_group(
         &self,
         group: &Arc<Group>,
         scope: Scope,
@@ -104,14 +104,17 @@ impl Target {
         if group.has_lun(lun) {
             return Err(group.lun_exists(lun));
         }
+        // The copy manager knows a device by one LUN.
+        let moved = self.is_copy_manager() && group.forget_device(&device);
+        let scope = if moved { Scope::All } else { Scope::One(lun) };
         group.add_lun(device, lun, entry.read_only)?;
-        let result = self.sync_group(group, Scope::One(lun), LUNS_CHANGED, removed);
+        let result = self.sync_group(group, scope, LUNS_CHANGED, removed);
         match result {
             Ok(()) => self.log_added(entry, group),
             Err(_) => {
                 // Some sessions may have it.
                 group.del_lun(lun);
-                let _ = self.sync_group(group, Scope::One(lun), LUNS_CHANGED, removed);
+                let _ = self.sync_group(group, scope, LUNS_CHANGED, removed);
             }
         }
         result
@@ -161,11 +164,7 @@ impl Target {
     }
 
     /// Removes `device` from every group; under the configuration's lock.
-    pub(crate) fn forget_device(
-        &self,
-        device: &Arc<Device>,
-        removed: &mut Removed,
-    ) -> Result {
+    pub(crate) fn forget_device(&self, device: &Arc<Device>, removed: &mut Removed) -> Result {
         let mut groups = self.groups()?;
         groups.push(self.default_group.clone(), GFP_KERNEL)?;
         for group in &groups {
