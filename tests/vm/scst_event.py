@@ -30,8 +30,11 @@ _CORE = b"SCST core"
 class Daemon:
     """An open /dev/scst_event."""
 
+    living: "list[Daemon]" = []
+
     def __init__(self, codes: tuple[int, ...] = (), flags: int = 0) -> None:
         self.fd = os.open(_NODE, os.O_RDWR | flags)
+        Daemon.living.append(self)
         for code in codes:
             equal(self.allow(code), 0, f"ALLOW {code}")
 
@@ -83,6 +86,7 @@ class Daemon:
 
     def close(self) -> None:
         """As a daemon that ends."""
+        Daemon.living.remove(self)
         os.close(self.fd)
 
 
@@ -103,7 +107,9 @@ def setup() -> None:
 
 
 def teardown() -> None:
-    """Leave nothing."""
+    """Leave nothing, also after a failure: an open file keeps the module."""
+    for daemon in list(Daemon.living):
+        daemon.close()
     scst.clear()
     scst.unload()
 
@@ -190,7 +196,7 @@ def _during(command: list[str], act: Callable[[], None]) -> tuple[int, str]:
 
 
 def _stpg(state: str) -> list[str]:
-    return ["sg_stpg", "--tp", f"1={state}", scst.wait_disk(0, kind="scsi_generic")]
+    return ["sg_stpg", "--tp=1", f"--state={state}", scst.wait_disk(0, kind="scsi_generic")]
 
 
 @suite.test("SET TARGET PORT GROUPS: a daemon changes the state, and its status is the command's")
