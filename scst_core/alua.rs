@@ -240,12 +240,7 @@ impl Cmd<Executing> {
 
     /// Has a daemon change the states, if there is one that wants to; what it says when it is done.
     /// It does that by writing to `state`, and may bring a cluster with it first.
-    fn ask(
-        &self,
-        nexus: &Nexus,
-        group: &DeviceGroup,
-        changes: &[Change],
-    ) -> Result<Option<i32>> {
+    fn ask(&self, nexus: &Nexus, group: &DeviceGroup, changes: &[Change]) -> Result<Option<i32>> {
         let differs = |change: &&Change| change.group.state() != change.to;
         let count = changes.iter().filter(differs).count();
         if count == 0 {

@@ -3,9 +3,18 @@
 //! The core's one object: what is registered, and the top of the sysfs tree.
 
 use crate::{
-    attrs_device_group, attrs_root, cmd::CommandLoan, device::Device, device_group::DeviceGroup,
-    drivers::Driver, events::Events, globals::Globals, handlers::Handler,
-    session::{NexusList, Removed, Session}, target::Target, threads::ThreadPool, util::log_err,
+    attrs_device_group, attrs_root,
+    cmd::CommandLoan,
+    device::Device,
+    device_group::DeviceGroup,
+    drivers::Driver,
+    events::Events,
+    globals::Globals,
+    handlers::Handler,
+    session::{NexusList, Removed, Session},
+    target::Target,
+    threads::ThreadPool,
+    util::log_err,
 };
 use kapi::{
     global::Global,

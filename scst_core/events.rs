@@ -297,7 +297,11 @@ impl Listener {
         }
         // It stays the next one.
         let _ = state.waiting.reserve(1, GFP_ATOMIC);
-        if state.waiting.insert_within_capacity(0, posted.clone()).is_err() {
+        if state
+            .waiting
+            .insert_within_capacity(0, posted.clone())
+            .is_err()
+        {
             posted.settle(ENOMEM.to_errno());
         }
         copied.and(Err(ENOSPC))

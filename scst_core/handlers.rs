@@ -152,9 +152,10 @@ impl Handler {
         device.lu.published(DeviceHandle {
             name: Arc::new(Name::new(name)?, GFP_KERNEL)?,
         });
-        core.events.send(code::REGISTERED, registered::LEN, |payload| {
-            registered::write(payload, name);
-        });
+        core.events
+            .send(code::REGISTERED, registered::LEN, |payload| {
+                registered::write(payload, name);
+            });
         pr_info!("Attached to virtual device {} (id {})\n", name, id);
         Ok(())
     }

@@ -88,10 +88,11 @@ pub(crate) fn without_lun(session: &Session, mut loan: CommandLoan, refusal: Opt
     };
     if let Ok(core) = core() {
         let lun = loan.shared().lun_number();
-        core.events.send(code::LUN_NOT_FOUND, lun_not_found::LEN, |payload| {
-            let (initiator, target) = (session.initiator(), session.target.name());
-            lun_not_found::write(payload, lun.into(), initiator, target);
-        });
+        core.events
+            .send(code::LUN_NOT_FOUND, lun_not_found::LEN, |payload| {
+                let (initiator, target) = (session.initiator(), session.target.name());
+                lun_not_found::write(payload, lun.into(), initiator, target);
+            });
     }
     match outcome {
         Ok(data) => give(&mut loan, &data),

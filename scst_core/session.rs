@@ -288,11 +288,7 @@ impl Session {
     }
 
     /// Adds those nexuses to `list` that `which` chooses, ascending by LUN. Sleeps; `which` must not.
-    pub(crate) fn collect(
-        &self,
-        list: &mut NexusList,
-        which: impl Fn(&Nexus) -> bool,
-    ) -> Result {
+    pub(crate) fn collect(&self, list: &mut NexusList, which: impl Fn(&Nexus) -> bool) -> Result {
         let had = list.len();
         loop {
             let mut count = 0;

@@ -161,11 +161,7 @@ impl Target {
     }
 
     /// Removes `device` from every group; under the configuration's lock.
-    pub(crate) fn forget_device(
-        &self,
-        device: &Arc<Device>,
-        removed: &mut Removed,
-    ) -> Result {
+    pub(crate) fn forget_device(&self, device: &Arc<Device>, removed: &mut Removed) -> Result {
         let mut groups = self.groups()?;
         groups.push(self.default_group.clone(), GFP_KERNEL)?;
         for group in &groups {

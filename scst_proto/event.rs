@@ -267,10 +267,7 @@ pub mod stpg {
     /// long.
     pub fn begin(payload: &mut [u8], tag: u64, device: &str) -> bool {
         put(payload, 0, &tag.to_ne_bytes());
-        name(
-            payload.get_mut(DEVICE..COUNT).unwrap_or(&mut []),
-            device,
-        )
+        name(payload.get_mut(DEVICE..COUNT).unwrap_or(&mut []), device)
     }
 
     /// Fills in descriptor `n`, after those before it. False if a name is too long.

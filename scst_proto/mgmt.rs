@@ -284,7 +284,11 @@ impl Address {
         let mut parts = text.split(is(':')).map(|part| {
             let digits = part.bytes().all(|b| b.is_ascii_digit());
             let plain = digits && (part == "0" || !part.starts_with('0'));
-            if plain { part.parse::<u64>().ok() } else { None }
+            if plain {
+                part.parse::<u64>().ok()
+            } else {
+                None
+            }
         });
         let mut next = || parts.next().flatten();
         let small = |n: u64| u32::try_from(n).ok();
