@@ -219,10 +219,13 @@ def stpg() -> None:
             equal(daemon.done(number, status), 0, "NOTIFY_DONE")
             equal(daemon.done(number, status), errno.ENOENT, "NOTIFY_DONE again")
 
-        before = scst.get(path)
+        before, failed = scst.get(path), scst.failed(0)
         result, output = _during(_stpg({"nonoptimized": "1", "active": "0"}[state]), serve)
         equal(result == 0, status == 0, f"sg_stpg with status {status}: {output.strip()}")
         equal(scst.get(path), state if not status else before, "the state afterwards")
+        # Who asked for it is not told of it.
+        sh("dd", f"if={scst.wait_disk(0)}", "of=/dev/null", "bs=4096", "count=1", "iflag=direct", "status=none")
+        equal(scst.failed(0) - failed, int(bool(status)), "commands of the asking initiator that failed")
         daemon.close()
 
 
