@@ -147,7 +147,7 @@ int scst_c_disk_send(struct scsi_device *sdev,
 	}
 	memcpy(scmd->cmnd, command->cdb, command->cdb_len);
 	scmd->cmd_len = command->cdb_len;
-	rq->timeout = command->timeout;
+	rq->timeout = msecs_to_jiffies(command->timeout_ms);
 	rq->end_io = sent_done;
 	rq->end_io_data = copy;
 	blk_execute_rq_nowait(rq, false);

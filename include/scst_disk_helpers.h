@@ -21,7 +21,7 @@ struct scst_c_disk_command {
 	void *ctx;
 	u32 nents;
 	u32 length;
-	u32 timeout;	/* jiffies */
+	u32 timeout_ms;
 	u8 cdb_len;
 	u8 write;
 };

@@ -160,7 +160,11 @@ pub(crate) fn slots_end_what_they_had() -> Result {
     for round in 1..=100u64 {
         let mut gone = KVec::with_capacity(PLACES, GFP_KERNEL)?;
         for place in shared.iter() {
-            let next = if round % 5 == 0 { None } else { Some(new(round)?) };
+            let next = if round % 5 == 0 {
+                None
+            } else {
+                Some(new(round)?)
+            };
             gone.push(place.replace(next), GFP_KERNEL)?;
         }
         for old in &gone {

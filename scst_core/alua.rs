@@ -85,7 +85,7 @@ impl Seen<'_> {
 }
 
 /// Changes states of target groups of `group`; `by` is the nexus that asked for
-/// it. Returns when the change is complete: no command of an initiator is let
+/// it, if it was not one whose command a daemon carries out. Returns when the change is complete: no command of an initiator is let
 /// through to a device whose ports all ceased to serve I/O, and its medium is
 /// closed if it is bound to that. Takes the configuration's lock, but does not
 /// hold it while media open and close.
@@ -105,6 +105,12 @@ pub(crate) fn change(
     {
         return Ok(());
     }
+    // What a daemon does while it carries out a command is the command's doing.
+    let asker = group.asker();
+    let (by, status) = match &asker {
+        Some(asker) => (Some(&**asker), StatusCode::Explicit),
+        None => (by, status),
+    };
     let medium = group.medium(changes);
     if medium == Medium::Open {
         let devices = core.config.lock().devices_in(group)?;
@@ -265,7 +271,11 @@ impl Cmd<Executing> {
                 stpg::group(payload, n, &one);
             }
         };
-        core()?.events.ask(code::STPG, stpg::len(count), fill)
+        let core = core()?;
+        group.set_asker(self.nexus_in_use());
+        let answer = core.events.ask(code::STPG, stpg::len(count), fill);
+        group.set_asker(None);
+        answer
     }
 
     /// Returns the length of the parameter list.

@@ -60,12 +60,7 @@ static HANDLER: &[Attr<Handler>] = &[
 
 fn show_mgmt(handler: &Handler, page: &mut Page<'_>) -> Result {
     if handler.ops().params().is_empty() {
-        emit!(
-            page,
-            "Usage: echo \"add_device H:C:I:L\" >mgmt\n\
-             \x20      echo \"del_device H:C:I:L\" >mgmt\n"
-        );
-        return Ok(());
+        return show_pass_through(page);
     }
     emit!(
         page,
@@ -78,6 +73,16 @@ fn show_mgmt(handler: &Handler, page: &mut Page<'_>) -> Result {
         emit!(page, "{}{}", if n == 0 { "" } else { ", " }, param);
     }
     emit!(page, "\n\n");
+    Ok(())
+}
+
+/// What a handler of SCSI devices of this machine takes.
+fn show_pass_through(page: &mut Page<'_>) -> Result {
+    emit!(
+        page,
+        "Usage: echo \"add_device H:C:I:L\" >mgmt\n\
+         \x20      echo \"del_device H:C:I:L\" >mgmt\n"
+    );
     Ok(())
 }
 

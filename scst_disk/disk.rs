@@ -126,7 +126,10 @@ impl DeviceHandler for Disks {
 
     fn attach(&self, name: &str, mut params: Params<'_>, _ctx: AttachContext) -> Result<Attached> {
         if params.next().is_some() {
-            log_err!("Device {}: a disk of this machine takes no parameters", name);
+            log_err!(
+                "Device {}: a disk of this machine takes no parameters",
+                name
+            );
             return Err(EINVAL);
         }
         let Some(at) = Address::parse(name) else {

@@ -25,7 +25,7 @@ struct RawCommand {
     ctx: *mut c_void,
     nents: u32,
     length: u32,
-    timeout: u32,
+    timeout_ms: u32,
     cdb_len: u8,
     write: u8,
 }
@@ -138,7 +138,7 @@ impl Device {
             ctx: sent.cast(),
             nents: data.as_ref().map_or(0, |sg| sg.nents()),
             length,
-            timeout: kapi::time::jiffies(timeout_ms) as u32,
+            timeout_ms,
             cdb_len: cmd.raw_cdb().len() as u8,
             write: u8::from(cmd.direction() == Direction::Out),
         };

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=scale icount=yes timeout=500 mem=2G soak=yes
+# lab: group=scale icount=yes timeout=200 mem=4G soak=yes
 """Management at the size of a large installation, and what it costs the I/O of a session that it does not concern.
 
 Time is counted in instructions, on one processor: see lun_p99.py. `make soak` has the full numbers, `make test` fewer

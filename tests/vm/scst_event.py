@@ -30,8 +30,11 @@ _CORE = b"SCST core"
 class Daemon:
     """An open /dev/scst_event."""
 
+    living: "list[Daemon]" = []
+
     def __init__(self, codes: tuple[int, ...] = (), flags: int = 0) -> None:
         self.fd = os.open(_NODE, os.O_RDWR | flags)
+        Daemon.living.append(self)
         for code in codes:
             equal(self.allow(code), 0, f"ALLOW {code}")
 
@@ -83,6 +86,7 @@ class Daemon:
 
     def close(self) -> None:
         """As a daemon that ends."""
+        Daemon.living.remove(self)
         os.close(self.fd)
 
 
@@ -103,7 +107,9 @@ def setup() -> None:
 
 
 def teardown() -> None:
-    """Leave nothing."""
+    """Leave nothing, also after a failure: an open file keeps the module."""
+    for daemon in list(Daemon.living):
+        daemon.close()
     scst.clear()
     scst.unload()
 
@@ -190,7 +196,7 @@ def _during(command: list[str], act: Callable[[], None]) -> tuple[int, str]:
 
 
 def _stpg(state: str) -> list[str]:
-    return ["sg_stpg", "--tp", f"1={state}", scst.wait_disk(0, kind="scsi_generic")]
+    return ["sg_stpg", "--tp=1", f"--state={state}", scst.wait_disk(0, kind="scsi_generic")]
 
 
 @suite.test("SET TARGET PORT GROUPS: a daemon changes the state, and its status is the command's")
@@ -213,10 +219,13 @@ def stpg() -> None:
             equal(daemon.done(number, status), 0, "NOTIFY_DONE")
             equal(daemon.done(number, status), errno.ENOENT, "NOTIFY_DONE again")
 
-        before = scst.get(path)
+        before, failed = scst.get(path), scst.failed(0)
         result, output = _during(_stpg({"nonoptimized": "1", "active": "0"}[state]), serve)
         equal(result == 0, status == 0, f"sg_stpg with status {status}: {output.strip()}")
         equal(scst.get(path), state if not status else before, "the state afterwards")
+        # Who asked for it is not told of it.
+        sh("dd", f"if={scst.wait_disk(0)}", "of=/dev/null", "bs=4096", "count=1", "iflag=direct", "status=none")
+        equal(scst.failed(0) - failed, int(bool(status)), "commands of the asking initiator that failed")
         daemon.close()
 
 
