@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     shell.add_argument("--debug", action="store_true", help="the debug kernel")
     add(commands.kunit)
     add(commands.check)
+    add(commands.docs)
     add(commands.dkms)
     add(commands.pin).add_argument("series", help="kernel series, for instance 7.2")
     add(commands.prune).add_argument("--days", type=int, default=30)

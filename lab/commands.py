@@ -10,7 +10,7 @@ from typing import Optional
 
 from bench import figures
 
-from . import cache, debs, debug_kernel, guest, kernel, paths, suite, sysroot, vm
+from . import cache, debs, debug_kernel, guest, kernel, paths, reference, suite, sysroot, vm
 from .progress import say
 
 
@@ -101,6 +101,12 @@ def kunit(arguments: argparse.Namespace) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """format, lints, unsafe rooms, licences, file lengths"""
     return suite.run(["check"], long=False)
+
+
+def docs(arguments: argparse.Namespace) -> int:
+    """write docs/sysfs.md from the attribute tables of the code"""
+    reference.write()
+    return 0
 
 
 def dkms(arguments: argparse.Namespace) -> int:

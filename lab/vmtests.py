@@ -97,7 +97,7 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
     mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
     return vm.Config(cpus=largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
                      icount=icount == {"yes"}, kernel=debug_kernel.bootable() if debug else None,
-                     extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "README.md"],
+                     extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "packaging", paths.REPO / "README.md"],
                      allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
 
 

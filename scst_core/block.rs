@@ -10,6 +10,7 @@
 use crate::{
     config::{core, Core},
     device::Device,
+    session::NexusList,
     util::{emit, log_err, parsed, text},
 };
 use kapi::sysfs::{Attr, Page};
@@ -18,7 +19,10 @@ use kernel::{
     str::CString,
     sync::{atomic::Relaxed, Arc},
 };
-use scst_proto::command::BlockCommand;
+use scst_proto::{
+    command::BlockCommand,
+    event::{blocked, code},
+};
 
 /// After how many milliseconds the log says that a block waits for commands.
 const REPORT_MS: u32 = 10_000;
@@ -72,11 +76,13 @@ fn block_later(core: &Arc<Core>, device: Arc<Device>, words: &str) -> Result {
     let (core2, device2) = (core.clone(), device.clone());
     let queued = core.work.queue(move || {
         drain(&core2, &device2);
-        pr_info!(
-            "Device {} is blocked ({})\n",
-            device2.name(),
-            words.to_str().unwrap_or("")
-        );
+        let words = words.to_str().unwrap_or("");
+        core2
+            .events
+            .send(code::BLOCKED, blocked::len(words), |payload| {
+                blocked::write(payload, device2.name(), words);
+            });
+        pr_info!("Device {} is blocked ({})\n", device2.name(), words);
     });
     queued.inspect_err(|_| {
         let _ = device.draining.fetch_sub(1, Relaxed);
@@ -121,7 +127,7 @@ fn unblock(core: &Core, device: &Arc<Device>) -> Result {
     };
     let nexuses = match left {
         0 => config.nexuses_of(device)?,
-        _ => KVec::new(),
+        _ => NexusList::new(),
     };
     device.blocked.store(left, Relaxed);
     for nexus in &nexuses {

@@ -15,7 +15,7 @@ use crate::{
     device::Device,
     driver::{TargetDriver, TargetParams, Transport},
     drivers::{register_driver, DriverRegistration, SessionRegistration, TargetRegistration},
-    session::Removed,
+    session::{Removed, Scope},
     target::Target,
     util::{log_err, show_flag, store_flag},
 };
@@ -144,7 +144,12 @@ impl CopyManager {
     }
 
     /// Gives a new device a LUN. Under the configuration's lock; sleeps.
-    pub(crate) fn assign(&self, _config: &Config, device: &Arc<Device>) -> Result<Removed> {
+    pub(crate) fn assign(
+        &self,
+        _config: &Config,
+        device: &Arc<Device>,
+        removed: &mut Removed,
+    ) -> Result {
         let group = &self.target.default_group;
         let from = self.next_lun.load(Relaxed).min(u32::from(MAX_LUN));
         let free = |lun: &u16| !group.has_lun(*lun);
@@ -157,11 +162,14 @@ impl CopyManager {
             return Err(ENOSPC);
         };
         group.add_lun(device.clone(), lun, false)?;
-        let removed = self.target.sync_group(group, None).inspect_err(|_| {
-            group.del_lun(lun);
-        })?;
+        let scope = Scope::One(lun);
+        self.target
+            .sync_group(group, scope, None, removed)
+            .inspect_err(|_| {
+                group.del_lun(lun);
+            })?;
         self.next_lun.store(u32::from(lun) + 1, Relaxed);
-        Ok(removed)
+        Ok(())
     }
 }
 

@@ -18,7 +18,11 @@ use kernel::{
         new_mutex, Arc, Mutex,
     },
 };
-use scst_proto::{command::HandlerCommand, mgmt::Params};
+use scst_proto::{
+    command::HandlerCommand,
+    event::{code, registered},
+    mgmt::Params,
+};
 
 /// A registered handler.
 #[pin_data]
@@ -146,15 +150,20 @@ impl Handler {
         }
         let manager = core.copy_manager();
         let manager = manager.filter(|_| core.globals.auto_cm_assignment());
-        let mapped = manager.map(|manager| manager.assign(&config, &device));
-        drop(config);
-        if let Some(mapped) = mapped {
+        let mut removed = Removed::default();
+        if let Some(manager) = manager {
             // The device is of use without the copy manager.
-            let _ = mapped.map(Removed::finish);
+            let _ = manager.assign(&config, &device, &mut removed);
         }
+        drop(config);
+        removed.finish();
         device.lu.published(DeviceHandle {
             name: Arc::new(Name::new(name)?, GFP_KERNEL)?,
         });
+        core.events
+            .send(code::REGISTERED, registered::LEN, |payload| {
+                registered::write(payload, name);
+            });
         pr_info!("Attached to virtual device {} (id {})\n", name, id);
         Ok(())
     }
@@ -171,15 +180,12 @@ impl Handler {
             return Err(EINVAL);
         };
         let mut removed = Removed::default();
-        for driver in &config.drivers {
-            for target in &driver.targets()? {
-                removed.append(target.forget_device(&device)?)?;
-            }
-        }
+        let result = config.unmap(&device, &mut removed);
         config.forget_device(&device);
         device.unpublish();
         drop(config);
         removed.finish();
+        result?;
         pr_info!("Detached from virtual device {} (id {})\n", name, device.id);
         Ok(())
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The I_T_L nexus: one logical unit as one session sees it (SAM-6 4.6.15), and
-//! the map from LUN to nexus that every command goes through.
+//! The I_T_L nexus: one logical unit as one session sees it (SAM-6 4.6.15).
 
 use crate::{
     cmd::{Command, CommandLoan, Task},
@@ -245,6 +244,7 @@ impl Nexus {
 
     /// Takes the unit attention to report next. Any context.
     pub(crate) fn take_attention(&self) -> Option<Sense> {
+        self.session.attention_is_taken();
         let mut queue = self.attentions.lock();
         let sense = queue.pop();
         self.set_attention(!queue.is_empty());
@@ -421,40 +421,4 @@ fn show_pids(nexus: &Counted<Nexus>, page: &mut Page<'_>) -> Result {
     });
     emit!(page, "\n");
     Ok(())
-}
-
-/// One mapped LUN.
-pub(crate) struct Mapping {
-    pub(crate) lun: u16,
-    pub(crate) nexus: Arc<Counted<Nexus>>,
-}
-
-/// All LUNs that a session sees, in the order of their numbers. A snapshot:
-/// built whole, published under RCU, never changed.
-pub(crate) struct LunMap {
-    entries: KVec<Mapping>,
-}
-
-impl LunMap {
-    /// `entries` has to be in ascending order of LUNs.
-    pub(crate) fn new(entries: KVec<Mapping>) -> Self {
-        Self { entries }
-    }
-
-    pub(crate) fn entries(&self) -> &[Mapping] {
-        &self.entries
-    }
-
-    /// Finds the mapping of `lun`. LUNs are mostly numbered from 0 without
-    /// gaps, so the place of the number itself is tried first.
-    #[inline]
-    pub(crate) fn find(&self, lun: u16) -> Option<&Mapping> {
-        match self.entries.get(usize::from(lun)) {
-            Some(entry) if entry.lun == lun => Some(entry),
-            _ => {
-                let at = self.entries.binary_search_by_key(&lun, |e| e.lun).ok()?;
-                self.entries.get(at)
-            }
-        }
-    }
 }

@@ -81,11 +81,8 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     // Held to the end: what `found` refers to stays that long, also when the
     // handler has completed the command before it returns.
     let rcu = rcu::read_lock();
-    let found = match (session.map(&rcu), lun) {
-        (Some(map), Some(lun)) => map.find(lun),
-        _ => None,
-    };
-    let nexus = found.and_then(|mapping| mapping.nexus.get_rcu(&rcu));
+    let found = lun.and_then(|lun| session.find(lun, &rcu));
+    let nexus = found.and_then(|nexus| nexus.get_rcu(&rcu));
     let pdt = match &nexus {
         Some(nexus) => nexus.device.pdt,
         None => PeripheralDeviceType::NONE,
@@ -107,7 +104,7 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
         &loan.raw,
         loan.prepared,
     );
-    let Some(mapping) = found.filter(|_| loan.nexus.is_some()) else {
+    let Some(nexus) = found.filter(|_| loan.nexus.is_some()) else {
         return report_luns::without_lun(session, loan, refusal);
     };
     let checked = match refusal {
@@ -119,7 +116,7 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
             fetch(loan);
         }
         Ok(()) => {
-            let lu = &mapping.nexus.device.lu;
+            let lu = &nexus.device.lu;
             match lu.context(&loan.cdb) {
                 Context::Inline => {
                     kapi::trace::cmd_executing(loan.tag, loan.shared().lun_number());

@@ -21,11 +21,12 @@
 //!    [`session::Session`], a [`drivers::Driver`], a
 //!    [`device_group::DeviceGroup`]; `Dirs`, `ThreadConfig` and the group of a
 //!    [`device::Device`]: mutexes, for one access each.
-//! 3. The queue of a [`threads::ThreadPool`], the unit attentions of a
-//!    [`nexus::Nexus`]: spinlocks with interrupts off, for a few instructions.
+//! 3. The listeners of [`events::Events`], then one's own state: spinlocks with
+//!    interrupts off. The queue of a [`threads::ThreadPool`], the unit attentions of a
+//!    [`nexus::Nexus`]: likewise, for a few instructions.
 //!
 //! The data path takes none of them for a handler that does not sleep. It finds
-//! the nexus in an RCU snapshot and counts its use per CPU.
+//! the nexus in a map under RCU and counts its use per CPU.
 //!
 //! `show` functions of attributes take only locks of 2 and 3, so directories
 //! may be removed (which waits for them) under 1; `store` functions may take
@@ -49,17 +50,20 @@ mod device_group;
 mod device_groups;
 mod driver;
 mod drivers;
+mod events;
 mod globals;
 mod group;
 mod handler;
 mod handlers;
 mod latency;
+mod lun_map;
 mod nexus;
 mod pipeline;
 mod report_luns;
 mod session;
 mod stats;
 mod target;
+mod target_luns;
 mod threads;
 mod tmf;
 mod util;
@@ -78,6 +82,7 @@ pub use session::Session;
 pub use target::Target;
 pub use tmf::TmResult;
 
+use kapi::chardev::CharDeviceNode;
 use kernel::prelude::*;
 
 module! {
@@ -107,6 +112,7 @@ kapi::param! {
 }
 
 struct Scst {
+    _events: CharDeviceNode<events::Listener>,
     _barrier: kapi::module::UnloadBarrier,
 }
 
@@ -141,10 +147,13 @@ impl kernel::Module for Scst {
             memory
         );
         pr_info!("SCST version: {}\n", attrs_root::SCST_VERSION);
-        // From here on `Drop` cleans up.
-        let this = Self { _barrier: barrier };
-        config::start_copy_manager(module)?;
-        Ok(this)
+        let copy_manager = config::start_copy_manager(module);
+        let events = copy_manager.and_then(|()| CharDeviceNode::new(c"scst_event", module));
+        let events = events.inspect_err(|_| config::stop())?;
+        Ok(Self {
+            _events: events,
+            _barrier: barrier,
+        })
     }
 }
 
