@@ -19,8 +19,8 @@ help: ## this list
 run: ## boot a machine, attach disks of every kind, check data, show figures beside the peers
 	@$(LAB) run $(ARGS)
 
-test: ## all tests; ARGS="vm" runs a part, ARGS="NAME" a test of tests/vm
-	@$(LAB) test $(ARGS)
+test: ## all tests; ARGS="vm" runs a part, ARGS="NAME" one test; FRESH=1 also what has not changed since it passed
+	@$(LAB) test $(if $(FRESH),--fresh )$(ARGS)
 
 soak: ## the long runs: storms, power cuts, load and unload
 	@$(LAB) soak $(ARGS)

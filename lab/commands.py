@@ -76,7 +76,7 @@ def bench(arguments: argparse.Namespace) -> int:
 
 def test(arguments: argparse.Namespace) -> int:
     """run every test part; ends with the line N passed, N failed, N skipped"""
-    return suite.run(arguments.part, long=False)
+    return suite.run(arguments.part, long=False, fresh=arguments.fresh)
 
 
 def soak(arguments: argparse.Namespace) -> int:
@@ -129,8 +129,8 @@ def prune(arguments: argparse.Namespace) -> int:
 def distclean(arguments: argparse.Namespace) -> int:
     """delete build/ and everything that the lab keeps in its cache"""
     shutil.rmtree(paths.BUILD, ignore_errors=True)
-    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugboot-*", "dkms-*", ".used-*", "debs", "debs.lock", "tools",
-                    "cargo", "tmp", "locks"):
+    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugboot-*", "dkms-*", "crates-*", ".used-*",
+                    "debs", "debs.lock", "tools", "cargo", "tmp", "locks"):
         for path in paths.cache().glob(pattern):
             say(f"[clean] {path}")
             cache.remove(path)

@@ -6,7 +6,7 @@
 //! A nexus holds the state of its port in its gate, beside what else may keep a
 //! command from its handler; where I/O is served, nothing is there and nothing
 //! is looked at. Whoever changes a group brings the gates of its nexuses into
-//! line with [`refresh`], under the configuration's lock, and so does a nexus
+//! line with [`Seen::refresh`], under the configuration's lock, and so does a nexus
 //! when it is made.
 
 use crate::{

@@ -59,6 +59,14 @@ static HANDLER: &[Attr<Handler>] = &[
 ];
 
 fn show_mgmt(handler: &Handler, page: &mut Page<'_>) -> Result {
+    if handler.ops().params().is_empty() {
+        emit!(
+            page,
+            "Usage: echo \"add_device H:C:I:L\" >mgmt\n\
+             \x20      echo \"del_device H:C:I:L\" >mgmt\n"
+        );
+        return Ok(());
+    }
     emit!(
         page,
         "Usage: echo \"add_device device_name [parameters]\" >mgmt\n\

@@ -391,3 +391,21 @@ fn patterns() {
     // Would take forever with naive backtracking.
     assert!(!matches(&"a*".repeat(64), &"a".repeat(63)));
 }
+
+#[test]
+fn addresses_have_one_spelling() {
+    use scst_proto::mgmt::Address;
+    let address = Address {
+        host: 2,
+        channel: 0,
+        id: 10,
+        lun: 49152,
+    };
+    assert_eq!(Address::parse("2:0:10:49152"), Some(address));
+    for text in [
+        "", ":::", "2:0:0", "2:0:0:0:0", "02:0:0:0", "+2:0:0:0", "-2:0:0:0", " 2:0:0:0", "2:0:0:0 ",
+        "2:0:0:x", "4294967296:0:0:0", "0:0:0:18446744073709551616",
+    ] {
+        assert_eq!(Address::parse(text), None, "{text:?}");
+    }
+}

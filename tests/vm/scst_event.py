@@ -94,7 +94,9 @@ def setup() -> None:
     """A disk in a device group, its port in a target group."""
     scst.unload()
     scst.load()
-    scst.disk("vdisk_nullio", "d", 0, "size_mb=8; expl_alua=1")
+    scst.image("/tmp/d", 8)
+    scst.disk("vdisk_fileio", "d", 0, "filename=/tmp/d")
+    scst.put(scst.DEVICES / "d/expl_alua", "1")
     scst.add_device_group("dg", ("d",))
     scst.add_target_group("dg", "tg", 1, "", ("scst_local_tgt",))
     scst.add_target_group("dg", "other", 2, "standby", ("remote",))
