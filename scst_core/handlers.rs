@@ -149,7 +149,8 @@ impl Handler {
             return Err(e);
         }
         let manager = core.copy_manager();
-        let manager = manager.filter(|_| core.globals.auto_cm_assignment());
+        let auto = self.ops.auto_cm_assignment() && core.globals.auto_cm_assignment();
+        let manager = manager.filter(|_| auto);
         let mut removed = Removed::default();
         if let Some(manager) = manager {
             // The device is of use without the copy manager.
