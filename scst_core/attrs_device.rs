@@ -59,7 +59,7 @@ static HANDLER: &[Attr<Handler>] = &[
 ];
 
 fn show_mgmt(handler: &Handler, page: &mut Page<'_>) -> Result {
-    if handler.ops().params().is_empty() {
+    if !handler.is_virtual() {
         emit!(
             page,
             "Usage: echo \"add_device H:C:I:L\" >mgmt\n\
