@@ -10,6 +10,7 @@
 use crate::{
     config::{core, Core},
     device::Device,
+    session::NexusList,
     util::{emit, log_err, parsed, text},
 };
 use kapi::sysfs::{Attr, Page};
@@ -18,7 +19,10 @@ use kernel::{
     str::CString,
     sync::{atomic::Relaxed, Arc},
 };
-use scst_proto::command::BlockCommand;
+use scst_proto::{
+    command::BlockCommand,
+    event::{blocked, code},
+};
 
 /// After how many milliseconds the log says that a block waits for commands.
 const REPORT_MS: u32 = 10_000;
@@ -69,14 +73,15 @@ fn block(core: &Core, device: &Arc<Device>) -> Result {
 fn block_later(core: &Arc<Core>, device: Arc<Device>, words: &str) -> Result {
     let words = CString::try_from_fmt(fmt!("{}", words))?;
     block(core, &device)?;
+    kapi::rcu::synchronize();
+    if !busy(core, &device) {
+        complete(core, &device, &words);
+        return Ok(());
+    }
     let (core2, device2) = (core.clone(), device.clone());
     let queued = core.work.queue(move || {
-        drain(&core2, &device2);
-        pr_info!(
-            "Device {} is blocked ({})\n",
-            device2.name(),
-            words.to_str().unwrap_or("")
-        );
+        wait_idle(&core2, &device2);
+        complete(&core2, &device2, &words);
     });
     queued.inspect_err(|_| {
         let _ = device.draining.fetch_sub(1, Relaxed);
@@ -84,10 +89,27 @@ fn block_later(core: &Arc<Core>, device: Arc<Device>, words: &str) -> Result {
     })
 }
 
+/// A block that nobody waited for is complete: tells who listens.
+fn complete(core: &Core, device: &Device, words: &CStr) {
+    let _ = device.draining.fetch_sub(1, Relaxed);
+    let words = words.to_str().unwrap_or("");
+    core.events
+        .send(code::BLOCKED, blocked::len(words), |payload| {
+            blocked::write(payload, device.name(), words);
+        });
+    pr_info!("Device {} is blocked ({})\n", device.name(), words);
+}
+
 /// Waits until no command of the device is executed, or it is unblocked again.
 fn drain(core: &Core, device: &Arc<Device>) {
     // Who did not see the block yet has begun to execute after this.
     kapi::rcu::synchronize();
+    wait_idle(core, device);
+    let _ = device.draining.fetch_sub(1, Relaxed);
+}
+
+/// As [`drain`], after a grace period.
+fn wait_idle(core: &Core, device: &Arc<Device>) {
     let (mut pause, mut waited) = (1, 0u32);
     while device.blocks() != 0 && busy(core, device) {
         kapi::time::sleep_ms(pause);
@@ -101,7 +123,6 @@ fn drain(core: &Core, device: &Arc<Device>) {
             );
         }
     }
-    let _ = device.draining.fetch_sub(1, Relaxed);
 }
 
 /// Whether a handler has a command of the device. Takes the configuration's lock.
@@ -121,7 +142,7 @@ fn unblock(core: &Core, device: &Arc<Device>) -> Result {
     };
     let nexuses = match left {
         0 => config.nexuses_of(device)?,
-        _ => KVVec::new(),
+        _ => NexusList::new(),
     };
     device.blocked.store(left, Relaxed);
     for nexus in &nexuses {

@@ -162,12 +162,12 @@ impl CopyManager {
             return Err(ENOSPC);
         };
         group.add_lun(device.clone(), lun, false)?;
-        let synced = self
-            .target
-            .sync_group(group, Scope::One(lun), None, removed);
-        synced.inspect_err(|_| {
-            group.del_lun(lun);
-        })?;
+        let scope = Scope::One(lun);
+        self.target
+            .sync_group(group, scope, None, removed)
+            .inspect_err(|_| {
+                group.del_lun(lun);
+            })?;
         self.next_lun.store(u32::from(lun) + 1, Relaxed);
         Ok(())
     }

@@ -99,6 +99,11 @@ impl Handler {
         self.ops.name().to_str().unwrap_or("")
     }
 
+    /// Whether its devices are made with parameters; pass-through ones are there already.
+    pub(crate) fn is_virtual(&self) -> bool {
+        !self.ops.params().is_empty()
+    }
+
     /// A line written to `mgmt`. Takes the configuration's lock; sleeps.
     pub(crate) fn manage(self: &Arc<Self>, command: HandlerCommand<'_>) -> Result {
         match command {
@@ -149,7 +154,8 @@ impl Handler {
             return Err(e);
         }
         let manager = core.copy_manager();
-        let manager = manager.filter(|_| core.globals.auto_cm_assignment());
+        let auto = self.ops.auto_cm_assignment() && core.globals.auto_cm_assignment();
+        let manager = manager.filter(|_| auto);
         let mut removed = Removed::default();
         if let Some(manager) = manager {
             // The device is of use without the copy manager.
@@ -171,7 +177,10 @@ impl Handler {
     fn del_device(self: &Arc<Self>, name: &str) -> Result {
         let core = core()?;
         let mut config = core.config.lock();
-        let ours = |d: &&Arc<Device>| Arc::ptr_eq(&d.handler, self);
+        // Handlers of virtual devices take each other's: scstadmin's tests do that.
+        let ours = |d: &&Arc<Device>| {
+            Arc::ptr_eq(&d.handler, self) || self.is_virtual() && d.handler.is_virtual()
+        };
         if config.device(name).filter(ours).is_none() {
             log_err!("Device {} not found", name);
             return Err(EINVAL);

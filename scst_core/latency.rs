@@ -192,47 +192,57 @@ impl Latency {
         Ok(())
     }
 
-    fn reset(&self) {
+    fn reset(&self) -> Result {
         for times in self.times.lock().iter_mut() {
             *times = Times::default();
         }
+        Ok(())
     }
 }
 
 macro_rules! files {
-    ($($size:literal: $n:literal $r:literal $w:literal $b:literal;)*) => {
+    ($($n:literal $r:literal $w:literal $b:literal => $size:expr;)*) => {
         &[$(
-            files!(@row $n, 0, $size, "Commands without data. Write to reset all."),
-            files!(@row $r, 1, $size, "Reads of this size and down to half of it. Write to reset all."),
-            files!(@row $w, 2, $size, "Writes of this size and down to half of it. Write to reset all."),
-            files!(@row $b, 3, $size, "Bidirectional commands. Write to reset all."),
+            Attr::rw(
+                $n,
+                |s, p| s.latency.show(p, 0, $size),
+                |s, _| s.latency.reset(),
+                "Commands without data. Write to reset all.",
+            ),
+            Attr::rw(
+                $r,
+                |s, p| s.latency.show(p, 1, $size),
+                |s, _| s.latency.reset(),
+                "Reads of this size, and down to half of it. Write to reset all.",
+            ),
+            Attr::rw(
+                $w,
+                |s, p| s.latency.show(p, 2, $size),
+                |s, _| s.latency.reset(),
+                "Writes of this size, and down to half of it. Write to reset all.",
+            ),
+            Attr::rw(
+                $b,
+                |s, p| s.latency.show(p, 3, $size),
+                |s, _| s.latency.reset(),
+                "Bidirectional commands. Write to reset all.",
+            ),
         )*]
-    };
-    (@row $name:literal, $kind:literal, $size:literal, $help:literal) => {
-        Attr::rw(
-            $name,
-            |s, p| s.latency.show(p, $kind, $size),
-            |s, _| {
-                s.latency.reset();
-                Ok(())
-            },
-            $help,
-        )
     };
 }
 
 static FILES: &[Attr<Session>] = files! {
-    0: c"n512" c"r512" c"w512" c"b512";
-    1: c"n1024" c"r1024" c"w1024" c"b1024";
-    2: c"n2048" c"r2048" c"w2048" c"b2048";
-    3: c"n4096" c"r4096" c"w4096" c"b4096";
-    4: c"n8192" c"r8192" c"w8192" c"b8192";
-    5: c"n16384" c"r16384" c"w16384" c"b16384";
-    6: c"n32768" c"r32768" c"w32768" c"b32768";
-    7: c"n65536" c"r65536" c"w65536" c"b65536";
-    8: c"n131072" c"r131072" c"w131072" c"b131072";
-    9: c"n262144" c"r262144" c"w262144" c"b262144";
-    10: c"n524288" c"r524288" c"w524288" c"b524288";
+    c"n512" c"r512" c"w512" c"b512" => 0;
+    c"n1024" c"r1024" c"w1024" c"b1024" => 1;
+    c"n2048" c"r2048" c"w2048" c"b2048" => 2;
+    c"n4096" c"r4096" c"w4096" c"b4096" => 3;
+    c"n8192" c"r8192" c"w8192" c"b8192" => 4;
+    c"n16384" c"r16384" c"w16384" c"b16384" => 5;
+    c"n32768" c"r32768" c"w32768" c"b32768" => 6;
+    c"n65536" c"r65536" c"w65536" c"b65536" => 7;
+    c"n131072" c"r131072" c"w131072" c"b131072" => 8;
+    c"n262144" c"r262144" c"w262144" c"b262144" => 9;
+    c"n524288" c"r524288" c"w524288" c"b524288" => 10;
 };
 
 /// The `latency` directory of a session, in `own`.

@@ -147,14 +147,13 @@ impl kernel::Module for Scst {
             memory
         );
         pr_info!("SCST version: {}\n", attrs_root::SCST_VERSION);
-        let events = CharDeviceNode::new(c"scst_event", module).inspect_err(|_| config::stop())?;
-        // From here on `Drop` cleans up.
-        let this = Self {
+        let copy_manager = config::start_copy_manager(module);
+        let events = copy_manager.and_then(|()| CharDeviceNode::new(c"scst_event", module));
+        let events = events.inspect_err(|_| config::stop())?;
+        Ok(Self {
             _events: events,
             _barrier: barrier,
-        };
-        config::start_copy_manager(module)?;
-        Ok(this)
+        })
     }
 }
 

@@ -104,10 +104,9 @@ impl Target {
         if group.has_lun(lun) {
             return Err(group.lun_exists(lun));
         }
-        // The copy manager knows a device by one LUN.
-        let moved = self.is_copy_manager() && group.forget_device(&device);
-        let scope = if moved { Scope::All } else { Scope::One(lun) };
+        let moves = self.is_copy_manager() && group.forget_device(&device);
         group.add_lun(device, lun, entry.read_only)?;
+        let scope = if moves { Scope::All } else { Scope::One(lun) };
         let result = self.sync_group(group, scope, LUNS_CHANGED, removed);
         match result {
             Ok(()) => self.log_added(entry, group),

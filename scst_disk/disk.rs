@@ -124,6 +124,10 @@ impl DeviceHandler for Disks {
         &[]
     }
 
+    fn auto_cm_assignment(&self) -> bool {
+        false
+    }
+
     fn attach(&self, name: &str, mut params: Params<'_>, _ctx: AttachContext) -> Result<Attached> {
         if params.next().is_some() {
             log_err!(

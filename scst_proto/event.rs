@@ -38,6 +38,8 @@ pub mod ioctl {
 pub mod code {
     /// A command to a LUN that the initiator does not see.
     pub const LUN_NOT_FOUND: u32 = 1;
+    /// A device is blocked: `block` was written to with 11, and no command is executed any more.
+    pub const BLOCKED: u32 = 3;
     /// A task management function was received.
     pub const TM_RECEIVED: u32 = 4;
     /// SET TARGET PORT GROUPS: somebody has to change the states and say when that is done.
@@ -214,6 +216,28 @@ pub mod tm_received {
             }
             put(payload, TAG, &self.tag.to_ne_bytes());
         }
+    }
+}
+
+/// [`code::BLOCKED`].
+pub mod blocked {
+    use super::{name, put, NAME};
+
+    /// The longest text that an administrator's words are told of.
+    pub const MAX_WORDS: usize = 1024;
+
+    /// Length of the payload with these words.
+    pub fn len(words: &str) -> usize {
+        NAME + 4 + words.len().min(MAX_WORDS)
+    }
+
+    /// Fills in a payload.
+    pub fn write(payload: &mut [u8], device: &str, words: &str) {
+        name(payload.get_mut(..NAME).unwrap_or(&mut []), device);
+        let words = words.as_bytes();
+        let words = words.get(..MAX_WORDS).unwrap_or(words);
+        put(payload, NAME, &(words.len() as u32).to_ne_bytes());
+        put(payload, NAME + 4, words);
     }
 }
 

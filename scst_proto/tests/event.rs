@@ -3,7 +3,7 @@
 //! The bytes of events, against the layout that a C compiler gives `scst_event.h`, and the filters.
 
 use proptest::prelude::*;
-use scst_proto::event::{self, code, stpg, tm_received, Event};
+use scst_proto::event::{self, blocked, code, stpg, tm_received, Event};
 
 fn cstr(bytes: &[u8]) -> &str {
     let end = bytes.iter().position(|b| *b == 0).expect("a NUL");
@@ -133,4 +133,19 @@ proptest! {
         event::lun_not_found::write(&mut payload, 3, &initiator, &device);
         prop_assert_eq!((payload[8 + 255], payload[8 + 511]), (0, 0));
     }
+}
+
+#[test]
+fn a_device_that_is_blocked_is_told_with_the_words_of_who_blocked_it() {
+    let words = "for a snapshot";
+    let mut bytes = vec![0; event::event_len(blocked::len(words))];
+    blocked::write(event::begin(&mut bytes, code::BLOCKED, 1), "disk1", words);
+    let whole = Event::new(&bytes).expect("an event");
+    assert_eq!(whole.code(), 3);
+    let p = whole.payload();
+    assert_eq!(p.len(), 256 + 4 + words.len());
+    assert_eq!(cstr(p), "disk1");
+    assert_eq!(p[256..260], 14u32.to_ne_bytes());
+    assert_eq!(&p[260..], words.as_bytes());
+    assert_eq!(blocked::len(&"x".repeat(5000)), 260 + blocked::MAX_WORDS);
 }

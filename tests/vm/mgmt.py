@@ -180,7 +180,7 @@ _BAD = [
     ("handlers/vdisk_blockio/mgmt", "add_device b1 filename=/dev/ram1; blocksize=513", errno.EINVAL),
     ("handlers/vdisk_nullio/mgmt", "", errno.EINVAL),
     ("handlers/vdisk_nullio/mgmt", "add_device", errno.EINVAL),
-    ("handlers/vdisk_fileio/mgmt", "del_device result", errno.EINVAL),
+    ("handlers/vdisk_fileio/mgmt", "del_device nosuch", errno.EINVAL),
     ("targets/scst_local/mgmt", "add_target", errno.EINVAL),
     ("targets/scst_local/mgmt", "add_target a/b", errno.EINVAL),
     ("targets/scst_local/mgmt", "add_target t9 bogus=1", errno.EINVAL),

@@ -167,6 +167,15 @@ def block_abort() -> None:
     scst.del_device("held")
 
 
+@suite.test("threads that poll for commands serve as the others do")
+def poll() -> None:
+    disk = scst.wait_disk(1)
+    for us in ("300", "0"):
+        scst.put(scst.ROOT / "poll_us", us)
+        fio(disk, rw="randwrite", bs="4k", number_ios=200, iodepth=4, size="4m", verify="crc32c", do_verify=1)
+    equal((scst.ROOT / "poll_us").read_text(), "0\n", "poll_us")
+
+
 @suite.test("counters of the data-buffer pool count, and a write clears them")
 def sgv() -> None:
     stats = scst.ROOT / "sgv/sgv/stats"

@@ -83,6 +83,9 @@ def esos() -> None:
         scst.put(groups / "local/state", state)
         equal(sh("head", "-1", str(groups / "local/state")).strip(), state, "head -1 of state")
         if state not in ("offline", "unavailable", "transitioning"):
+            # Unit attentions, of the group and of the change, come first.
+            for _ in range(3):
+                sh("sg_raw", disk, *["00"] * 6, status=None)
             report = sh("sg_rtpg", "-d", disk)
             check("target port group id : 0x1" in report, f"sg_rtpg in {state}:\n{report}")
     scst.put(scst.GROUPS / "esos/devices/mgmt", "del disk_esos")
