@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import guest, kernel, paths, proc, sysroot
+from . import reference as sysfs_reference
 from .errors import LabError
 from .ktap import Counts
 from .progress import say
@@ -144,8 +145,13 @@ def qla2xxx_layout() -> list[str]:
     return [f"{recorded.relative_to(paths.REPO)} is not what {script.name} makes of the stock kernel"]
 
 
-ALL: tuple[Callable[[], list[str]], ...] = (licences, lengths, unsafe_rooms, scripts, rustfmt, clippy, no_panic,
-                                              qla2xxx_layout)
+def reference() -> list[str]:
+    """docs/ is what the code says."""
+    return sysfs_reference.current() if kernel.have_modules() else []
+
+
+ALL: tuple[Callable[[], list[str]], ...] = (licences, lengths, unsafe_rooms, scripts, reference, rustfmt, clippy,
+                                            no_panic, qla2xxx_layout)
 
 
 def run() -> Counts:

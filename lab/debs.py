@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
@@ -85,7 +86,8 @@ def _download(kernel: pins.Kernel, parts: Sequence[str], files: dict[str, Path])
     cache.remove(partial)
     partial.mkdir()
     root = sysroot.get()
-    with step("setup", f"downloading kernel {kernel.package}: {', '.join(parts)}", 30):
+    with contextlib.ExitStack() as end, step("setup", f"downloading kernel {kernel.package}: {', '.join(parts)}", 30):
+        end.callback(cache.remove, partial)
         _update(log)
         if kernel.package not in available(kernel.series):
             raise _gone(kernel)
@@ -99,7 +101,6 @@ def _download(kernel: pins.Kernel, parts: Sequence[str], files: dict[str, Path])
                 raise LabError(f"{deb.name}: SHA-256 is {digest},\nbut lab/pins says {kernel.sha256[part]}.\n"
                                "Do not use this file: find out whether the archive or lab/pins is wrong.")
             deb.rename(files[part])
-    cache.remove(partial)
 
 
 def _replacement(wanted: dict[str, tuple[str, str]]) -> str:
@@ -125,7 +126,8 @@ def fetch_packages(section: str, wanted: dict[str, tuple[str, str]]) -> list[Pat
             partial = place / "partial"
             cache.remove(partial)
             partial.mkdir()
-            with step("setup", f"downloading {', '.join(missing)}", 20):
+            with contextlib.ExitStack() as end, step("setup", f"downloading {', '.join(missing)}", 20):
+                end.callback(cache.remove, partial)
                 _update(log)
                 try:
                     sysroot.get().run(["apt-get", *_APT, "download", *(f"{name}={wanted[name][0]}" for name in missing)],
@@ -139,5 +141,4 @@ def fetch_packages(section: str, wanted: dict[str, tuple[str, str]]) -> list[Pat
                     if digest != wanted[name][1]:
                         raise LabError(f"{deb.name}: SHA-256 is {digest},\nbut lab/pins says {wanted[name][1]}.")
                     deb.rename(files[name])
-            cache.remove(partial)
     return list(files.values())
