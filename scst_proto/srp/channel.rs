@@ -223,10 +223,7 @@ const fn connecting(event: Event) -> (State, Actions) {
         Event::Established => (State::Live, Actions::READY_TO_SEND.and(Actions::SERVE_HELD)),
         Event::CommEstablished => (State::Connecting, Actions::NOTIFY_CM),
         // It says as much as the message that it has overtaken, or that was lost (IBA vol. 1, 12.9).
-        Event::IuReceived => (
-            State::Connecting,
-            Actions::HOLD_IU.and(Actions::NOTIFY_CM),
-        ),
+        Event::IuReceived => (State::Connecting, Actions::HOLD_IU.and(Actions::NOTIFY_CM)),
         Event::Dreq => (State::Draining, give_up.and(Actions::SEND_DREP)),
         // Destroying the connection in this state rejects it.
         Event::CloseRequested

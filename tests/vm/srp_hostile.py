@@ -161,7 +161,7 @@ def abandon(count: int) -> None:
 @_trick("half-open logins, many at once, abandoned")
 def half_open(target: Target) -> None:
     for _ in range(scaled(1, 20)):
-        abandon(scaled(300, 250))
+        abandon(scaled(120, 250))
 
 
 @_trick("commands before the login is complete")
@@ -498,7 +498,7 @@ def mutated(target: Target) -> None:
     seed = random.randrange(1 << 32)
     rng, ended = random.Random(seed), 0
     channel = raw.login(_LINK)
-    for number in range(scaled(120, 20000)):
+    for number in range(scaled(100, 20000)):
         unit = bytearray(rng.choice((
             raw.command(number, raw.read10(0, 8), raw.descriptor(0, 0, 4096), in_format=raw.DIRECT),
             raw.command(number, raw.write10(65536, 8), raw.indirect(raw.descriptor(0, 0, 16), 4096,
