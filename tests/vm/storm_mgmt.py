@@ -161,7 +161,8 @@ def _ends(children: list[int]) -> list[int]:
                 break
             time.sleep(0.2)
             if time.monotonic() > late:
-                scst.unblock()
+                with contextlib.suppress(OSError, Failure):
+                    scst.unblock()
         found.append(status)
     return found
 
