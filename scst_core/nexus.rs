@@ -28,7 +28,7 @@ use scst_proto::{
     alua::AccessState,
     opcode::Flags,
     sense::{Sense, POWER_ON_OR_RESET},
-    ua::UaQueue,
+    ua::{Answered, UaQueue},
 };
 
 /// What may keep a command from going straight to its handler; a nexus without
@@ -242,6 +242,23 @@ impl Nexus {
         let sense = queue.pop();
         self.set_attention(!queue.is_empty());
         sense
+    }
+
+    /// Takes the unit attention that REQUEST SENSE reports as its data (SPC-6 6.39). Any context.
+    pub fn request_sense(&self) -> Option<Sense> {
+        match self.gate() & gate::UNIT_ATTENTION {
+            0 => None,
+            _ => self.take_attention(),
+        }
+    }
+
+    /// A command has reported a condition by being carried out. Any context.
+    pub fn answered(&self, what: Answered) {
+        if self.gate() & gate::UNIT_ATTENTION != 0 {
+            let mut queue = self.attentions.lock();
+            queue.answered(what);
+            self.set_attention(!queue.is_empty());
+        }
     }
 
     /// Under the lock of `attentions`.

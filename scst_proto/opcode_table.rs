@@ -55,6 +55,8 @@ const S_RD: Flags = S.with(RD);
 const S_WR: Flags = S.with(WR);
 /// A protect field without the others.
 const P: Flags = Flags::PROTECT;
+/// Only where data stay.
+const K: Flags = Flags::KEEPS_DATA;
 /// RESERVE and RELEASE, answered by the core.
 const RES: Flags = N;
 
@@ -120,15 +122,15 @@ pub(crate) static ROWS: [OpRow; COUNT] = [
     op(0x2b, None, "SEEK(10)", 10, DR, No, f(2, 4), Z, NoData, Reads, M, &[]),
     op(0x2e, None, "WRITE AND VERIFY(10)", 10, DR, Out, f(2, 4), f(7, 2), Blocks, Conflict, S_WR, &[(1, 0xf6)]),
     op(0x2f, None, "VERIFY(10)", 10, DR, Out, f(2, 4), f(7, 2), Verify, Reads, S_RD, &[(1, 0xf6)]),
-    op(0x34, None, "PRE-FETCH(10)", 10, D, No, f(2, 4), f(7, 2), Range, Reads, MT, &[(1, 0x02)]),
+    op(0x34, None, "PRE-FETCH(10)", 10, D, No, f(2, 4), f(7, 2), Range, Reads, S_MT, &[(1, 0x02)]),
     op(0x35, None, "SYNCHRONIZE CACHE(10)", 10, DR, No, f(2, 4), f(7, 2), Range, Conflict, S_MT, &[(1, 0x02)]),
     op(0x37, None, "READ DEFECT DATA(10)", 10, D, In, Z, f(7, 2), Bytes, Conflict, M, &[(2, 0x1f)]),
-    op(0x3b, None, "WRITE BUFFER", 10, A, Out, Z, f(6, 3), Bytes, Conflict, UN, &[(1, 0xff), (2, 0xff), (3, 0xff), (4, 0xff), (5, 0xff)]),
-    op(0x3c, None, "READ BUFFER(10)", 10, A, In, Z, f(6, 3), Bytes, Conflict, UN, &[(1, 0xff), (2, 0xff), (3, 0xff), (4, 0xff), (5, 0xff)]),
+    op(0x3b, None, "WRITE BUFFER", 10, D, Out, Z, f(6, 3), Bytes, Conflict, S.with(UN), &[(1, 0x1f), (2, 0xff), (3, 0xff), (4, 0xff), (5, 0xff)]),
+    op(0x3c, None, "READ BUFFER(10)", 10, D, In, Z, f(6, 3), Bytes, Conflict, S.with(UN), &[(1, 0x1f), (2, 0xff), (3, 0xff), (4, 0xff), (5, 0xff)]),
     op(0x3e, None, "READ LONG(10)", 10, D, In, f(2, 4), f(7, 2), Bytes, Conflict, MT, &[(1, 0x06)]),
     op(0x3f, None, "WRITE LONG(10)", 10, D, Out, f(2, 4), f(7, 2), Bytes, Conflict, W, &[(1, 0xe0)]),
-    op(0x41, None, "WRITE SAME(10)", 10, D, Out, f(2, 4), f(7, 2), WriteSame, Conflict, S_W.with(P), &[(1, 0xe8)]),
-    op(0x42, None, "UNMAP", 10, D, Out, Z, f(7, 2), Bytes, Conflict, S_W, &[]),
+    op(0x41, None, "WRITE SAME(10)", 10, D, Out, f(2, 4), f(7, 2), WriteSame, Conflict, S_W.with(P).with(K), &[(1, 0xe8)]),
+    op(0x42, None, "UNMAP", 10, D, Out, Z, f(7, 2), Bytes, Conflict, S_W.with(Flags::THIN), &[(1, 0x01)]),
     op(0x42, None, "READ SUB-CHANNEL", 10, R, In, Z, f(7, 2), Bytes, Allowed, M, &[(1, 0x02), (2, 0x40), (3, 0xff), (6, 0xff)]),
     op(0x43, None, "READ TOC/PMA/ATIP", 10, R, In, Z, f(7, 2), Bytes, Allowed, S_M, &[(1, 0x02), (2, 0x0f), (6, 0xff)]),
     op(0x44, None, "READ HEADER", 10, R, In, f(2, 4), f(7, 2), Bytes, Reads, OBS, &[(1, 0x02)]),
@@ -193,14 +195,14 @@ pub(crate) static ROWS: [OpRow; COUNT] = [
     op(0x86, None, "ACCESS CONTROL IN", 16, A, In, Z, f(10, 4), Bytes, Allowed, OBS, &[]),
     op(0x87, None, "ACCESS CONTROL OUT", 16, A, Out, Z, f(10, 4), Bytes, Allowed, OBS, &[]),
     op(0x88, None, "READ(16)", 16, D, In, f(2, 8), f(10, 4), Blocks, Reads, S_RD, &[(1, 0xf8)]),
-    op(0x89, None, "COMPARE AND WRITE", 16, D, Out, f(2, 8), f(13, 1), CompareAndWrite, Conflict, S_WR, &[(1, 0xf8)]),
+    op(0x89, None, "COMPARE AND WRITE", 16, D, Out, f(2, 8), f(13, 1), CompareAndWrite, Conflict, S_WR.with(K), &[(1, 0xf8)]),
     op(0x8a, None, "WRITE(16)", 16, D, Out, f(2, 8), f(10, 4), Blocks, Conflict, S_WR, &[(1, 0xfa)]),
-    op(0x8b, None, "ORWRITE(16)", 16, D, Out, f(2, 8), f(10, 4), Blocks, Conflict, WR, &[(1, 0xf8)]),
+    op(0x8b, None, "ORWRITE(16)", 16, D, Out, f(2, 8), f(10, 4), Blocks, Conflict, S_WR.with(K), &[(1, 0xf8)]),
     op(0x8e, None, "WRITE AND VERIFY(16)", 16, D, Out, f(2, 8), f(10, 4), Blocks, Conflict, S_WR, &[(1, 0xf6)]),
     op(0x8f, None, "VERIFY(16)", 16, D, Out, f(2, 8), f(10, 4), Verify, Reads, S_RD, &[(1, 0xf6)]),
-    op(0x90, None, "PRE-FETCH(16)", 16, D, No, f(2, 8), f(10, 4), Range, Reads, MT, &[(1, 0x02)]),
+    op(0x90, None, "PRE-FETCH(16)", 16, D, No, f(2, 8), f(10, 4), Range, Reads, S_MT, &[(1, 0x02)]),
     op(0x91, None, "SYNCHRONIZE CACHE(16)", 16, D, No, f(2, 8), f(10, 4), Range, Conflict, S_MT, &[(1, 0x02)]),
-    op(0x93, None, "WRITE SAME(16)", 16, D, Out, f(2, 8), f(10, 4), WriteSame, Conflict, S_W.with(P), &[(1, 0xe8)]),
+    op(0x93, None, "WRITE SAME(16)", 16, D, Out, f(2, 8), f(10, 4), WriteSame, Conflict, S_W.with(P).with(K), &[(1, 0xe8)]),
     op(0x94, Some(0x01), "CLOSE ZONE", 16, D, No, f(2, 8), Z, NoData, Conflict, W, &[(14, 0x01)]),
     op(0x94, Some(0x02), "FINISH ZONE", 16, D, No, f(2, 8), Z, NoData, Conflict, W, &[(14, 0x01)]),
     op(0x94, Some(0x03), "OPEN ZONE", 16, D, No, f(2, 8), Z, NoData, Conflict, W, &[(14, 0x01)]),
@@ -212,7 +214,7 @@ pub(crate) static ROWS: [OpRow; COUNT] = [
     op(0x9d, Some(0x0c), "WRITE SCATTERED(16)", 16, D, Out, Z, f(10, 4), Blocks, Conflict, WR, &[(2, 0xf8)]),
     op(0x9e, Some(0x10), "READ CAPACITY(16)", 16, D, In, Z, f(10, 4), Bytes, Allowed, S_M.with(SB), &[]),
     op(0x9e, Some(0x11), "READ LONG(16)", 16, D, In, f(2, 8), f(12, 2), Bytes, Conflict, MT, &[(14, 0x03)]),
-    op(0x9e, Some(0x12), "GET LBA STATUS(16)", 16, D, In, f(2, 8), f(10, 4), Bytes, Reads, S_M.with(Flags::THIN), &[(14, 0x0f)]),
+    op(0x9e, Some(0x12), "GET LBA STATUS(16)", 16, D, In, f(2, 8), f(10, 4), Bytes, Reads, S_M, &[(14, 0x0f)]),
     op(0x9e, Some(0x13), "REPORT REFERRALS", 16, D, In, f(2, 8), f(10, 4), Bytes, Allowed, M, &[(14, 0x01)]),
     op(0x9e, Some(0x14), "STREAM CONTROL", 16, D, In, Z, f(10, 4), Bytes, Conflict, M, &[(1, 0x60), (4, 0xff), (5, 0xff)]),
     op(0x9e, Some(0x15), "BACKGROUND CONTROL", 16, D, No, Z, Z, NoData, Conflict, M, &[(2, 0xc0), (3, 0xff)]),

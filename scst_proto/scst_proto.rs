@@ -24,6 +24,7 @@
 //! | [`opcode`] | one table, one row a command |
 //! | [`cdb`] | CDB decoding: the data path's first step |
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
+//! | [`lba_status`], [`log_page`], [`buffer`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER |
 //! | [`ua`], [`task`], [`residual`] | unit attention queue, abort table, residual counts |
 //! | [`alua`] | asymmetric access: what each state serves, target port groups |
 //! | [`mgmt`], [`number`], [`command`], [`trace`], [`options`] | what administrators write into sysfs |
@@ -42,6 +43,7 @@
 #![deny(missing_docs)]
 
 pub mod alua;
+pub mod buffer;
 pub mod bytes;
 pub mod capacity;
 pub mod cdb;
@@ -50,6 +52,8 @@ pub mod command;
 pub mod glob;
 pub mod identity;
 pub mod inquiry;
+pub mod lba_status;
+pub mod log_page;
 pub mod lun;
 pub mod mgmt;
 pub mod mode;

@@ -384,7 +384,8 @@ af f6 ff ff ff ff ff ff ff ff 00 04";
 fn usage_maps() {
     let device = Commands {
         pdt: PeripheralDeviceType::DISK,
-        thin: false,
+        thin: true,
+        keeps_data: true,
         explicit_alua: false,
     };
     for line in USAGE.split('|') {
@@ -413,10 +414,11 @@ fn usage_maps() {
 fn opcodes_that_are_not_there() {
     let device = Commands {
         pdt: PeripheralDeviceType::DISK,
-        thin: false,
+        thin: true,
+        keeps_data: true,
         explicit_alua: false,
     };
-    for (op, action) in [(0x9e, 0x12), (0x84, 0x07), (0xa4, 0x0a), (0xc0, 0)] {
+    for (op, action) in [(0x9c, 0), (0x84, 0x07), (0xa4, 0x0a), (0xc0, 0)] {
         let report =
             ReportOpcodes::decode(&[0xa3, 0x0c, 0x03, op, 0, action, 0, 0, 1, 0, 0, 0]).unwrap();
         assert_eq!(
@@ -431,7 +433,8 @@ fn opcodes_that_are_not_there() {
 fn all_opcodes_with_timeouts() {
     let device = Commands {
         pdt: PeripheralDeviceType::DISK,
-        thin: false,
+        thin: true,
+        keeps_data: true,
         explicit_alua: false,
     };
     let report = ReportOpcodes::decode(&hex("a3 0c 80 00 00 00 00 00 20 00 00 00")).unwrap();
