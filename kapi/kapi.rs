@@ -17,6 +17,7 @@ mod c;
 mod compat;
 pub mod counted;
 pub mod cpumask;
+pub mod file;
 pub mod global;
 pub mod handover;
 pub mod loan;

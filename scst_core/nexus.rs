@@ -6,6 +6,7 @@
 use crate::{
     cmd::{Command, CommandLoan, Task},
     device::Device,
+    reservations::id_of,
     session::Session,
     stats::Stats,
     threads::ThreadPool,
@@ -27,6 +28,7 @@ use kernel::{
 use scst_proto::{
     alua::AccessState,
     opcode::Flags,
+    pr::access::Access,
     sense::{Sense, POWER_ON_OR_RESET},
     ua::{Answered, UaQueue},
 };
@@ -43,6 +45,10 @@ pub(crate) mod gate {
     /// The initiator could have more commands outstanding than it may: they are
     /// counted.
     pub(crate) const LIMITED: u32 = 8;
+    /// The code of the [`Access`](scst_proto::pr::access::Access) that reservations
+    /// leave to the nexus, 0 for all.
+    pub(crate) const RESERVED: u32 = 0x3 << RESERVED_SHIFT;
+    pub(crate) const RESERVED_SHIFT: u32 = 4;
     /// The code of the ALUA state of the target port, if that does not serve I/O.
     pub(crate) const ACCESS: u32 = 0xf << ACCESS_SHIFT;
     pub(crate) const ACCESS_SHIFT: u32 = 8;
@@ -52,6 +58,11 @@ pub(crate) mod gate {
 pub(crate) fn access_of(gate: u32) -> AccessState {
     let code = (gate & gate::ACCESS) >> gate::ACCESS_SHIFT;
     AccessState::from_code(code as u8).unwrap_or(AccessState::Optimized)
+}
+
+/// What the reservation that a gate tells of leaves to the nexus.
+pub(crate) fn reserved_of(gate: u32) -> Access {
+    Access::from_code(((gate & gate::RESERVED) >> gate::RESERVED_SHIFT) as u8)
 }
 
 /// What `black_hole` does to commands.
@@ -131,6 +142,7 @@ impl Nexus {
         })?;
         nexus.update_limit();
         nexus.set_access(nexus.granted());
+        nexus.set_reserved(nexus.device.reservations.access(&id_of(&nexus)));
         Ok(nexus)
     }
 
@@ -202,6 +214,12 @@ impl Nexus {
             false => u32::from(state.code()) << gate::ACCESS_SHIFT,
         };
         self.change_gate(|old| old & !gate::ACCESS | code);
+    }
+
+    /// Lets commands meet a reservation. Management, and who changes it.
+    pub(crate) fn set_reserved(&self, access: Access) {
+        let code = u32::from(access as u8) << gate::RESERVED_SHIFT;
+        self.change_gate(|old| old & !gate::RESERVED | code);
     }
 
     /// The sense of a device that is not ready: that the state of the port is the

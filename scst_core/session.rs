@@ -8,6 +8,7 @@ use crate::{
     driver::{LunEvent, Transport},
     group::Group,
     nexus::{LunMap, Mapping, Nexus, SeenLun},
+    reservations::Reservations,
     stats::{Count, Kind, Totals},
     target::Target,
     util::{log_err, Name},
@@ -137,6 +138,7 @@ impl Removed {
                     seconds
                 );
             }
+            Reservations::nexus_lost(nexus);
             nexus.session().state.lock().past.add(&nexus.stats);
         }
         self.changed

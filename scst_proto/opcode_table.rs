@@ -57,8 +57,8 @@ const S_WR: Flags = S.with(WR);
 const P: Flags = Flags::PROTECT;
 /// Only where data stay.
 const K: Flags = Flags::KEEPS_DATA;
-/// RESERVE and RELEASE, answered by the core.
-const RES: Flags = N;
+/// RESERVE and RELEASE. What a persistent reservation means for them is decided where they are carried out.
+const RES: Flags = S;
 
 #[allow(clippy::too_many_arguments)]
 const fn op(
@@ -97,7 +97,7 @@ const COUNT: usize = 159;
 /// The table.
 #[rustfmt::skip]
 pub(crate) static ROWS: [OpRow; COUNT] = [
-    op(0x00, None, "TEST UNIT READY", 6, A, No, Z, Z, NoData, Conflict, S_M, &[]),
+    op(0x00, None, "TEST UNIT READY", 6, A, No, Z, Z, NoData, Allowed, S_M, &[]),
     op(0x01, None, "REZERO UNIT", 6, A, No, Z, Z, NoData, Conflict, OBS, &[]),
     op(0x03, None, "REQUEST SENSE", 6, A, In, Z, f(4, 1), Bytes, Allowed, BASIC, &[(1, 0x01)]),
     op(0x04, None, "FORMAT UNIT", 6, DR, Out, Z, Z, Transport, Conflict, S_W.with(Flags::LONG_TIME), &[(1, 0xf0)]),
@@ -107,11 +107,11 @@ pub(crate) static ROWS: [OpRow; COUNT] = [
     op(0x0b, None, "SEEK(6)", 6, DR, No, f(1, 3), Z, NoData, Reads, OBS, &[]),
     op(0x12, None, "INQUIRY", 6, A, In, Z, f(3, 2), Bytes, Allowed, BASIC, &[(1, 0x01), (2, 0xff)]),
     op(0x15, None, "MODE SELECT(6)", 6, A, Out, Z, f(4, 1), Bytes, Conflict, S_SB, &[(1, 0x11)]),
-    op(0x16, None, "RESERVE(6)", 6, A, No, Z, Z, NoData, Conflict, RES, &[]),
-    op(0x17, None, "RELEASE(6)", 6, A, No, Z, Z, NoData, Conflict, RES.with(Flags::LEGACY_RESERVED), &[]),
-    op(0x1a, None, "MODE SENSE(6)", 6, A, In, Z, f(4, 1), Bytes, Conflict, S_SB, &[(1, 0x08), (2, 0xff), (3, 0xff)]),
+    op(0x16, None, "RESERVE(6)", 6, A, No, Z, Z, NoData, Allowed, RES, &[]),
+    op(0x17, None, "RELEASE(6)", 6, A, No, Z, Z, NoData, Allowed, RES.with(Flags::LEGACY_RESERVED), &[]),
+    op(0x1a, None, "MODE SENSE(6)", 6, A, In, Z, f(4, 1), Bytes, Reads, S_SB, &[(1, 0x08), (2, 0xff), (3, 0xff)]),
     op(0x1b, None, "START STOP UNIT", 6, DR, No, Z, Z, NoData, ByCdb, S, &[(1, 0x01), (3, 0x0f), (4, 0xf7)]),
-    op(0x1c, None, "RECEIVE DIAGNOSTIC RESULTS", 6, A, In, Z, f(3, 2), Bytes, Conflict, SB, &[(1, 0x01), (2, 0xff)]),
+    op(0x1c, None, "RECEIVE DIAGNOSTIC RESULTS", 6, A, In, Z, f(3, 2), Bytes, Reads, SB, &[(1, 0x01), (2, 0xff)]),
     op(0x1d, None, "SEND DIAGNOSTIC", 6, A, Out, Z, f(3, 2), Bytes, Conflict, S_SB, &[(1, 0xf7)]),
     op(0x1e, None, "PREVENT ALLOW MEDIUM REMOVAL", 6, DR, No, Z, Z, NoData, ByCdb, S, &[(4, 0x03)]),
     op(0x23, None, "READ FORMAT CAPACITIES", 10, R, In, Z, f(7, 2), Bytes, Allowed, N, &[]),
@@ -126,7 +126,7 @@ pub(crate) static ROWS: [OpRow; COUNT] = [
     op(0x35, None, "SYNCHRONIZE CACHE(10)", 10, DR, No, f(2, 4), f(7, 2), Range, Conflict, S_MT, &[(1, 0x02)]),
     op(0x37, None, "READ DEFECT DATA(10)", 10, D, In, Z, f(7, 2), Bytes, Conflict, M, &[(2, 0x1f)]),
     op(0x3b, None, "WRITE BUFFER", 10, D, Out, Z, f(6, 3), Bytes, Conflict, S.with(UN), &[(1, 0x1f), (2, 0xff), (3, 0xff), (4, 0xff), (5, 0xff)]),
-    op(0x3c, None, "READ BUFFER(10)", 10, D, In, Z, f(6, 3), Bytes, Conflict, S.with(UN), &[(1, 0x1f), (2, 0xff), (3, 0xff), (4, 0xff), (5, 0xff)]),
+    op(0x3c, None, "READ BUFFER(10)", 10, D, In, Z, f(6, 3), Bytes, Reads, S.with(UN), &[(1, 0x1f), (2, 0xff), (3, 0xff), (4, 0xff), (5, 0xff)]),
     op(0x3e, None, "READ LONG(10)", 10, D, In, f(2, 4), f(7, 2), Bytes, Conflict, MT, &[(1, 0x06)]),
     op(0x3f, None, "WRITE LONG(10)", 10, D, Out, f(2, 4), f(7, 2), Bytes, Conflict, W, &[(1, 0xe0)]),
     op(0x41, None, "WRITE SAME(10)", 10, D, Out, f(2, 4), f(7, 2), WriteSame, Conflict, S_W.with(P).with(K), &[(1, 0xe8)]),
@@ -149,21 +149,21 @@ pub(crate) static ROWS: [OpRow; COUNT] = [
     op(0x52, None, "READ TRACK INFORMATION", 10, R, In, f(2, 4), f(7, 2), Bytes, Allowed, M, &[(1, 0x07)]),
     op(0x53, None, "XDWRITEREAD(10)", 10, D, Out, f(2, 4), f(7, 2), Blocks, Conflict, WR, &[(1, 0xfa)]),
     op(0x55, None, "MODE SELECT(10)", 10, A, Out, Z, f(7, 2), Bytes, Conflict, S_SB, &[(1, 0x11)]),
-    op(0x56, None, "RESERVE(10)", 10, A, No, Z, Z, NoData, Conflict, RES, &[]),
-    op(0x57, None, "RELEASE(10)", 10, A, No, Z, Z, NoData, Conflict, RES.with(Flags::LEGACY_RESERVED), &[]),
-    op(0x5a, None, "MODE SENSE(10)", 10, A, In, Z, f(7, 2), Bytes, Conflict, S_SB, &[(1, 0x18), (2, 0xff), (3, 0xff)]),
-    op(0x5e, Some(0x00), "PERSISTENT RESERVE IN, READ KEYS", 10, A, In, Z, f(7, 2), Bytes, Allowed, SB, &[]),
-    op(0x5e, Some(0x01), "PERSISTENT RESERVE IN, READ RESERVATION", 10, A, In, Z, f(7, 2), Bytes, Allowed, SB, &[]),
-    op(0x5e, Some(0x02), "PERSISTENT RESERVE IN, REPORT CAPABILITIES", 10, A, In, Z, f(7, 2), Bytes, Allowed, SB, &[]),
-    op(0x5e, Some(0x03), "PERSISTENT RESERVE IN, READ FULL STATUS", 10, A, In, Z, f(7, 2), Bytes, Allowed, SB, &[]),
-    op(0x5f, Some(0x00), "PERSISTENT RESERVE OUT, REGISTER", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, SB, &[(2, 0xff)]),
-    op(0x5f, Some(0x01), "PERSISTENT RESERVE OUT, RESERVE", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, SB, &[(2, 0xff)]),
-    op(0x5f, Some(0x02), "PERSISTENT RESERVE OUT, RELEASE", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, SB, &[(2, 0xff)]),
-    op(0x5f, Some(0x03), "PERSISTENT RESERVE OUT, CLEAR", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, SB, &[(2, 0xff)]),
-    op(0x5f, Some(0x04), "PERSISTENT RESERVE OUT, PREEMPT", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, SB, &[(2, 0xff)]),
-    op(0x5f, Some(0x05), "PERSISTENT RESERVE OUT, PREEMPT AND ABORT", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, SB, &[(2, 0xff)]),
-    op(0x5f, Some(0x06), "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, SB, &[(2, 0xff)]),
-    op(0x5f, Some(0x07), "PERSISTENT RESERVE OUT, REGISTER AND MOVE", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, SB, &[(2, 0xff)]),
+    op(0x56, None, "RESERVE(10)", 10, A, No, Z, Z, NoData, Allowed, RES, &[]),
+    op(0x57, None, "RELEASE(10)", 10, A, No, Z, Z, NoData, Allowed, RES.with(Flags::LEGACY_RESERVED), &[]),
+    op(0x5a, None, "MODE SENSE(10)", 10, A, In, Z, f(7, 2), Bytes, Reads, S_SB, &[(1, 0x18), (2, 0xff), (3, 0xff)]),
+    op(0x5e, Some(0x00), "PERSISTENT RESERVE IN, READ KEYS", 10, A, In, Z, f(7, 2), Bytes, Allowed, S_SB, &[]),
+    op(0x5e, Some(0x01), "PERSISTENT RESERVE IN, READ RESERVATION", 10, A, In, Z, f(7, 2), Bytes, Allowed, S_SB, &[]),
+    op(0x5e, Some(0x02), "PERSISTENT RESERVE IN, REPORT CAPABILITIES", 10, A, In, Z, f(7, 2), Bytes, Allowed, S_SB, &[]),
+    op(0x5e, Some(0x03), "PERSISTENT RESERVE IN, READ FULL STATUS", 10, A, In, Z, f(7, 2), Bytes, Allowed, S_SB, &[]),
+    op(0x5f, Some(0x00), "PERSISTENT RESERVE OUT, REGISTER", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, S_SB, &[(2, 0xff)]),
+    op(0x5f, Some(0x01), "PERSISTENT RESERVE OUT, RESERVE", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, S_SB, &[(2, 0xff)]),
+    op(0x5f, Some(0x02), "PERSISTENT RESERVE OUT, RELEASE", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, S_SB, &[(2, 0xff)]),
+    op(0x5f, Some(0x03), "PERSISTENT RESERVE OUT, CLEAR", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, S_SB, &[(2, 0xff)]),
+    op(0x5f, Some(0x04), "PERSISTENT RESERVE OUT, PREEMPT", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, S_SB, &[(2, 0xff)]),
+    op(0x5f, Some(0x05), "PERSISTENT RESERVE OUT, PREEMPT AND ABORT", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, S_SB, &[(2, 0xff)]),
+    op(0x5f, Some(0x06), "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, S_SB, &[(2, 0xff)]),
+    op(0x5f, Some(0x07), "PERSISTENT RESERVE OUT, REGISTER AND MOVE", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, S_SB, &[(2, 0xff)]),
     op(0x5f, Some(0x08), "PERSISTENT RESERVE OUT, REPLACE LOST RESERVATION", 10, A, Out, Z, f(5, 4), Bytes, PersistentReserveOut, SB, &[(2, 0xff)]),
     op(0x7f, Some(0x0003), "XDREAD(32)", 32, D, In, f(12, 8), f(28, 4), Blocks, Reads, OBS, &[]),
     op(0x7f, Some(0x0004), "XDWRITE(32)", 32, D, Out, f(12, 8), f(28, 4), Blocks, Conflict, OBS.with(W), &[]),
@@ -209,7 +209,7 @@ pub(crate) static ROWS: [OpRow; COUNT] = [
     op(0x94, Some(0x04), "RESET WRITE POINTER", 16, D, No, f(2, 8), Z, NoData, Conflict, W, &[(14, 0x01)]),
     op(0x95, Some(0x00), "REPORT ZONES", 16, D, In, f(2, 8), f(10, 4), Bytes, Reads, M, &[(14, 0xbf)]),
     op(0x9a, None, "WRITE STREAM(16)", 16, D, Out, f(2, 8), f(12, 2), Blocks, Conflict, WR, &[(1, 0xf8), (10, 0xff), (11, 0xff)]),
-    op(0x9b, None, "READ BUFFER(16)", 16, A, In, Z, f(10, 4), Bytes, Conflict, UN, &[(1, 0xff), (14, 0xff)]),
+    op(0x9b, None, "READ BUFFER(16)", 16, A, In, Z, f(10, 4), Bytes, Reads, UN, &[(1, 0xff), (14, 0xff)]),
     op(0x9c, None, "ATOMIC WRITE(16)", 16, D, Out, f(2, 8), f(12, 2), Blocks, Conflict, WR, &[(1, 0xf8), (10, 0xff), (11, 0xff)]),
     op(0x9d, Some(0x0c), "WRITE SCATTERED(16)", 16, D, Out, Z, f(10, 4), Blocks, Conflict, WR, &[(2, 0xf8)]),
     op(0x9e, Some(0x10), "READ CAPACITY(16)", 16, D, In, Z, f(10, 4), Bytes, Allowed, S_M.with(SB), &[]),
@@ -228,8 +228,8 @@ pub(crate) static ROWS: [OpRow; COUNT] = [
     op(0xa3, Some(0x05), "REPORT IDENTIFYING INFORMATION", 12, DO, In, Z, f(6, 4), Bytes, Allowed, N, &[(10, 0xfe)]),
     op(0xa3, Some(0x0a), "REPORT TARGET PORT GROUPS", 12, DO, In, Z, f(6, 4), Bytes, Allowed, S.with(ANY), &[(1, 0xe0)]),
     op(0xa3, Some(0x0b), "REPORT ALIASES", 12, DO, In, Z, f(6, 4), Bytes, Allowed, N, &[]),
-    op(0xa3, Some(0x0c), "REPORT SUPPORTED OPERATION CODES", 12, DO, In, Z, f(6, 4), Bytes, Allowed, S_SB, &[(2, 0x87), (3, 0xff), (4, 0xff), (5, 0xff)]),
-    op(0xa3, Some(0x0d), "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 12, DO, In, Z, f(6, 4), Bytes, Allowed, S_SB, &[(2, 0x80)]),
+    op(0xa3, Some(0x0c), "REPORT SUPPORTED OPERATION CODES", 12, DO, In, Z, f(6, 4), Bytes, Reads, S_SB, &[(2, 0x87), (3, 0xff), (4, 0xff), (5, 0xff)]),
+    op(0xa3, Some(0x0d), "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 12, DO, In, Z, f(6, 4), Bytes, Reads, S_SB, &[(2, 0x80)]),
     op(0xa3, Some(0x0e), "REPORT PRIORITY", 12, DO, In, Z, f(6, 4), Bytes, Allowed, N, &[(2, 0xc0)]),
     op(0xa3, Some(0x0f), "REPORT TIMESTAMP", 12, DO, In, Z, f(6, 4), Bytes, Allowed, N, &[]),
     op(0xa3, Some(0x10), "MANAGEMENT PROTOCOL IN", 12, DO, In, Z, f(6, 4), Bytes, Conflict, N, &[(2, 0xff), (3, 0xff), (4, 0xff), (5, 0xff)]),

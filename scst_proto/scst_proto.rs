@@ -26,6 +26,7 @@
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
 //! | [`lba_status`], [`log_page`], [`buffer`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER |
 //! | [`ua`], [`task`], [`residual`] | unit attention queue, abort table, residual counts |
+//! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
 //! | [`alua`] | asymmetric access: what each state serves, target port groups |
 //! | [`mgmt`], [`number`], [`command`], [`trace`], [`options`] | what administrators write into sysfs |
 //! | [`srp`] | SRP, the SCSI RDMA Protocol |
@@ -62,6 +63,7 @@ pub mod number;
 pub mod opcode;
 mod opcode_table;
 pub mod options;
+pub mod pr;
 pub mod residual;
 pub mod rsoc;
 pub mod sense;

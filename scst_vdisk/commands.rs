@@ -30,6 +30,8 @@ pub(crate) mod opcode {
     pub(crate) const FORMAT_UNIT: u8 = 0x04;
     pub(crate) const INQUIRY: u8 = 0x12;
     pub(crate) const MODE_SELECT_6: u8 = 0x15;
+    pub(crate) const RESERVE_6: u8 = 0x16;
+    pub(crate) const RELEASE_6: u8 = 0x17;
     pub(crate) const MODE_SENSE_6: u8 = 0x1a;
     pub(crate) const START_STOP_UNIT: u8 = 0x1b;
     pub(crate) const SEND_DIAGNOSTIC: u8 = 0x1d;
@@ -46,7 +48,11 @@ pub(crate) mod opcode {
     pub(crate) const LOG_SELECT: u8 = 0x4c;
     pub(crate) const LOG_SENSE: u8 = 0x4d;
     pub(crate) const MODE_SELECT_10: u8 = 0x55;
+    pub(crate) const RESERVE_10: u8 = 0x56;
+    pub(crate) const RELEASE_10: u8 = 0x57;
     pub(crate) const MODE_SENSE_10: u8 = 0x5a;
+    pub(crate) const PERSISTENT_RESERVE_IN: u8 = 0x5e;
+    pub(crate) const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
     pub(crate) const COMPARE_AND_WRITE: u8 = 0x89;
     pub(crate) const ORWRITE_16: u8 = 0x8b;
     pub(crate) const WRITE_AND_VERIFY_16: u8 = 0x8e;
@@ -80,7 +86,8 @@ pub(crate) fn is_inline(op: u8, sleeps: bool) -> bool {
         // These take a mutex, allocate, or have much to do.
         INQUIRY | MODE_SELECT_6 | MODE_SELECT_10 | MAINTENANCE_IN | MAINTENANCE_OUT | UNMAP
         | WRITE_SAME_10 | WRITE_SAME_16 | COMPARE_AND_WRITE | ORWRITE_16 | VERIFY_10
-        | VERIFY_12 | VERIFY_16 | READ_BUFFER_10 | WRITE_BUFFER => false,
+        | VERIFY_12 | VERIFY_16 | READ_BUFFER_10 | WRITE_BUFFER | RESERVE_6 | RESERVE_10
+        | RELEASE_6 | RELEASE_10 | PERSISTENT_RESERVE_IN | PERSISTENT_RESERVE_OUT => false,
         _ => !sleeps,
     }
 }
@@ -134,6 +141,10 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             report_task_management(w, cmd.raw_cdb());
             Ok(())
         }),
+        (PERSISTENT_RESERVE_IN, _) => cmd.persistent_reserve_in(),
+        (PERSISTENT_RESERVE_OUT, _) => cmd.persistent_reserve_out(),
+        (RESERVE_6 | RESERVE_10, _) => cmd.reserve_unit(),
+        (RELEASE_6 | RELEASE_10, _) => cmd.release_unit(),
         (SYNCHRONIZE_CACHE_10 | SYNCHRONIZE_CACHE_16, _) => synchronize(unit, cmd),
         (VERIFY_10 | VERIFY_12 | VERIFY_16, _) => writes::verify(unit, cmd),
         (UNMAP, _) if disk.conf.handler != Handler::Cdrom => writes::unmap(unit, cmd),

@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+# lab: group=conformance timeout=600
+"""iscsi-test-cu of libiscsi on a disk of each kind: each of its tests passes, or data/iscsi-test-cu.txt says why not."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import re
+import subprocess
+
+import scst
+from lib import DATA, Failure, Suite, check, equal, no_differences, note, sh
+
+_KINDS = ("fileio", "blockio", "nullio", "thick")
+
+
+def setup() -> None:
+    """A disk of each kind: a thin file, a block device with discard, nothing, and a file that is not thin."""
+    scst.unload()
+    sh("modprobe", "sg")
+    sh("modprobe", "brd", "rd_nr=1", "rd_size=131072")
+    for name in ("thin", "thick"):
+        scst.image(f"/tmp/{name}", 128)
+    scst.load()
+    # One logical block in a physical one: a test of GET LBA STATUS takes the two for the same.
+    for lun, (kind, handler, params) in enumerate((
+            ("fileio", "fileio", "filename=/tmp/thin; thin_provisioned=1; blocksize=4096"),
+            ("blockio", "blockio", "filename=/dev/ram0"),
+            ("nullio", "nullio", "size_mb=128"),
+            ("thick", "fileio", "filename=/tmp/thick; removable=1"))):
+        scst.add_device(f"vdisk_{handler}", kind, params)
+        scst.add_lun(kind, lun)
+    for lun in range(len(_KINDS)):
+        scst.wait_disk(lun)
+
+
+def teardown() -> None:
+    """Leave nothing."""
+    scst.clear()
+    scst.unload()
+    sh("rmmod", "brd")
+
+
+suite = Suite(setup, teardown, limit_s=400)
+
+
+def _tests() -> list[str]:
+    """Those that a device which is not iSCSI can have."""
+    names = re.findall(r"(?m)^SCSI\.\w+\.\w+$", sh("iscsi-test-cu", "--list"))
+    check(len(names) > 150, f"iscsi-test-cu --list names only {len(names)} tests")
+    return [name[len("SCSI."):] for name in names if not name.startswith("SCSI.iSCSI")]
+
+
+def _listed(kind: str) -> dict[str, str]:
+    """The results that are not `pass`: pattern of test names, and result."""
+    found = {}
+    for line in (DATA / "iscsi-test-cu.txt").read_text().splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        head, separator, why = line.partition("  : ")
+        if not separator or not why.strip():
+            raise Failure(f"iscsi-test-cu.txt: no reason in '{line}'")
+        where, result, pattern = head.split()
+        if where in ("*", kind):
+            found[pattern] = result
+    return found
+
+
+def _run(test: str, node: str) -> tuple[str, str]:
+    """Run one test in a process of its own, as they disturb one another; the result, and what the tool said."""
+    try:
+        done = subprocess.run(["iscsi-test-cu", "--dataloss", "-n", "-V", "-t", f"SCSI.{test}", node],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        return "hang", ""
+    # What comes before is the tool looking around.
+    text = done.stdout.decode(errors="replace").partition("Suite:")[2]
+    summary = re.search(r"tests\s+\d+\s+(\d+)\s+(\d+)\s+(\d+)", text)
+    said = "\n".join(line.strip() for line in text.splitlines() if re.search(r"FAILED|SKIPPED|CU_", line))
+    if done.returncode < 0 or not summary:
+        return "crash", said
+    if "[SKIPPED]" in text and summary[3] == "0":
+        return "skip", said
+    return ("pass" if (summary[2], summary[3]) == ("1", "0") else "fail"), said
+
+
+def _family(kind: str, lun: int) -> None:
+    node = scst.wait_disk(lun, kind="scsi_generic")
+    listed, used, problems = _listed(kind), set(), []
+    counts: dict[str, int] = {}
+    for test in _tests():
+        wanted, pattern = "pass", ""
+        for pattern, result in listed.items():
+            if fnmatch.fnmatchcase(test, pattern):
+                wanted = result
+                used.add(pattern)
+                break
+        result, said = _run(test, node)
+        counts[result] = counts.get(result, 0) + 1
+        if result != wanted:
+            problems.append(f"{test}: {result}, not {wanted}\n{said}".strip())
+    note(f"{kind}: " + ", ".join(f"{count} {result}" for result, count in sorted(counts.items())))
+    problems += [f"listed, but there is no such test: {pattern}" for pattern in listed if pattern not in used]
+    no_differences(problems)
+
+
+for _lun, _kind in enumerate(_KINDS):
+    suite.test(f"iscsi-test-cu on {_kind}")(functools.partial(_family, _kind, _lun))
+
+
+@suite.test("REPORT LUNS, which iscsi-test-cu cannot ask a local device for: no LUN twice, none missing")
+def report_luns() -> None:
+    for lun in range(len(_KINDS)):
+        answer = sh("sg_luns", "-q", scst.wait_disk(lun, kind="scsi_generic"))
+        equal(re.findall(r"[0-9a-f]{16}", answer), [f"{number << 48:016x}" for number in range(len(_KINDS))],
+              f"LUNs that LUN {lun} reports")
+
+
+if __name__ == "__main__":
+    suite.main()
