@@ -10,7 +10,6 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::{from_err_ptr, to_result},
-    fmt,
     prelude::*,
     str::CString,
 };

@@ -16,7 +16,7 @@ use scst_proto::pr::{saved, state};
 pub(crate) static ATTRS: &[Attr<Device>] = &[
     Attr::wo(
         c"dump_prs",
-        |d, _| {
+        |d, _bytes| {
             d.reservations.with(|now| dump(d, now));
             Ok(())
         },

@@ -22,7 +22,6 @@ use crate::{
 use kapi::counted::Counted;
 use kernel::{
     alloc::AllocError,
-    fmt,
     prelude::*,
     str::CString,
     sync::{new_mutex, Arc, Mutex},
@@ -195,11 +194,10 @@ impl Reservations {
 
     /// The file's path.
     pub(crate) fn file_name(&self, device: &Device) -> Result<CString> {
-        let text = match &*self.file.lock() {
-            Some(name) => CString::try_from_fmt(fmt!("{}", name)),
+        match &*self.file.lock() {
+            Some(name) => CString::try_from_fmt(fmt!("{}", name.as_str())),
             None => CString::try_from_fmt(fmt!("{}/{}", DIRECTORY, device.name())),
-        };
-        Ok(text?)
+        }
     }
 
     /// Whether an administrator chose the file.

@@ -15,6 +15,7 @@ use kernel::{prelude::*, sync::Arc};
 use scst_proto::{
     bytes::{u8_at, Writer},
     pr::{
+        access::Access,
         list::{OutList, MAX_LIST},
         report,
         state::{self, Event, Machine, Refusal},
@@ -160,11 +161,12 @@ impl Cmd<Executing> {
         let own = device
             .reservations
             .with(|now| -> Result<Option<bool>, Failure> {
-                // Who is registered has no use for it, and is not told so
-                // (CRH, SPC-4 5.13.3); nor may the others have it.
+                // Who is registered, and may do everything, has no use for it,
+                // and is not told so (CRH, SPC-4 5.13.3); nor may the others have it.
                 let mut registered = state::registrants(&now.places).peekable();
                 if registered.peek().is_some() {
-                    return match registered.any(|r| r.nexus == id) || !on {
+                    let full = state::access(&now.head, &now.places, &id) == Access::Full;
+                    return match full && registered.any(|r| r.nexus == id) {
                         true => Ok(None),
                         false => Err(Refusal::Conflict.into()),
                     };

@@ -71,7 +71,7 @@ def _listed(kind: str) -> dict[str, str]:
 def _run(test: str, node: str) -> tuple[str, str]:
     """Run one test in a process of its own, as they disturb one another; the result, and what the tool said."""
     try:
-        done = subprocess.run(["iscsi-test-cu", "--dataloss", "-n", "-V", "-t", f"SCSI.{test}", node],
+        done = subprocess.run(["iscsi-test-cu", "--dataloss", "-V", "-t", f"SCSI.{test}", node],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False)
     except subprocess.TimeoutExpired:
         return "hang", ""
@@ -103,7 +103,7 @@ def _family(kind: str, lun: int) -> None:
             problems.append(f"{test}: {result}, not {wanted}\n{said}".strip())
     note(f"{kind}: " + ", ".join(f"{count} {result}" for result, count in sorted(counts.items())))
     problems += [f"listed, but there is no such test: {pattern}" for pattern in listed if pattern not in used]
-    no_differences(problems)
+    no_differences(problems, 250)
 
 
 for _lun, _kind in enumerate(_KINDS):
