@@ -17,9 +17,9 @@ use crate::{
     config::{core, Config},
     device::Device,
     nexus::Nexus,
+    session::NexusList,
     util::{log_err, Name},
 };
-use kapi::counted::Counted;
 use kernel::{
     alloc::AllocError,
     prelude::*,
@@ -135,14 +135,14 @@ impl Reservations {
         device: &Arc<Device>,
         next: State,
         events: &[Event],
-    ) -> Result<KVec<Arc<Counted<Nexus>>>> {
+    ) -> Result<NexusList> {
         let own = &device.reservations;
         own.save(device, &next)?;
         let core = core()?;
         let config = core.config.lock();
         // What may fail comes first.
         let nexuses = config.nexuses_of(device)?;
-        let mut aborted = KVec::with_capacity(nexuses.len(), GFP_KERNEL)?;
+        let mut aborted = NexusList::with_capacity(nexuses.len(), GFP_KERNEL)?;
         let old = core::mem::replace(&mut *own.state.lock(), next);
         drop(old);
         for nexus in &nexuses {
@@ -287,7 +287,8 @@ impl Reservations {
 /// `EBUSY` if an initiator sees the device: it could not know what changed.
 fn refuse_in_use(device: &Arc<Device>) -> Result {
     let core = core()?;
-    let in_use = !core.nexuses_of(device)?.is_empty();
+    let seen = core.nexuses_of(device)?;
+    let in_use = seen.iter().any(|n| !n.session().transport().is_internal());
     if in_use {
         log_err!(
             "{}: initiators see the device; its reservations are theirs to change",

@@ -8,10 +8,11 @@ use crate::{
     config::core,
     nexus::Nexus,
     reservations::{id_of, Reservations, State, MAX_REGISTRANTS},
+    session::NexusList,
     tmf,
 };
-use kapi::counted::{Counted, InUse};
-use kernel::{prelude::*, sync::Arc};
+use kapi::counted::InUse;
+use kernel::prelude::*;
 use scst_proto::{
     bytes::{u8_at, Writer},
     pr::{
@@ -187,7 +188,7 @@ impl Cmd<Executing> {
 
 /// Carries out a service action; returns the nexuses whose commands are to be
 /// aborted, after the locks are gone: one of those commands may wait for them.
-fn change(nexus: &Nexus, list: &OutList<'_>) -> Result<KVec<Arc<Counted<Nexus>>>, Failure> {
+fn change(nexus: &Nexus, list: &OutList<'_>) -> Result<NexusList, Failure> {
     let device = &nexus.device;
     let own = &device.reservations;
     let _changes = own.changes.lock();
@@ -213,7 +214,7 @@ fn change(nexus: &Nexus, list: &OutList<'_>) -> Result<KVec<Arc<Counted<Nexus>>>
     let changed = Machine::new(&mut next_state.head, &mut next_state.places, &mut tell)
         .apply(&id, list, &ports)?;
     if !changed {
-        return Ok(KVec::new());
+        return Ok(NexusList::new());
     }
     let next = next.map_err(|_| Failure::Busy)?;
     match Reservations::commit(device, next, &events) {

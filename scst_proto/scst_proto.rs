@@ -29,6 +29,7 @@
 //! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
 //! | [`alua`] | asymmetric access: what each state serves, target port groups |
 //! | [`mgmt`], [`number`], [`command`], [`trace`], [`options`] | what administrators write into sysfs |
+//! | [`event`] | what daemons read from `/dev/scst_event` |
 //! | [`srp`] | SRP, the SCSI RDMA Protocol |
 //! | [`glob`], [`identity`] | initiator name patterns, a virtual disk's identity |
 //!
@@ -50,6 +51,7 @@ pub mod capacity;
 pub mod cdb;
 mod codes;
 pub mod command;
+pub mod event;
 pub mod glob;
 pub mod identity;
 pub mod inquiry;

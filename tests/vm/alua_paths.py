@@ -368,5 +368,26 @@ def explicit() -> None:
     scst.del_device("both")
 
 
+@suite.test("the README's chapter, typed as it stands there")
+def readme() -> None:
+    chapter = Path("/lab/README.md").read_text().partition("### One disk, two nodes: ALUA")[2]
+    commands = chapter.partition("```sh\n")[2].partition("```")[0].replace("/dev/vdb", _RAM).splitlines()
+    # Which disk of this machine it is, the chapter cannot know.
+    found = "for try in $(seq 50); do set -- $(lsscsi | grep shared); [ -b \"${!#}\" ] && break; sleep 0.1; done"
+    script = ["set -e"]
+    for command in commands:
+        if "/dev/sda" in command:
+            script.append(found)
+        script.append(command.replace("/dev/sda", "${!#}"))
+    text = sh("bash", "-c", "\n".join(script), timeout=30)
+    for line in ("target port group id : 0x1 ", "target port group id : 0x2 ", "state : 0x02 (standby)",
+                 "Relative target port: 0x1", "Target port group: 0x1"):
+        check(line in text, f"no '{line}' in\n{text}")
+    equal(text.splitlines()[-1], "standby", "the last line")
+    equal(scst.get(scst.DEVICES / "shared/active"), "0", "active, in standby")
+    scst.put(scst.TARGET / "luns/mgmt", "clear")
+    scst.wait_gone(0)
+
+
 if __name__ == "__main__":
     suite.main()
