@@ -130,7 +130,7 @@ pub(crate) static ROWS: [OpRow; COUNT] = [
     op(0x3e, None, "READ LONG(10)", 10, D, In, f(2, 4), f(7, 2), Bytes, Conflict, MT, &[(1, 0x06)]),
     op(0x3f, None, "WRITE LONG(10)", 10, D, Out, f(2, 4), f(7, 2), Bytes, Conflict, W, &[(1, 0xe0)]),
     op(0x41, None, "WRITE SAME(10)", 10, D, Out, f(2, 4), f(7, 2), WriteSame, Conflict, S_W.with(P).with(K), &[(1, 0xe8)]),
-    op(0x42, None, "UNMAP", 10, D, Out, Z, f(7, 2), Bytes, Conflict, S_W.with(Flags::THIN), &[(1, 0x01)]),
+    op(0x42, None, "UNMAP", 10, D, Out, Z, f(7, 2), Bytes, Conflict, S_W.with(Flags::THIN), &[]),
     op(0x42, None, "READ SUB-CHANNEL", 10, R, In, Z, f(7, 2), Bytes, Allowed, M, &[(1, 0x02), (2, 0x40), (3, 0xff), (6, 0xff)]),
     op(0x43, None, "READ TOC/PMA/ATIP", 10, R, In, Z, f(7, 2), Bytes, Allowed, S_M, &[(1, 0x02), (2, 0x0f), (6, 0xff)]),
     op(0x44, None, "READ HEADER", 10, R, In, f(2, 4), f(7, 2), Bytes, Reads, OBS, &[(1, 0x02)]),

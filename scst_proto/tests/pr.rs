@@ -396,7 +396,7 @@ fn sorted(mut said: Said) -> Said {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn service_actions_are_those_of_the_model(ops in prop::collection::vec((0..NEXUSES, op()), 1..40)) {

@@ -222,7 +222,8 @@ fn block_limits() {
         "00 00 00 00 00 01 00 00",
         Limits::for_block_shift(12),
     );
-    let thin = "00 08 00 00 ff ff ff ff 00 00 00 01 00 00 00 00";
+    // The recording says FF FF FF FF descriptors, any number; the parameter list has room for FFFh.
+    let thin = "00 08 00 00 00 00 0f ff 00 00 00 01 00 00 00 00";
     expect(9, head512, thin, same512, Limits::thin_file(9));
     let mut ram = Limits::for_block_shift(9);
     ram.unmap = Some(UnmapLimits {
