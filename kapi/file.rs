@@ -38,8 +38,7 @@ impl File {
 
     fn size(&self) -> Result<usize> {
         // SAFETY: The file is open. The position that this moves is not used.
-        let end =
-            unsafe { bindings::vfs_llseek(self.0.as_ptr(), 0, bindings::SEEK_END as c_int) };
+        let end = unsafe { bindings::vfs_llseek(self.0.as_ptr(), 0, bindings::SEEK_END as c_int) };
         usize::try_from(end).map_err(|_| Error::from_errno(end as c_int))
     }
 
@@ -133,7 +132,11 @@ pub fn replace(path: &str, bytes: &[u8]) -> Result {
     drop(file);
     // SAFETY: All three are null-terminated strings.
     to_result(unsafe {
-        scst_c_rename_within(dir.as_char_ptr(), new_name.as_char_ptr(), name.as_char_ptr())
+        scst_c_rename_within(
+            dir.as_char_ptr(),
+            new_name.as_char_ptr(),
+            name.as_char_ptr(),
+        )
     })?;
     sync_dir(&dir)
 }

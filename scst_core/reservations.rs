@@ -131,11 +131,7 @@ impl Reservations {
     /// Puts `next` into force, after it is on stable storage if it has to be, and
     /// tells the nexuses what `events` says; returns those whose commands are to
     /// be aborted. With `changes` held; takes the configuration's lock.
-    pub(crate) fn commit(
-        device: &Arc<Device>,
-        next: State,
-        events: &[Event],
-    ) -> Result<NexusList> {
+    pub(crate) fn commit(device: &Arc<Device>, next: State, events: &[Event]) -> Result<NexusList> {
         let own = &device.reservations;
         own.save(device, &next)?;
         let core = core()?;

@@ -41,7 +41,10 @@ pub fn log_sense(w: &mut Writer<'_>, cdb: &[u8]) -> Result<(), Sense> {
     }
     match (page, subpage) {
         (SUPPORTED, 0) => {
-            w.u8(SUPPORTED).u8(0).be16(2).bytes(&[SUPPORTED, EXCEPTIONS]);
+            w.u8(SUPPORTED)
+                .u8(0)
+                .be16(2)
+                .bytes(&[SUPPORTED, EXCEPTIONS]);
         }
         (SUPPORTED, ALL_SUBPAGES) => {
             w.u8(0x40 | SUPPORTED).u8(ALL_SUBPAGES).be16(6).bytes(&[

@@ -84,10 +84,27 @@ pub(crate) fn is_inline(op: u8, sleeps: bool) -> bool {
         // TEST UNIT READY.
         0x00 => true,
         // These take a mutex, allocate, or have much to do.
-        INQUIRY | MODE_SELECT_6 | MODE_SELECT_10 | MAINTENANCE_IN | MAINTENANCE_OUT | UNMAP
-        | WRITE_SAME_10 | WRITE_SAME_16 | COMPARE_AND_WRITE | ORWRITE_16 | VERIFY_10
-        | VERIFY_12 | VERIFY_16 | READ_BUFFER_10 | WRITE_BUFFER | RESERVE_6 | RESERVE_10
-        | RELEASE_6 | RELEASE_10 | PERSISTENT_RESERVE_IN | PERSISTENT_RESERVE_OUT => false,
+        INQUIRY
+        | MODE_SELECT_6
+        | MODE_SELECT_10
+        | MAINTENANCE_IN
+        | MAINTENANCE_OUT
+        | UNMAP
+        | WRITE_SAME_10
+        | WRITE_SAME_16
+        | COMPARE_AND_WRITE
+        | ORWRITE_16
+        | VERIFY_10
+        | VERIFY_12
+        | VERIFY_16
+        | READ_BUFFER_10
+        | WRITE_BUFFER
+        | RESERVE_6
+        | RESERVE_10
+        | RELEASE_6
+        | RELEASE_10
+        | PERSISTENT_RESERVE_IN
+        | PERSISTENT_RESERVE_OUT => false,
         _ => !sleeps,
     }
 }

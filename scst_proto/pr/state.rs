@@ -79,11 +79,7 @@ pub struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     /// A machine that works on `head` and `places`, and says to `tell` what happens to others.
-    pub fn new(
-        head: &'a mut Head,
-        places: &'a mut Places,
-        tell: &'a mut dyn FnMut(Event),
-    ) -> Self {
+    pub fn new(head: &'a mut Head, places: &'a mut Places, tell: &'a mut dyn FnMut(Event)) -> Self {
         Self { head, places, tell }
     }
 
@@ -189,7 +185,10 @@ impl<'a> Machine<'a> {
             false => &this,
         };
         for port in ports {
-            let nexus = NexusId { port: *port, ..*who };
+            let nexus = NexusId {
+                port: *port,
+                ..*who
+            };
             if list.action_key == 0 {
                 self.unregister(&nexus);
             } else {
@@ -305,12 +304,7 @@ impl<'a> Machine<'a> {
     }
 
     /// PREEMPT, PREEMPT AND ABORT (SPC-6 5.14.11.4, 5.14.11.5).
-    fn preempt(
-        &mut self,
-        who: &NexusId,
-        list: &OutList<'_>,
-        abort: bool,
-    ) -> Result<bool, Refusal> {
+    fn preempt(&mut self, who: &NexusId, list: &OutList<'_>, abort: bool) -> Result<bool, Refusal> {
         let all = self.head.kind.is_some_and(Type::is_all_registrants);
         if list.action_key == 0 && !all {
             return Err(INVALID_FIELD_IN_PARAMETER_LIST.in_data(8).into());

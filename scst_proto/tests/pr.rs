@@ -88,7 +88,8 @@ impl Op {
                 let mut list = basic(*key, *new, flags);
                 if !spec.is_empty() {
                     list.extend((spec.len() as u32 * 24).to_be_bytes());
-                    spec.iter().for_each(|n| list.extend(initiator(*n).as_bytes()));
+                    spec.iter()
+                        .for_each(|n| list.extend(initiator(*n).as_bytes()));
                 }
                 (if *ignore { 6 } else { 0 }, 0, list)
             }
@@ -195,9 +196,14 @@ impl Model {
             }
             let same_port = |n: &u8| *all || n % 2 == who % 2;
             let mine = (0..NEXUSES).filter(|n| n / 2 == who / 2).filter(same_port);
-            let named = (0..NEXUSES).filter(|n| spec.contains(&(n / 2))).filter(same_port);
+            let named = (0..NEXUSES)
+                .filter(|n| spec.contains(&(n / 2)))
+                .filter(same_port);
             for n in mine.clone().chain(named) {
-                let strange = self.keys.get(&n).is_some_and(|k| k != new && Some(*k) != own);
+                let strange = self
+                    .keys
+                    .get(&n)
+                    .is_some_and(|k| k != new && Some(*k) != own);
                 if *new != 0 && n != who && !(*ignore && n / 2 == who / 2) && strange {
                     return Status::Conflict;
                 }
@@ -450,7 +456,10 @@ proptest! {
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+    digits
+        .chunks(2)
+        .map(|pair| (pair[0] * 16 + pair[1]) as u8)
+        .collect()
 }
 
 /// `sg_persist -o -G -S 0x123 -Z`, and the file that C SCST made of it.
@@ -494,7 +503,12 @@ fn reports() {
         spec: Vec::new(),
     };
     assert_eq!(subject.apply(0, &register).0, Status::Good);
-    assert_eq!(subject.apply(0, &Op::Reserve(0xabc, Type::WriteExclusive)).0, Status::Good);
+    assert_eq!(
+        subject
+            .apply(0, &Op::Reserve(0xabc, Type::WriteExclusive))
+            .0,
+        Status::Good
+    );
     let mut data = |f: &dyn Fn(&mut Writer<'_>)| {
         let mut w = Writer::new(&mut buf);
         f(&mut w);
@@ -517,7 +531,10 @@ fn reports() {
     let id = "06000000000000000000000000000000000000000000000000";
     assert_eq!(
         text,
-        format!("version 1\ngeneration 1\nreservation 01 00\nregistrant 1 0000000000000abc 1 24 {}\n", &id[..48])
+        format!(
+            "version 1\ngeneration 1\nreservation 01 00\nregistrant 1 0000000000000abc 1 24 {}\n",
+            &id[..48]
+        )
     );
 }
 
@@ -560,6 +577,11 @@ fn conflicts() {
         assert!(!Access::Full.refuses(row, cdb), "{}", row.name);
         assert_eq!(Access::Reads.refuses(row, cdb), *reads, "{}", row.name);
         assert_eq!(Access::Nothing.refuses(row, cdb), *nothing, "{}", row.name);
-        assert_eq!(Access::Reserved.refuses(row, cdb), *reserved, "{}", row.name);
+        assert_eq!(
+            Access::Reserved.refuses(row, cdb),
+            *reserved,
+            "{}",
+            row.name
+        );
     }
 }
