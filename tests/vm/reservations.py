@@ -185,8 +185,9 @@ def fenced() -> None:
     second = scst.LOCAL / "second"
     session = next((second / "sessions").glob("*"))
     scst.put(second / "black_hole", "4")
-    stuck = subprocess.Popen(["sg_raw", "-t", "60", "-s", "512", "-i", "/dev/urandom", two, "2a", "00", "00", "00", "00", "08",
-                              "00", "00", "01", "00"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stuck = subprocess.Popen(["sg_raw", "-t", "60", "-s", "512", "-i", "/dev/urandom", two,
+                              *"2a 00 00 00 00 08 00 00 01 00".split()],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: scst.get(session / "lun0/active_commands") == "1", 10, "the write does not arrive")
         _out(one, "-A", "-K", "0xa1", "-S", "0xa2", "-T", "5")
