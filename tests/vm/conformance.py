@@ -29,8 +29,8 @@ def setup() -> None:
             ("fileio", "fileio", "filename=/tmp/thin; thin_provisioned=1; blocksize=4096"),
             ("blockio", "blockio", "filename=/dev/ram0"),
             ("nullio", "nullio", "size_mb=128"),
-            ("thick", "fileio", "filename=/tmp/thick; removable=1"))):
-        scst.add_device(f"vdisk_{handler}", kind, params)
+            ("thick", "fileio", "filename=/tmp/thick"))):
+        scst.put(scst.add_device(f"vdisk_{handler}", kind, params) / "lb_per_pb_exp", "0")
         scst.add_lun(kind, lun)
     for lun in range(len(_KINDS)):
         scst.wait_disk(lun)
@@ -116,6 +116,39 @@ def report_luns() -> None:
         answer = sh("sg_luns", "-q", scst.wait_disk(lun, kind="scsi_generic"))
         equal(re.findall(r"[0-9a-f]{16}", answer), [f"{number << 48:016x}" for number in range(len(_KINDS))],
               f"LUNs that LUN {lun} reports")
+
+
+@suite.test("WRITE SAME with more or less data than a block is refused")
+def data_out() -> None:
+    node = scst.wait_disk(1, kind="scsi_generic")
+    for cdb in ("41 00 00 00 00 00 00 00 01 00", "93 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00"):
+        for size, right in ((256, False), (1024, False), (512, True)):
+            answer = sh("sg_raw", "-s", str(size), "-i", "/dev/zero", node, *cdb.split(), status=None)
+            check(("Good" in answer) == right and (right or "Illegal Request" in answer), f"{size} bytes: {answer}")
+
+
+@suite.test("holes of a thin file: sg_get_lba_status after UNMAP")
+def holes() -> None:
+    block, node = scst.wait_disk(0), scst.wait_disk(0, kind="scsi_generic")
+    sh("dd", "if=/dev/urandom", f"of={block}", "bs=1M", "count=2", "oflag=direct", "status=none")
+    sh("sg_unmap", "--lba=64", "--num=32", "--force", node)
+    answer = sh("sg_get_lba_status", "-b", "--lba=0", node) + sh("sg_get_lba_status", "-b", "--lba=64", node)
+    equal([int(blocks, 0) for blocks in re.findall(r"0x[0-9a-f]+\s+(0x[0-9a-f]+|\d+)", answer)][:2] or answer, [64, 32],
+          f"runs of blocks: {answer}")
+
+
+@suite.test("the echo buffer, log pages and REQUEST SENSE of sg3_utils")
+def small() -> None:
+    node = scst.wait_disk(1, kind="scsi_generic")
+    answer = sh("sg_raw", "-r", "16", node, *"3c 0a 00 00 00 00 00 00 10 00".split(), status=None)
+    check("sequence" in answer, f"an echo buffer that nobody has written: {answer}")
+    sh("sg_write_buffer", "--mode=echo", "--in=/dev/zero", "--length=64", node)
+    check("00 10 00" in sh("sg_raw", "-r", "4", node, *"3c 0b 00 00 00 00 00 00 04 00".split()), "echo buffer descriptor")
+    check("0x2f" in sh("sg_logs", "-l", node), "supported log pages")
+    check("Informational" in sh("sg_logs", "--page=0x2f", node), "page 2Fh")
+    sh("sg_reset", "-d", node)
+    answer = sh("sg_requests", node, status=None)
+    check("reset" in answer or "29" in answer, f"REQUEST SENSE after a reset: {answer}")
 
 
 if __name__ == "__main__":
