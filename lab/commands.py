@@ -55,8 +55,7 @@ def bench(arguments: argparse.Namespace) -> int:
     """measure instructions per I/O beside the peers"""
     built = _build()
     ours = figures.present(built)
-    fc_stacks = [*(figures.FC if figures.have_ours(built, "qla2x00tgt") else ()), *figures.FC_PEERS]
-    stacks = [*ours, *figures.PEERS, *figures.SRP_PEERS, *fc_stacks]
+    stacks = [*ours, *figures.PEERS, *figures.SRP_PEERS]
     for transport in ("scst_local", "srp"):
         if not any(stack.transport == transport for stack in ours):
             say(f"[bench] our modules for {transport} are not in this clone's build: peers only")
@@ -65,17 +64,11 @@ def bench(arguments: argparse.Namespace) -> int:
     if arguments.transport:
         stacks = [stack for stack in stacks if stack.transport in arguments.transport]
     jobs = figures.loads(arguments.ios, max(arguments.ios // 20, 100))
-    fc_stacks = [stack for stack in stacks if stack.network == "fc"]
-    stacks = [stack for stack in stacks if stack.network != "fc"]
     records = figures.measure(stacks, jobs, built)
-    # Instructions are counted there, as time is not.
-    over_fc = figures.profiles(fc_stacks, [job for job in jobs if job.block_size == "4k"], built)
-    records += [one.record for one in over_fc]
     say("\n" + figures.table(records))
     say(f"\nrecords: {figures.save(records, 'bench.json')}")
     if arguments.profile:
         found = figures.profiles(stacks, [job for job in jobs if job.rw == "randread"], built)
-        found += [one for one in over_fc if one.load.rw == "randread"]
         text = "\n".join(one.text() for one in found)
         (paths.BUILD / "profile.txt").write_text(text)
         say("\n" + text)
