@@ -9,7 +9,7 @@ MO := $(CURDIR)/build/modules-custom
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup modules modules-7.3 modules-debug modules_install run test soak bench profile shell kunit check dkms clean distclean
+.PHONY: help setup modules modules-7.3 modules-debug modules_install run test soak bench profile shell kunit check docs dkms clean distclean
 
 help: ## this list
 	@echo 'SCST in Rust. Everything below works in a fresh clone; KDIR=... uses your own kernel instead of the lab.'
@@ -39,6 +39,9 @@ kunit: ## the KUnit suites on the debug kernel
 
 check: ## format, lints, unsafe rooms, licences
 	@$(LAB) check
+
+docs: ## docs/sysfs.md, the reference of the sysfs interface, from the attribute tables of the code
+	@$(LAB) docs
 
 dkms: ## try the DKMS package in a plain Debian
 	@$(LAB) dkms

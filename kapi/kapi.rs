@@ -14,17 +14,19 @@
 //! module type; its `Drop` waits for all of that.
 
 mod c;
+pub mod chardev;
 mod compat;
 pub mod counted;
 pub mod cpumask;
+pub mod file;
 pub mod global;
 pub mod handover;
 pub mod loan;
 pub mod lock;
 pub mod module;
+pub mod once;
 pub mod param;
 pub mod percpu;
-pub mod percpu_ref;
 pub mod pool;
 pub mod rcu;
 pub mod sg;
@@ -34,6 +36,7 @@ pub mod thread;
 pub mod time;
 pub mod trace;
 pub mod tracker;
+pub mod uses;
 pub mod wait;
 pub mod work;
 

@@ -24,9 +24,12 @@
 //! | [`opcode`] | one table, one row a command |
 //! | [`cdb`] | CDB decoding: the data path's first step |
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
+//! | [`lba_status`], [`log_page`], [`buffer`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER |
 //! | [`ua`], [`task`], [`residual`] | unit attention queue, abort table, residual counts |
+//! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
 //! | [`alua`] | asymmetric access: what each state serves, target port groups |
 //! | [`mgmt`], [`number`], [`command`], [`trace`], [`options`] | what administrators write into sysfs |
+//! | [`event`] | what daemons read from `/dev/scst_event` |
 //! | [`srp`] | SRP, the SCSI RDMA Protocol |
 //! | [`glob`], [`identity`] | initiator name patterns, a virtual disk's identity |
 //!
@@ -42,14 +45,18 @@
 #![deny(missing_docs)]
 
 pub mod alua;
+pub mod buffer;
 pub mod bytes;
 pub mod capacity;
 pub mod cdb;
 mod codes;
 pub mod command;
+pub mod event;
 pub mod glob;
 pub mod identity;
 pub mod inquiry;
+pub mod lba_status;
+pub mod log_page;
 pub mod lun;
 pub mod mgmt;
 pub mod mode;
@@ -58,6 +65,7 @@ pub mod number;
 pub mod opcode;
 mod opcode_table;
 pub mod options;
+pub mod pr;
 pub mod residual;
 pub mod rsoc;
 pub mod sense;

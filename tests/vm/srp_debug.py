@@ -20,9 +20,10 @@ from srp_target import Target
 
 _LINK = Link(0)
 
+EXPECTED = [re.compile(pattern) for pattern in (r"ODEBUG:.*kobject_delayed_cleanup", r"lib/debugobjects\.c", "Call Trace:")]
+
 plan = srp_target.Plan(hostile.disks, limit_s=200, keep_links=True)
-plan.suite.expected = [re.compile(pattern) for pattern in (r"ODEBUG:.*kobject_delayed_cleanup", r"lib/debugobjects\.c",
-                                                           "Call Trace:")]
+plan.suite.expected = EXPECTED
 
 
 @plan.test("login, scan, I/O, logout, again and again")

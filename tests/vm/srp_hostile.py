@@ -30,6 +30,8 @@ from srp_witness import NULL_LUN, SLOW_LUN, Outcomes, Witness, wait_alone
 _LINK = Link(0)
 _FIELD = "refused 5/24/00"
 _LENGTH = "ended 8"
+_CRSOLNT = 0x20
+"""A login's flag: an SRP_CRED_REQ is to interrupt."""
 _MOST = 64
 """Commands that a LUN takes at a time from a session."""
 
@@ -137,21 +139,22 @@ def beside(target: Target) -> None:
 
 def abandon(count: int) -> None:
     """Have COUNT logins at a time that are accepted and never completed, and walk away."""
-    open_ = []
-    for number in range(count):
-        channel = raw.Channel(_LINK)
-        open_.append(channel)
-        channel.request(raw.login_request(), queue_pair=number % 16 == 0)
-    rejected = 0
-    for channel in open_:
-        try:
-            channel.wait_accepted()
-        except raw.Rejected:
-            rejected += 1
-    note(f"{rejected} of {count} rejected")
-    witness.check()
-    for number, channel in enumerate(open_):
-        channel.close(disconnect=number % 2 == 0)
+    open_: list[raw.Channel] = []
+    try:
+        for number in range(count):
+            open_.append(raw.Channel(_LINK))
+            open_[-1].request(raw.login_request(), queue_pair=number % 16 == 0)
+        rejected = 0
+        for channel in open_:
+            try:
+                channel.wait_accepted()
+            except raw.Rejected:
+                rejected += 1
+        note(f"{rejected} of {count} rejected")
+        witness.check()
+    finally:
+        for number, channel in enumerate(open_):
+            channel.close(disconnect=number % 2 == 0)
     with contextlib.closing(raw.login(_LINK)) as channel:
         check(channel.ask(raw.command(1, raw.TEST_UNIT_READY)) is not None, "no answer after half-open logins")
 
@@ -413,6 +416,35 @@ def duplicates(target: Target) -> None:
         check(channel.ask(raw.command(1, raw.TEST_UNIT_READY, lun=NULL_LUN)) is not None, "the channel does not work")
     buffer.close()
     channel.close()
+
+
+@_trick("aborted commands, which are not answered: an initiator without credits gets them back by SRP_CRED_REQ", only=("ours",))
+def credit_requests(target: Target) -> None:
+    for solicited in (False, True):
+        request = raw.login_request(flags=_CRSOLNT if solicited else 0)
+        with contextlib.closing(raw.login(_LINK, request)) as channel:
+            channel.ask(raw.command(999, raw.TEST_UNIT_READY, lun=SLOW_LUN))
+            buffer = raw.Buffer(channel, 4096)
+            limit, granted, answered = channel.credits, [], []
+            with SlowDisk().slow(500):
+                for tag in range(limit - 1):
+                    channel.send(raw.command(tag, raw.read10(0, 8), buffer.descriptor(), lun=SLOW_LUN, in_format=raw.DIRECT))
+                channel.send(raw.task_management(1000, raw.ABORT_TASK_SET, SLOW_LUN))
+                equal(channel.credits, 0, "credits left")
+                while channel.credits < limit and (unit := channel.receive(5)) is not None:
+                    kind, solnt, delta, tag = struct.unpack(">BB2xiQ", unit[:16])
+                    if kind == raw.CRED_REQ:
+                        equal(solnt & 1, solicited, "SOLNT of the SRP_CRED_REQ")
+                        granted.append(delta)
+                        channel.send(struct.pack(">B7xQ", raw.CRED_RSP, tag))
+                    else:
+                        answered.append(tag)
+            note(f"{limit - 1} commands aborted: SRP_CRED_REQ of {granted}, answers to {answered}")
+            check(granted and min(granted) > 0, f"SRP_CRED_REQs {granted}")
+            check(1000 in answered, "the abort was not answered")
+            equal(channel.credits, limit, "request limit")
+            check(channel.ask(raw.command(1, raw.TEST_UNIT_READY, lun=NULL_LUN)) is not None, "the channel does not work")
+            buffer.close()
 
 
 @_trick("task management for what is not there")
