@@ -22,10 +22,11 @@ _BAD_LBA = 0x1234
 
 
 def _address() -> str:
-    """H:C:I:L of scsi_debug's disk."""
-    for model in Path("/sys/class/scsi_device").glob("*/device/model"):
-        if model.read_text().strip() == "scsi_debug":
-            return model.parts[-3]
+    """H:C:I:L of scsi_debug's disk. What is exported of it has the same identity, but another host."""
+    for place in Path("/sys/class/scsi_device").glob("*:*:*:*"):
+        host = place.name.partition(":")[0]
+        if Path(f"/sys/class/scsi_host/host{host}/proc_name").read_text().strip() == "scsi_debug":
+            return place.name
     return ""
 
 
@@ -86,7 +87,7 @@ def exported() -> None:
     for page in ((), ("--page=0x80",), ("--page=0x83",), ("--page=0xb0",)):
         equal(sh("sg_inq", "--hex", *page, node), sh("sg_inq", "--hex", *page, below), f"INQUIRY {page}")
     equal(sh("blockdev", "--getsize64", node), sh("blockdev", "--getsize64", below), "size")
-    result = fio(node, rw="randwrite", bs="512-64k", size="8m", iodepth=16, verify="crc32c", do_verify=1)
+    result = fio(node, rw="randwrite", bsrange="512-64k", size="8m", iodepth=16, verify="crc32c", do_verify=1)
     check(result["write"]["total_ios"] > 100, "too few writes")
     sh("blockdev", "--flushbufs", below)
     equal(sh("sh", "-c", f"dd if={node} iflag=direct bs=64k 2>/dev/null | md5sum"),
