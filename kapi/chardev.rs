@@ -143,7 +143,7 @@ unsafe extern "C" fn ioctl<T: CharDevice>(
 ) -> c_long {
     // SAFETY: The file is valid and open during the call.
     let (object, file) = unsafe { (object::<T>(file), File::from_raw_file(file)) };
-    match object.ioctl(file, command, arg as usize) {
+    match object.ioctl(file, command, arg) {
         Ok(()) => 0,
         Err(e) => e.to_errno() as c_long,
     }

@@ -280,7 +280,7 @@ impl<T> RetiredArc<T> {
 
     /// What RCU counted when the value could not be found any more.
     pub fn since(&self) -> usize {
-        self.since as usize
+        self.since
     }
 
     /// Waits until no reader looks at it that is not counted by other means: an expedited grace

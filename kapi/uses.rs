@@ -169,7 +169,7 @@ impl UseCount {
         let inner = self.inner();
         if inner.uses.killed.xchg(1, Full) == 0 {
             // SAFETY: No requirements.
-            let now = unsafe { bindings::get_state_synchronize_rcu() } as usize;
+            let now = unsafe { bindings::get_state_synchronize_rcu() };
             inner.killed_at.store(now, Release);
             inner.since.store(since.unwrap_or(now), Release);
             inner.gone.wake_all();
