@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""The initiator of two nodes, with the stock multipathd as a distribution sets it up: udev, and its own defaults for SCST."""
+"""The initiator of two nodes, with the stock multipathd as a distribution sets it up: udev, and the section for SCST that its documentation has."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
@@ -24,19 +25,36 @@ _CONF = """defaults {
 	polling_interval 1
 	max_polling_interval 1
 }
-overrides {
-	path_grouping_policy group_by_prio
-	prio alua
-	hardware_handler "1 alua"
-	failback immediate
-	no_path_retry queue
-	fast_io_fail_tmo 5
+devices {
+	device {
+		vendor "SCST_.*"
+		product ".*"
+		path_grouping_policy group_by_prio
+		prio alua
+		hardware_handler "1 alua"
+		failback immediate
+		no_path_retry queue
+		fast_io_fail_tmo 5
+	}
 }
 """
 
 # What the daemon's checker and prioritizer make of a state; the priority of a path that is down is an old one.
 _VIEWS = {"active": ("ready", "50"), "nonoptimized": ("ready", "10"), "standby": ("ghost", "1"),
           "unavailable": ("faulty", ""), "offline": ("faulty", ""), "dead": ("faulty", "")}
+
+
+def _view() -> str:
+    """What the daemon sees and said, for a failure's text."""
+    said = Path("/tmp/multipathd.log").read_text(errors="replace").splitlines()[-12:]
+    return sh("multipathd", "show", "topology", status=None) + "\n".join(said)
+
+
+def _wait(true: Callable[[], object], seconds: float, what: str) -> None:
+    try:
+        wait_until(true, seconds, what)
+    except Failure as failure:
+        raise Failure(f"{failure}\n{_view()}") from None
 
 
 class Initiator:
@@ -72,21 +90,17 @@ class Initiator:
             self._map = maps[0] if len(maps) == 1 else ""
             slaves = Path(f"/sys/block/{self._map}/slaves")
             return bool(self._map) and sorted(os.listdir(slaves)) == sorted(self._disks)
-        wait_until(found, 60, f"no multipath device of {self._disks}: {sh('multipathd', 'show', 'topology')}")
+        _wait(found, 60, f"no multipath device of {self._disks}")
         return f"{self._map} of {' and '.join(self._disks)}"
 
     def follow(self, *states: str) -> str:
         """Wait until the daemon sees each node in the state that it is in; how long that took."""
         start = time.monotonic()
-        wait_until(lambda: self._sees(states), 40,
-                   f"{states} are not seen: {sh('multipathd', 'show', 'topology')} / " + self._log())
+        _wait(lambda: self._sees(states), 40, f"{' and '.join(states)} are not seen")
         return f"{time.monotonic() - start:.1f} s"
 
-    def _log(self) -> str:
-        return " / ".join(Path("/tmp/multipathd.log").read_text(errors="replace").splitlines()[-12:])
-
     def _sees(self, states: tuple[str, ...]) -> bool:
-        text = sh("multipathd", "show", "paths", "format", "%d|%T|%p")
+        text = sh("multipathd", "show", "paths", "format", "%d|%T|%p", status=None)
         rows = {row[0]: row[1:] for row in ([cell.strip() for cell in line.split("|")] for line in text.splitlines())
                 if len(row) == 3}
         views = [rows.get(disk, ["", ""]) for disk in self._disks]
@@ -111,8 +125,7 @@ class Initiator:
 
         def more() -> None:
             before = self._ios(node)
-            wait_until(lambda: self._ios(node) > before + 20 or not load.running, 60,
-                       f"no I/O through node {node}: {sh('multipathd', 'show', 'topology')} / {self._log()}")
+            _wait(lambda: self._ios(node) > before + 20 or not load.running, 60, f"no I/O through node {node}")
             check(load.running, "the load ended")
 
         def alone() -> bool:
@@ -123,7 +136,7 @@ class Initiator:
         more()
         took = time.monotonic() - start
         # What the other one has refused is counted there too.
-        wait_until(alone, 60, f"I/O through node {3 - node} too: {sh('multipathd', 'show', 'topology')}")
+        _wait(alone, 60, f"I/O through node {3 - node} too")
         return f"{took:.1f} s"
 
     def finish(self) -> str:
