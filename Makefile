@@ -9,7 +9,7 @@ MO := $(CURDIR)/build/modules-custom
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup modules modules-7.3 modules-debug modules_install run test soak bench profile shell kunit check dkms clean distclean
+.PHONY: help setup modules modules-7.3 modules-debug modules_install run test soak bench profile shell kunit check docs dkms clean distclean
 
 help: ## this list
 	@echo 'SCST in Rust. Everything below works in a fresh clone; KDIR=... uses your own kernel instead of the lab.'
@@ -19,8 +19,8 @@ help: ## this list
 run: ## boot a machine, attach disks of every kind, check data, show figures beside the peers
 	@$(LAB) run $(ARGS)
 
-test: ## all tests; ARGS="vm" runs a part, ARGS="NAME" a test of tests/vm
-	@$(LAB) test $(ARGS)
+test: ## all tests; ARGS="vm" runs a part, ARGS="NAME" one test; FRESH=1 also what has not changed since it passed
+	@$(LAB) test $(if $(FRESH),--fresh )$(ARGS)
 
 soak: ## the long runs: storms, power cuts, load and unload
 	@$(LAB) soak $(ARGS)
@@ -39,6 +39,9 @@ kunit: ## the KUnit suites on the debug kernel
 
 check: ## format, lints, unsafe rooms, licences
 	@$(LAB) check
+
+docs: ## docs/sysfs.md, the reference of the sysfs interface, from the attribute tables of the code
+	@$(LAB) docs
 
 dkms: ## try the DKMS package in a plain Debian
 	@$(LAB) dkms

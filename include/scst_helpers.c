@@ -8,7 +8,6 @@
  */
 #include <linux/cpumask.h>
 #include <linux/percpu.h>
-#include <linux/percpu-refcount.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
@@ -20,6 +19,16 @@
 void scst_c_cond_resched(void)
 {
 	cond_resched();
+}
+
+bool scst_c_need_resched(void)
+{
+	return need_resched();
+}
+
+void scst_c_cpu_relax(void)
+{
+	cpu_relax();
 }
 
 void scst_c_set_current_state(unsigned int state)
@@ -94,34 +103,65 @@ void scst_c_percpu_clear(u64 __percpu *counters, size_t index)
 		WRITE_ONCE(*per_cpu_ptr(counters + index, cpu), 0);
 }
 
-/* linux/percpu-refcount.h */
-
-bool scst_c_percpu_ref_tryget_live(struct percpu_ref *ref)
-{
-	return percpu_ref_tryget_live(ref);
-}
-
-void scst_c_percpu_ref_get(struct percpu_ref *ref)
-{
-	percpu_ref_get(ref);
-}
-
-bool scst_c_percpu_ref_tryget_live_rcu(struct percpu_ref *ref)
-{
-	return percpu_ref_tryget_live_rcu(ref);
-}
-
-void scst_c_percpu_ref_put(struct percpu_ref *ref)
-{
-	percpu_ref_put(ref);
-}
-
 /* linux/wait.h: wq_has_sleeper() has the barrier that waitqueue_active() lacks. */
 
 void scst_c_wake_up_all(struct wait_queue_head *wq)
 {
 	if (wq_has_sleeper(wq))
 		wake_up_all(wq);
+}
+
+/* The counts of kapi::uses */
+
+bool scst_c_uses_tryget_rcu(const struct scst_c_uses *uses)
+{
+	if (unlikely(READ_ONCE(uses->killed)))
+		return false;
+	this_cpu_inc(uses->counts[0]);
+	return true;
+}
+
+bool scst_c_uses_tryget(const struct scst_c_uses *uses)
+{
+	bool got;
+
+	rcu_read_lock();
+	got = scst_c_uses_tryget_rcu(uses);
+	rcu_read_unlock();
+	return got;
+}
+
+void scst_c_uses_get(const struct scst_c_uses *uses)
+{
+	this_cpu_inc(uses->counts[0]);
+}
+
+void scst_c_uses_put(const struct scst_c_uses *uses)
+{
+	rcu_read_lock();
+	/*
+	 * Who sees the end sees the beginning, and what the user did; pairs
+	 * with the barrier in scst_c_uses_none().
+	 */
+	smp_mb__before_atomic();
+	this_cpu_inc(uses->counts[1]);
+	if (unlikely(READ_ONCE(uses->killed)))
+		scst_c_wake_up_all(uses->gone);
+	rcu_read_unlock();
+}
+
+bool scst_c_uses_none(const struct scst_c_uses *uses)
+{
+	unsigned long ended = 0, begun = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		ended += READ_ONCE(per_cpu_ptr(uses->counts, cpu)[1]);
+	/* The ends first: a use that is missed among the beginnings has not ended either. */
+	smp_mb();
+	for_each_possible_cpu(cpu)
+		begun += READ_ONCE(per_cpu_ptr(uses->counts, cpu)[0]);
+	return begun == ended;
 }
 
 /* linux/cpumask.h */

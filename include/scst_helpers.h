@@ -6,7 +6,6 @@
 #include <linux/spinlock_types.h>
 
 struct cpumask;
-struct percpu_ref;
 struct wait_queue_head;
 
 /* One "add @value to counter @index"; the Rust side is kapi::percpu. */
@@ -15,7 +14,17 @@ struct scst_c_percpu_delta {
 	u64 value;
 };
 
+/* Who uses something: how often that began and ended; the Rust side is kapi::uses. */
+struct scst_c_uses {
+	/* For each CPU: [0] begun, [1] ended. */
+	unsigned long __percpu *counts;
+	struct wait_queue_head *gone;
+	int killed;
+};
+
 void scst_c_cond_resched(void);
+bool scst_c_need_resched(void);
+void scst_c_cpu_relax(void);
 void scst_c_set_current_state(unsigned int state);
 
 unsigned long scst_c_spin_lock_irqsave(spinlock_t *lock);
@@ -32,10 +41,11 @@ void scst_c_percpu_add(u64 __percpu *counters, size_t n,
 u64 scst_c_percpu_sum(const u64 __percpu *counters, size_t index);
 void scst_c_percpu_clear(u64 __percpu *counters, size_t index);
 
-bool scst_c_percpu_ref_tryget_live(struct percpu_ref *ref);
-void scst_c_percpu_ref_get(struct percpu_ref *ref);
-bool scst_c_percpu_ref_tryget_live_rcu(struct percpu_ref *ref);
-void scst_c_percpu_ref_put(struct percpu_ref *ref);
+bool scst_c_uses_tryget(const struct scst_c_uses *uses);
+bool scst_c_uses_tryget_rcu(const struct scst_c_uses *uses);
+void scst_c_uses_get(const struct scst_c_uses *uses);
+void scst_c_uses_put(const struct scst_c_uses *uses);
+bool scst_c_uses_none(const struct scst_c_uses *uses);
 
 void scst_c_wake_up_all(struct wait_queue_head *wq);
 

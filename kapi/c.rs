@@ -4,7 +4,7 @@
 //!
 //! C header: `include/scst_helpers.h`, which this file must equal.
 
-use kernel::{bindings, prelude::*};
+use kernel::{bindings, prelude::*, sync::atomic::Atomic};
 
 /// `struct scst_c_percpu_delta`.
 #[repr(C)]
@@ -14,8 +14,19 @@ pub(crate) struct PercpuDelta {
     pub(crate) value: u64,
 }
 
+/// `struct scst_c_uses`.
+#[repr(C)]
+pub(crate) struct Uses {
+    /// Two counters for each CPU.
+    pub(crate) counts: *mut c_ulong,
+    pub(crate) gone: *mut bindings::wait_queue_head,
+    pub(crate) killed: Atomic<i32>,
+}
+
 extern "C" {
     pub(crate) fn scst_c_cond_resched();
+    pub(crate) fn scst_c_need_resched() -> bool;
+    pub(crate) fn scst_c_cpu_relax();
     pub(crate) fn scst_c_set_current_state(state: c_uint);
 
     pub(crate) fn scst_c_spin_lock_irqsave(lock: *mut bindings::spinlock_t) -> c_ulong;
@@ -39,10 +50,11 @@ extern "C" {
     pub(crate) fn scst_c_percpu_sum(counters: *const u64, index: usize) -> u64;
     pub(crate) fn scst_c_percpu_clear(counters: *mut u64, index: usize);
 
-    pub(crate) fn scst_c_percpu_ref_tryget_live(r: *mut bindings::percpu_ref) -> bool;
-    pub(crate) fn scst_c_percpu_ref_get(r: *mut bindings::percpu_ref);
-    pub(crate) fn scst_c_percpu_ref_tryget_live_rcu(r: *mut bindings::percpu_ref) -> bool;
-    pub(crate) fn scst_c_percpu_ref_put(r: *mut bindings::percpu_ref);
+    pub(crate) fn scst_c_uses_tryget(uses: *const Uses) -> bool;
+    pub(crate) fn scst_c_uses_tryget_rcu(uses: *const Uses) -> bool;
+    pub(crate) fn scst_c_uses_get(uses: *const Uses);
+    pub(crate) fn scst_c_uses_put(uses: *const Uses);
+    pub(crate) fn scst_c_uses_none(uses: *const Uses) -> bool;
 
     pub(crate) fn scst_c_wake_up_all(wq: *mut bindings::wait_queue_head);
 

@@ -4,10 +4,10 @@
 //!
 //! A [`Counted`] value is found under RCU and used for the time of one command.
 //! Counting the use with an `Arc` would bounce a cache line between CPUs for
-//! every command; a `percpu_ref` does not. The price is that the end of the
+//! every command; counters of each CPU do not. The price is that the end of the
 //! value has to be announced: [`Counted::kill`], then [`Counted::wait_gone`].
 
-use crate::percpu_ref::UseCount;
+use crate::{rcu::RetiredArc, uses::UseCount};
 use core::{ops::Deref, ptr::NonNull};
 use kernel::{
     prelude::*,
@@ -62,6 +62,17 @@ impl<T> Counted<T> {
     /// it takes); false on time-out. After [`Counted::kill`]; sleeps.
     pub fn wait_gone(&self, timeout_ms: Option<u32>) -> bool {
         self.uses.wait_gone(timeout_ms)
+    }
+}
+
+impl<T> RetiredArc<Counted<T>> {
+    /// Waits until who has found the value uses it, and lets no other use begin. An expedited grace
+    /// period, which many values share. Process context.
+    pub fn end(&self) {
+        self.wait();
+        if let Some(value) = self.get() {
+            value.uses.kill_unreachable(self.since());
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     loan::{Loan, LoanQueue},
     lock::SpinLockIrq,
     thread::ThreadCtx,
+    time,
 };
 use core::{cell::UnsafeCell, ptr};
 use kernel::{
@@ -25,6 +26,9 @@ use kernel::{
 
 /// Loans that come while a thread is on its way before another is woken.
 const PATIENCE: u32 = 32;
+
+/// How often a thread that polls pauses before it looks again.
+const POLL_PAUSE: u32 = 32;
 
 /// A thread that sleeps or is about to, in the frame of [`Handover::sleep`].
 struct Sleeper {
@@ -200,6 +204,38 @@ impl<S: Sync, T: Send> Handover<S, T> {
     pub fn next(&self, ctx: &ThreadCtx) -> Option<Loan<S, T>> {
         let next = self.state.lock().loans.pop_front();
         next.or_else(|| self.sleep(ctx))
+    }
+
+    /// As [`Handover::next`], but looks for loans for `us` microseconds before it sleeps, unless
+    /// another task wants the CPU.
+    #[inline]
+    pub fn next_polling(&self, ctx: &ThreadCtx, us: u32) -> Option<Loan<S, T>> {
+        let next = self.state.lock().loans.pop_front();
+        match us {
+            0 => next.or_else(|| self.sleep(ctx)),
+            us => next
+                .or_else(|| self.poll(ctx, us))
+                .or_else(|| self.sleep(ctx)),
+        }
+    }
+
+    fn poll(&self, ctx: &ThreadCtx, us: u32) -> Option<Loan<S, T>> {
+        let until = time::now_ns().saturating_add(u64::from(us).saturating_mul(1000));
+        loop {
+            // Between two looks, so that who has something to give is not kept from it.
+            for _ in 0..POLL_PAUSE {
+                // SAFETY: Just waits a moment.
+                unsafe { c::scst_c_cpu_relax() };
+            }
+            if let Some(loan) = self.state.lock().loans.pop_front() {
+                return Some(loan);
+            }
+            // SAFETY: It has no requirements.
+            let wanted = unsafe { c::scst_c_need_resched() };
+            if wanted || ctx.should_stop() || time::now_ns() >= until {
+                return None;
+            }
+        }
     }
 
     /// Takes those back that `which` chooses and that no thread has; they and the others keep their

@@ -14,6 +14,7 @@
 //! module type; its `Drop` waits for all of that.
 
 mod c;
+pub mod chardev;
 mod compat;
 pub mod counted;
 pub mod cpumask;
@@ -22,9 +23,9 @@ pub mod handover;
 pub mod loan;
 pub mod lock;
 pub mod module;
+pub mod once;
 pub mod param;
 pub mod percpu;
-pub mod percpu_ref;
 pub mod pool;
 pub mod rcu;
 pub mod sg;
@@ -34,6 +35,7 @@ pub mod thread;
 pub mod time;
 pub mod trace;
 pub mod tracker;
+pub mod uses;
 pub mod wait;
 pub mod work;
 

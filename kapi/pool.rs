@@ -184,6 +184,15 @@ impl SgPool {
         }
     }
 
+    /// Sets what the classes have done, and [`SgPool::big`], to zero. Any context.
+    pub fn reset_stats(&self) {
+        for class in &self.classes {
+            class.hits.store(0, Relaxed);
+            class.total.store(0, Relaxed);
+        }
+        self.big.store(0, Relaxed);
+    }
+
     /// Buffers over [`LARGEST`] that were allocated.
     pub fn big(&self) -> u64 {
         self.big.load(Relaxed)

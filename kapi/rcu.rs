@@ -6,7 +6,12 @@
 
 use crate::c;
 use core::{cell::UnsafeCell, marker::PhantomData, mem::ManuallyDrop, ptr};
-use kernel::{bindings, prelude::*, sync::rcu::Guard, types::Opaque};
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::{rcu::Guard, Arc, ArcBorrow},
+    types::Opaque,
+};
 
 /// An RCU-protected `Option<KBox<T>>`.
 ///
@@ -172,6 +177,129 @@ impl<T> Drop for Retired<T> {
             // SAFETY: By the type invariant, it is ours; no reader can see it any more.
             drop(unsafe { KBox::from_raw(self.0) });
         }
+    }
+}
+
+/// An RCU-protected `Option<Arc<T>>`.
+///
+/// As [`RcuBox`], for values that others keep, too: readers follow one pointer, and may clone the
+/// `Arc` out of the [`ArcBorrow`].
+///
+/// # Invariants
+///
+/// The pointer is null or came from `Arc::into_raw`, and that reference is ours. A reference that
+/// was reachable through it is given up only after a grace period that began after it was
+/// unreachable.
+pub struct RcuArc<T> {
+    ptr: UnsafeCell<*mut T>,
+    _own: PhantomData<Arc<T>>,
+}
+
+// SAFETY: As for an `Arc`, and for `RcuBox`.
+unsafe impl<T: Send + Sync> Send for RcuArc<T> {}
+// SAFETY: As above.
+unsafe impl<T: Send + Sync> Sync for RcuArc<T> {}
+
+impl<T> RcuArc<T> {
+    /// Without a value.
+    pub const fn null() -> Self {
+        // INVARIANT: Null.
+        RcuArc {
+            ptr: UnsafeCell::new(ptr::null_mut()),
+            _own: PhantomData,
+        }
+    }
+
+    /// The present value. It stays while the guard lives, whatever writers do.
+    ///
+    /// Any context. One load instruction (`rcu_dereference()`).
+    #[inline(always)]
+    pub fn load<'g>(&self, _guard: &'g Guard) -> Option<ArcBorrow<'g, T>> {
+        // A volatile read, as in `RcuBox::load`.
+        // SAFETY: The cell is valid; concurrent writers use xchg() on it.
+        let p = unsafe { ptr::read_volatile(self.ptr.get()) };
+        if p.is_null() {
+            return None;
+        }
+        // SAFETY: By the type invariant, it is of `Arc::into_raw`, and that reference stays until a
+        // grace period has passed since it was replaced; the guard holds off that for `'g`.
+        Some(unsafe { ArcBorrow::from_raw(p) })
+    }
+
+    /// Puts a new value in place and returns the old one.
+    ///
+    /// Any context; but what it returns sleeps when it is dropped.
+    pub fn replace(&self, value: Option<Arc<T>>) -> RetiredArc<T> {
+        let new = value.map_or(ptr::null_mut(), |value| Arc::into_raw(value).cast_mut());
+        // SAFETY: The cell is valid; xchg() is fully ordered, so that the content of `new` is
+        // visible before the pointer is.
+        let old = unsafe { c::scst_c_xchg_ptr(self.ptr.get().cast(), new.cast()) };
+        RetiredArc {
+            // INVARIANT: The slot owned the reference and does not point there any more.
+            ptr: old.cast(),
+            // SAFETY: No requirements.
+            since: unsafe { bindings::get_state_synchronize_rcu() },
+        }
+    }
+}
+
+impl<T> Drop for RcuArc<T> {
+    /// Waits for a grace period if there is a value. Do not drop it under an RCU guard.
+    fn drop(&mut self) {
+        if !self.ptr.get_mut().is_null() {
+            drop(self.replace(None));
+        }
+    }
+}
+
+/// A value that was taken out of an [`RcuArc`] and that readers may still be looking at.
+///
+/// Dropping it sleeps, unless there was a grace period meanwhile: of many the first one waits for all.
+///
+/// # Invariants
+///
+/// `ptr` is null or came from `Arc::into_raw`, the reference is ours, and since `since` no new
+/// reader can find it.
+#[must_use = "dropping this waits for an RCU grace period: do it outside of locks"]
+pub struct RetiredArc<T> {
+    ptr: *mut T,
+    since: c_ulong,
+}
+
+// SAFETY: As for `RcuArc`.
+unsafe impl<T: Send + Sync> Send for RetiredArc<T> {}
+// SAFETY: As for `RcuArc`.
+unsafe impl<T: Send + Sync> Sync for RetiredArc<T> {}
+
+impl<T> RetiredArc<T> {
+    /// A look at the value, if there is one.
+    pub fn get(&self) -> Option<&T> {
+        // SAFETY: By the type invariant, our reference keeps it.
+        unsafe { self.ptr.as_ref() }
+    }
+
+    /// What RCU counted when the value could not be found any more.
+    pub fn since(&self) -> usize {
+        self.since
+    }
+
+    /// Waits until no reader looks at it that is not counted by other means: an expedited grace
+    /// period, unless there was one since. Process context.
+    pub fn wait(&self) {
+        // SAFETY: Process context, by the contract of this function.
+        unsafe { bindings::cond_synchronize_rcu_expedited(self.since) }
+    }
+}
+
+impl<T> Drop for RetiredArc<T> {
+    fn drop(&mut self) {
+        if self.ptr.is_null() {
+            return;
+        }
+        // SAFETY: Process context, as the type says.
+        unsafe { bindings::cond_synchronize_rcu_expedited(self.since) };
+        // SAFETY: By the type invariant, it is our reference; no reader borrows it any more.
+        drop(unsafe { Arc::from_raw(self.ptr) });
     }
 }
 

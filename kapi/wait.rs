@@ -95,6 +95,11 @@ impl WaitQueue {
         }
     }
 
+    /// The C object; valid as long as this is.
+    pub(crate) fn as_raw(&self) -> *mut bindings::wait_queue_head {
+        self.head.get()
+    }
+
     /// Wakes all sleepers. Any context but NMI.
     #[inline]
     pub fn wake_all(&self) {

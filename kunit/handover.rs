@@ -93,7 +93,7 @@ pub(crate) fn one_thread_keeps_the_order() -> Result {
 }
 
 pub(crate) fn each_gets_to_one_thread() -> Result {
-    const COUNT: usize = 4000;
+    const COUNT: usize = 2000;
     let mut memory = Memory::new(COUNT)?;
     let mut seen = KVec::with_capacity(COUNT, GFP_KERNEL)?;
     for _ in 0..COUNT {
@@ -113,7 +113,7 @@ pub(crate) fn each_gets_to_one_thread() -> Result {
             // Lets them fall asleep now and then, and one of them go.
             sleep_ms(1);
         }
-        if i % 1000 == 999 {
+        if i % 500 == 499 {
             drop(takers.pop());
         }
     }
@@ -158,7 +158,7 @@ pub(crate) fn blocked_threads_hold_up_nobody() -> Result {
 }
 
 pub(crate) fn idle_threads_stop() -> Result {
-    for _ in 0..200 {
+    for _ in 0..50 {
         let queue = queue()?;
         let threads = threads(&queue, 3, |_| {})?;
         drop(threads);

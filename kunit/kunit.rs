@@ -116,7 +116,10 @@ suites! {
         reads_and_writes, refuses_bad_names, any_order_of_removal, store_removes_its_own_directory,
         removal_does_not_wait_for_store, removal_waits_for_show, comes_and_goes_while_read,
     }
-    kapi_rcu: rcu { readers_see_whole_values, deferred_values_are_freed, shared_values }
+    kapi_rcu: rcu {
+        readers_see_whole_values, deferred_values_are_freed, shared_values, slots_end_what_they_had,
+        set_once,
+    }
     kapi_uses: uses { counts_drain, kill_is_final, wait_times_out, many_users }
     kapi_wait: waits { ping_pong, timeouts, all_wake }
     kapi_handover: handover {

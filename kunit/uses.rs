@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kapi::percpu_ref`: a count drains, and only when all users are gone.
+//! `kapi::uses`: a count drains, and only when all users are gone.
 
 use crate::check;
-use kapi::{percpu_ref::UseCount, thread::Thread, time::sleep_ms};
+use kapi::{thread::Thread, time::sleep_ms, uses::UseCount};
 use kernel::{
     prelude::*,
     sync::{

@@ -38,7 +38,7 @@ impl Court {
 }
 
 pub(crate) fn ping_pong() -> Result {
-    const ROUNDS: i32 = 2000;
+    const ROUNDS: i32 = 500;
     let court = Court::new()?;
     let other = court.clone();
     let thread = Thread::spawn(fmt!("kapi_pong"), -1, move |_| {

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Optional
 
 from . import paths
 from .progress import say
@@ -35,7 +36,7 @@ def lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            say(f"[lab] waiting for another run that holds {path}")
+            say(f"[lab] waiting for {path}, which another run or part holds")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -50,11 +51,19 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def find(kind: str, digest: str) -> Optional[Path]:
+    """The cache entry KIND-DIGEST, if it is there."""
+    final = paths.cache() / f"{kind}-{digest}"
+    if not final.is_dir():
+        return None
+    _touch(final)
+    return final
+
+
 def entry(kind: str, digest: str, make: Callable[[Path], None]) -> Path:
     """The cache entry KIND-DIGEST; MAKE fills a temporary directory that is then renamed into place."""
     final = paths.cache() / f"{kind}-{digest}"
-    if final.is_dir():
-        _touch(final)
+    if find(kind, digest):
         return final
     with lock(paths.cache() / "locks" / final.name):
         if final.is_dir():

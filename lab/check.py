@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import kernel, paths, proc, sysroot
+from . import reference as sysfs_reference
 from .errors import LabError
 from .ktap import Counts
 from .progress import say
@@ -129,7 +130,13 @@ def no_panic() -> list[str]:
     return problems
 
 
-ALL: tuple[Callable[[], list[str]], ...] = (licences, lengths, unsafe_rooms, scripts, rustfmt, clippy, no_panic)
+def reference() -> list[str]:
+    """docs/ is what the code says."""
+    return sysfs_reference.current() if kernel.have_modules() else []
+
+
+ALL: tuple[Callable[[], list[str]], ...] = (licences, lengths, unsafe_rooms, scripts, reference, rustfmt, clippy,
+                                            no_panic)
 
 
 def run() -> Counts:

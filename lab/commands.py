@@ -10,7 +10,7 @@ from typing import Optional
 
 from bench import figures
 
-from . import cache, debs, debug_kernel, guest, kernel, paths, suite, sysroot, vm
+from . import cache, debs, debug_kernel, guest, kernel, paths, reference, suite, sysroot, vm
 from .progress import say
 
 
@@ -76,7 +76,7 @@ def bench(arguments: argparse.Namespace) -> int:
 
 def test(arguments: argparse.Namespace) -> int:
     """run every test part; ends with the line N passed, N failed, N skipped"""
-    return suite.run(arguments.part, long=False)
+    return suite.run(arguments.part, long=False, fresh=arguments.fresh)
 
 
 def soak(arguments: argparse.Namespace) -> int:
@@ -103,6 +103,12 @@ def check(arguments: argparse.Namespace) -> int:
     return suite.run(["check"], long=False)
 
 
+def docs(arguments: argparse.Namespace) -> int:
+    """write docs/sysfs.md from the attribute tables of the code"""
+    reference.write()
+    return 0
+
+
 def dkms(arguments: argparse.Namespace) -> int:
     """try the DKMS package against Debian's own packages"""
     return suite.run(["dkms"], long=True)
@@ -123,8 +129,8 @@ def prune(arguments: argparse.Namespace) -> int:
 def distclean(arguments: argparse.Namespace) -> int:
     """delete build/ and everything that the lab keeps in its cache"""
     shutil.rmtree(paths.BUILD, ignore_errors=True)
-    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugboot-*", "dkms-*", ".used-*", "debs", "debs.lock", "tools",
-                    "cargo", "tmp", "locks"):
+    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugboot-*", "dkms-*", "crates-*", ".used-*",
+                    "debs", "debs.lock", "tools", "cargo", "tmp", "locks"):
         for path in paths.cache().glob(pattern):
             say(f"[clean] {path}")
             cache.remove(path)

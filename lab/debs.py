@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
@@ -85,7 +86,8 @@ def _download(kernel: pins.Kernel, parts: Sequence[str], files: dict[str, Path])
     cache.remove(partial)
     partial.mkdir()
     root = sysroot.get()
-    with step("setup", f"downloading kernel {kernel.package}: {', '.join(parts)}", 30):
+    with contextlib.ExitStack() as end, step("setup", f"downloading kernel {kernel.package}: {', '.join(parts)}", 30):
+        end.callback(cache.remove, partial)
         _update(log)
         if kernel.package not in available(kernel.series):
             raise _gone(kernel)
@@ -99,4 +101,3 @@ def _download(kernel: pins.Kernel, parts: Sequence[str], files: dict[str, Path])
                 raise LabError(f"{deb.name}: SHA-256 is {digest},\nbut lab/pins says {kernel.sha256[part]}.\n"
                                "Do not use this file: find out whether the archive or lab/pins is wrong.")
             deb.rename(files[part])
-    cache.remove(partial)

@@ -9,7 +9,7 @@ from typing import Optional
 
 from bench import figures
 
-from . import apart, paths, vm
+from . import apart, paths, proc, vm
 from .errors import LabError
 from .progress import say, step
 
@@ -49,7 +49,7 @@ def run(modules: Optional[Path]) -> int:
     """The whole of `make run`."""
     stacks = [*figures.present(modules, every=True), *figures.SRP_PEERS, *figures.PEERS]
     stacks.sort(key=lambda stack: not stack.network)
-    with concurrent.futures.ThreadPoolExecutor() as pool:
+    with concurrent.futures.ThreadPoolExecutor() as pool, proc.ending_all():
         # Side by side: where instructions are counted, the host's load does not show.
         measured = [pool.submit(figures.measure, [stack for stack in stacks if _ios(stack) == count],
                                 figures.loads(count), modules, f"run-figures-{count}") for count in _COUNTS]

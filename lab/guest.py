@@ -34,6 +34,9 @@ _LEFT_OUT = ("sound", "net/bluetooth", "net/wireless", "net/mac80211", "net/can"
              "drivers/infiniband/hw")
 _BOOT_MODULES = ("virtio_blk", "squashfs", "overlay", "9pnet_virtio", "9p")
 
+# Not compressed: unpacking costs an emulated processor more than reading does. The format is one that both kernels know.
+_PLAIN = ("-comp", "zstd", "-noI", "-noD", "-noF", "-noX")
+
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
@@ -52,14 +55,14 @@ def _make_userland(partial: Path) -> None:
     log = paths.fresh_log("guest")
     tool = Mmdebstrap(paths.cache() / "tools")
     with step("setup", "making the guest's Debian image", 45):
-        pack = sysroot.get().argv(["sqfstar", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3",
-                                   "/srv/root.squashfs", *_DROPPED], [Bind(partial, "/srv")])
-        sysroot.unpack_tar(tool.command(PACKAGES, "essential", "-"), log, "making the guest image", pack)
+        pack = sysroot.get().argv(["sqfstar", "-quiet", "-no-progress", *_PLAIN, "/srv/root.squashfs",
+                                   *_DROPPED], [Bind(partial, "/srv")])
+        sysroot.unpack_tar(tool.command(PACKAGES, "essential", "-"), log, "making the guest image", pack, partial)
 
 
 def userland() -> Path:
     """The guest's Debian as a squashfs image."""
-    digest = cache.key(PACKAGES, _DROPPED, cache.source(_make_userland, Mmdebstrap.command), pins.load().release)
+    digest = cache.key(PACKAGES, _DROPPED, _PLAIN, cache.source(_make_userland, Mmdebstrap.command), pins.load().release)
     return cache.entry("guest", digest, _make_userland) / "root.squashfs"
 
 
@@ -117,7 +120,7 @@ def _make_stock(kernel: pins.Kernel, partial: Path) -> None:
                   "find modules -name '*.ko.xz' -print0 | xargs -0 -P2 -n16 xz -d; "
                   f"mkdir modules/usr/lib/modules/{kernel.release}/updates; depmod -b modules {kernel.release}; "
                   "rm modules/lib; "
-                  "mksquashfs modules modules.squashfs -quiet -no-progress -all-root -comp zstd -Xcompression-level 3")
+                  f"mksquashfs modules modules.squashfs -quiet -no-progress -all-root {' '.join(_PLAIN)}")
         root.run(["sh", "-c", script, "sh", *drop], log, "unpacking the modules",
                  [Bind(partial, "/srv"), Bind(packages["modules"], "/mnt/modules.deb", False)], "/srv")
         order = _closure((top / "modules.dep").read_text(), _BOOT_MODULES)
@@ -132,7 +135,7 @@ def recipe() -> str:
 def stock(series: str = "7.2") -> Kernel:
     """The unmodified Debian kernel of a series."""
     kernel = pins.load().kernel(series)
-    digest = cache.key(kernel, _LEFT_OUT, _BOOT_MODULES, cache.source(_make_stock, _closure), recipe(),
+    digest = cache.key(kernel, _LEFT_OUT, _PLAIN, _BOOT_MODULES, cache.source(_make_stock, _closure), recipe(),
                        sysroot.toolchain())
     path = cache.entry(f"kernel-{series}", digest, lambda partial: _make_stock(kernel, partial))
     return Kernel(kernel.release, path / "vmlinuz", path / "initramfs", path / "modules",

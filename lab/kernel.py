@@ -14,6 +14,7 @@ from .sandbox import Bind
 
 MAKE = ("CC=x86_64-linux-gnu-gcc-14", "HOSTCC=gcc-14", f"LIBCLANG_PATH={sysroot.LIBCLANG}")
 _PREPARE = paths.REPO / "packaging" / "prepare-kernel.sh"
+_built: set[tuple[str, ...]] = set()
 _NOTHING_TO_BUILD = "there is no Kbuild in this clone yet: nothing to build"
 
 
@@ -82,12 +83,15 @@ def have_modules() -> bool:
 
 def build_modules(tree: Tree, targets: Sequence[str] = ("modules",), options: Sequence[str] = (),
                   source: Path = paths.REPO) -> Path:
-    """Build our modules against TREE; the directory that holds the .ko files."""
+    """Build our modules against TREE, once in this process; the directory that holds the .ko files."""
     if not (source / "Kbuild").exists():
         raise LabError(_NOTHING_TO_BUILD)
     out = paths.BUILD / f"modules-{tree.name}"
+    this = (str(tree.path), str(out), *targets, *options, str(source))
     stamp = out / ".tree"
     with cache.lock(paths.BUILD / f".lock-{tree.name}"):
+        if this in _built:
+            return out
         if not stamp.exists() or stamp.read_text() != str(tree.path):
             cache.remove(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -97,6 +101,7 @@ def build_modules(tree: Tree, targets: Sequence[str] = ("modules",), options: Se
         with step("build", f"{' '.join(targets)} against {tree.release} ({tree.name})", 60):
             sysroot.get().run(command, log, f"building the modules for {tree.name}",
                               [tree.bind(), Bind.same(source), Bind.same(paths.BUILD)], str(source))
+        _built.add(this)
     return out
 
 

@@ -23,11 +23,12 @@ def _run_apt(argv: Sequence[str], cwd: Optional[Path] = None) -> Optional[str]:
     """Run an apt command of the host; its error text if it fails."""
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C.UTF-8")
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=env,
-                              cwd=cwd)
+        with proc.spawn(argv, gentle=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                        env=env, cwd=cwd) as child:
+            errors = child.communicate()[1].decode(errors="replace")
     except OSError as error:
         return str(error)
-    return None if done.returncode == 0 else done.stderr.strip()
+    return None if child.returncode == 0 else errors.strip()
 
 
 def _install_as_root(packages: Sequence[str]) -> None:
@@ -93,8 +94,10 @@ class Mmdebstrap:
 
     def command(self, include: Sequence[str], variant: str, target: str) -> list[str]:
         """The command line that makes a root of the pinned release at TARGET (`-`: a tar on standard output)."""
-        command = [self.program, "--mode=root" if self.is_root else "--mode=unshare", f"--variant={variant}",
-                   "--architectures=amd64", f"--include={','.join(include)}", "--aptopt=Acquire::Retries \"3\""]
+        # What it mounts as root is gone with it even if it is killed.
+        mode = ["unshare", "--mount", "--", self.program, "--mode=root"] if self.is_root else [self.program, "--mode=unshare"]
+        command = [*mode, f"--variant={variant}", "--architectures=amd64", f"--include={','.join(include)}",
+                   "--aptopt=Acquire::Retries \"3\""]
         if self.keyring:
             command.append(f"--keyring={self.keyring}")
         for name in _DOCS:

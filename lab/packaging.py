@@ -16,6 +16,8 @@ from .sandbox import Bind
 TOOLCHAIN = ("dkms", "gcc-14", "make", "rustc", "rust-src", "bindgen", "libclang-19-dev", "libelf-dev", "libssl-dev",
              "bc", "bison", "flex", "cpio", "kmod", "xz-utils", "dwarves", "perl", "python3")
 
+_MODULES = ("ib_srpt", "scst", "scst_local", "scst_vdisk")
+
 
 def _sources() -> list[str]:
     """The package sources of the lab's root, as mmdebstrap takes them."""
@@ -31,7 +33,7 @@ def _make(kernel_pin: pins.Kernel, partial: Path) -> None:
     with step("dkms", "making a plain Debian with the packages that README.md names", 90):
         (partial / "root").mkdir()
         sysroot.unpack_tar([*tool.command(packages, "apt", "-"), *_sources()], log, "mmdebstrap",
-                           ["tar", "-x", "--no-same-owner", "--exclude=./dev/*", "-C", str(partial / "root")])
+                           ["tar", "-x", "--no-same-owner", "--exclude=./dev/*", "-C", str(partial / "root")], partial)
 
 
 def _copy_sources(target: Path) -> None:
@@ -63,7 +65,7 @@ def try_dkms() -> Counts:
         where.mkdir(parents=True, exist_ok=True)
         binds.append(Bind(where, directory))
     script = (f"set -e; dkms add {name}/{version}; dkms build {name}/{version} -k {pin.release}; "
-              f"dkms install {name}/{version} -k {pin.release}; modinfo /lib/modules/{pin.release}/updates/dkms/scst*.ko*; "
+              f"dkms install {name}/{version} -k {pin.release}; modinfo /lib/modules/{pin.release}/updates/dkms/*.ko*; "
               f"dkms remove {name}/{version} --all")
     log = paths.fresh_log("dkms")
     try:
@@ -73,8 +75,10 @@ def try_dkms() -> Counts:
         logs = "\n".join(proc.tail(path) for path in (place / "var-lib-dkms").rglob("make.log"))
         say(f"    FAIL {error}\n{logs}")
         return Counts(failed=1, failures=["DKMS"])
-    if log.read_text().count(f"vermagic:       {pin.release} ") != 3:
-        say(f"    FAIL DKMS: vermagic; log: {log}")
-        return Counts(failed=1, failures=["DKMS: vermagic"])
-    say("    ok   DKMS: three modules built, installed and removed")
+    found = sorted(re.findall(r"^filename: .*/(\w+)\.ko", log.read_text(), re.M))
+    fitting = log.read_text().count(f"vermagic:       {pin.release} ")
+    if found != sorted(_MODULES) or fitting != len(_MODULES):
+        say(f"    FAIL DKMS: installed {' '.join(found)}, {fitting} of them for {pin.release}; log: {log}")
+        return Counts(failed=1, failures=["DKMS: modules"])
+    say(f"    ok   DKMS: {' '.join(found)} built, installed and removed")
     return Counts(passed=1)

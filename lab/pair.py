@@ -9,8 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Optional
 
+<<<<<<< HEAD
 from . import paths, vm
 from .errors import LabError
+=======
+from . import paths, proc, vm
+>>>>>>> main
 
 OnLine = Callable[[str], bool]
 
@@ -41,15 +45,19 @@ def run(machines: Sequence[tuple[vm.Machine, Optional[OnLine]]],
 
     A machine whose function returns true is killed, and the others run on. AFTER gets the number of each that has ended.
     """
-    def one(number: int) -> vm.Result:
+    def one(number: int) -> tuple[vm.Result, float]:
         machine, on_line = machines[number]
+        before = proc.spent()
         try:
-            return machine.run(on_line)
+            result = machine.run(on_line)
         finally:
             after(number)
+        return result, proc.spent() - before
 
-    with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool:
-        return list(pool.map(one, range(len(machines))))
+    with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool, proc.ending_all():
+        ended = list(pool.map(one, range(len(machines))))
+    proc.charge(sum(seconds for _, seconds in ended))
+    return [result for result, _ in ended]
 
 
 def tell(machine: vm.Machine, word: str) -> None:

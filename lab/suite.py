@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import functools
 import os
 import re
 import subprocess
@@ -15,14 +16,22 @@ from pathlib import Path
 
 from bench import figures
 
-from . import check, debug_kernel, kernel, ktap, packaging, paths, proc, sysroot, vm, vmtests
+from . import cache, cargo, check, keep, kernel, ktap, lanes, packaging, paths, proc, vmtests
 from .errors import LabError
 from .ktap import Counts
-from .progress import say
-from .sandbox import Bind
+from .progress import say, step
 
-_PROTO = paths.REPO / "scst_proto"
 _HOST_TESTS = paths.REPO / "tests" / "host"
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """How a part is run."""
+
+    long: bool
+    """The soak's length."""
+    fresh: bool
+    """What has passed with the same inputs is run again."""
 
 
 def _skip(what: str, why: str) -> Counts:
@@ -30,26 +39,23 @@ def _skip(what: str, why: str) -> Counts:
     return Counts(skipped=1, skips=[f"{what} ({why})"])
 
 
-def _check(long: bool) -> Counts:
-    return check.run()
+def _check(mode: Mode) -> Counts:
+    def inputs() -> str:
+        tree = kernel.stock("7.2").path if kernel.have_modules() else None
+        return keep.key((paths.REPO / path for path in check.tracked()), tree)
+
+    return keep.run("check", inputs, check.run, mode.fresh)
 
 
-def _lab(long: bool) -> Counts:
-    done = subprocess.run([sys.executable, "-m", "unittest", "discover", "-s", "tests/lab"], cwd=paths.REPO, text=True,
-                          stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    found = re.search(r"^Ran (\d+) tests?", done.stderr, re.M)
-    ran = int(found[1]) if found else 0
-    if done.returncode == 0 and ran:
-        return Counts(passed=ran)
-    say(done.stderr)
-    return Counts(failed=1, failures=["the lab's own tests"])
-
-
-def _cargo(arguments: Sequence[str], log: Path) -> None:
-    home = paths.cache() / "cargo"
-    home.mkdir(parents=True, exist_ok=True)
-    sysroot.get().run(arguments, log, " ".join(arguments), [Bind.same(paths.REPO), Bind.same(home)], str(_PROTO),
-                      {"CARGO_HOME": str(home), "CARGO_TARGET_DIR": str(paths.BUILD / "cargo")}, network=True)
+def _lab(mode: Mode) -> Counts:
+    log = paths.fresh_log("lab")
+    try:
+        proc.run([sys.executable, "-m", "unittest", "discover", "-s", "tests/lab"], log, "the lab's own tests", cwd=paths.REPO)
+    except LabError as error:
+        say(f"    FAIL {error}")
+        return Counts(failed=1, failures=["the lab's own tests"])
+    found = re.search(r"^Ran (\d+) tests?", log.read_text(), re.M)
+    return Counts(passed=int(found[1]) if found else 0)
 
 
 def _cargo_counts(log: Path) -> Counts:
@@ -61,44 +67,67 @@ def _cargo_counts(log: Path) -> Counts:
     return counts
 
 
-def _proto(long: bool) -> Counts:
-    if not (_PROTO / "Cargo.toml").exists():
+def _cargo(name: str, command: Sequence[str], about_s: int) -> Counts:
+    """One command, and how it ended."""
+    log = paths.fresh_log(name.replace(" ", "-"))
+    try:
+        with step("proto", name, about_s):
+            cargo.run(command, log)
+    except LabError as error:
+        say(f"    FAIL {name}: {error}")
+        return Counts(failed=1, failures=[f"scst_proto: {name}"])
+    counts = _cargo_counts(log) if name == "cargo test" else Counts(passed=1)
+    say(f"    ok   {name}: {counts}")
+    return counts
+
+
+def _proto(mode: Mode) -> Counts:
+    if not (cargo.PLACE / "Cargo.toml").exists():
         return _skip("scst_proto", "not in this clone")
-    counts = Counts()
-    fuzz = _PROTO / "fuzz" / "run.sh"
-    steps = [("cargo test", ["cargo", "test", "--no-fail-fast"]),
-             ("cargo clippy", ["cargo", "clippy", "--all-targets", "--", "-D", "warnings"])]
-    if fuzz.exists():
-        steps.append(("fuzz", ["sh", str(fuzz), "600" if long else "8"]))
-    for name, command in steps:
-        log = paths.fresh_log(name.replace(" ", "-"))
-        try:
-            _cargo(command, log)
-            found = _cargo_counts(log) if name == "cargo test" else Counts(passed=1)
-            counts.add(found)
-            say(f"    ok   {name}: {found}")
-        except LabError as error:
-            counts.fail(f"scst_proto: {name}")
-            say(f"    FAIL {name}: {error}")
+
+    def inputs() -> str:
+        files = (paths.REPO / path for path in check.tracked() if (paths.REPO / path).is_relative_to(cargo.PLACE))
+        return keep.key(files, Path(cargo.__file__).read_text(), cache.source(_run_proto, _cargo, _miri))
+
+    return keep.run("proto", inputs, lambda: _run_proto(mode.long), mode.fresh or mode.long)
+
+
+def _run_proto(long: bool) -> Counts:
+    cargo.take_crates()
+    counts = _cargo("cargo test", ["cargo", "test", "--no-fail-fast"], 30)
+    counts.add(_cargo("cargo clippy", ["cargo", "clippy", "--all-targets", "--", "-D", "warnings"], 15))
+    if not long:
+        counts.add(_cargo("fuzz", ["sh", str(cargo.FUZZ), "2"], 60))
+        if not counts.failed:
+            cargo.keep_crates()
     counts.add(_miri())
     return counts
+
+
+def _proto_jobs(mode: Mode) -> list[lanes.Job]:
+    """In a long run a job a fuzz target."""
+    jobs = [lanes.Job("proto", "the wire formats on the host: tests, properties, fuzzing", lambda: _proto(mode))]
+    if mode.long:
+        jobs += [lanes.Job(f"fuzz-{name}", "a fuzz target of scst_proto", functools.partial(
+            _cargo, f"fuzz {name}", ["sh", str(cargo.FUZZ), "600", name], 620)) for name in cargo.fuzz_targets()]
+    return jobs
 
 
 def _miri() -> Counts:
     log = paths.fresh_log("miri")
     try:
-        _cargo(["cargo", "miri", "--version"], log)
+        cargo.run(["cargo", "miri", "--version"], log)
     except LabError:
         return _skip("Miri", "this toolchain has no cargo miri")
     try:
-        _cargo(["cargo", "miri", "test"], log)
+        cargo.run(["cargo", "miri", "test"], log)
     except LabError as error:
         say(f"    FAIL Miri: {error}")
         return Counts(failed=1, failures=["scst_proto: Miri"])
     return Counts(passed=1)
 
 
-def _build(long: bool) -> Counts:
+def _build(mode: Mode) -> Counts:
     if not kernel.have_modules():
         return _skip("modules", "no Kbuild in this clone")
     counts = Counts()
@@ -113,32 +142,7 @@ def _build(long: bool) -> Counts:
     return counts
 
 
-def _vm(long: bool) -> Counts:
-    return vmtests.run([], long)
-
-
-def _kunit(long: bool) -> Counts:
-    script = paths.REPO / "tests" / "kunit.sh"
-    if not kernel.have_modules():
-        return _skip("KUnit", "no Kbuild in this clone")
-    modules = kernel.build_modules(debug_kernel.tree())
-    result = vm.run("kunit", script, vm.Config(kernel=debug_kernel.bootable(), modules=modules, timeout=600,
-                                               append="loglevel=7 kunit.enable=1 kunit.autorun=1"))
-    dmesg = result.share / "dmesg"
-    counts = ktap.parse((dmesg.read_text(errors="replace") if dmesg.exists() else result.console).splitlines())
-    if not result.ok:
-        counts.fail(f"KUnit: {result.problem()}")
-        say("    " + result.problem().replace("\n", "\n    "))
-    if counts.total == 0:
-        if not (paths.REPO / "kunit").is_dir():
-            return _skip("KUnit", "no kunit/ in this clone; the modules did load on the debug kernel")
-        counts.fail("KUnit: no suite reported a result")
-    for name in counts.failures:
-        say(f"    FAIL {name}")
-    return counts
-
-
-def _limits(long: bool) -> Counts:
+def _limits(mode: Mode) -> Counts:
     modules = kernel.build_modules(kernel.stock("7.2")) if kernel.have_modules() else None
     parser = configparser.ConfigParser(delimiters=("=",))
     parser.read_string((paths.REPO / "bench" / "limits").read_text())
@@ -176,29 +180,32 @@ def _limits(long: bool) -> Counts:
     return counts
 
 
-def _host(long: bool) -> Counts:
-    """Tests that drive machines from outside (power cuts): executables in tests/host that speak KTAP."""
-    total = Counts()
+def _host(script: Path, mode: Mode) -> Counts:
+    env = dict(os.environ, LAB_LENGTH="long" if mode.long else "short", PYTHONPATH=str(paths.REPO))
+    lines = []
+    with proc.spawn([str(script)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env) as child:
+        assert child.stdout is not None
+        for raw in child.stdout:
+            lines.append(raw.decode(errors="replace").rstrip())
+            say(f"      {lines[-1]}")
+        status = child.wait()
+    counts = ktap.parse(lines, script.name)
+    if status != 0 and not counts.failed:
+        counts.fail(f"{script.name}: exit status {status}")
+    return counts
+
+
+def _host_jobs(mode: Mode) -> list[lanes.Job]:
+    """Tests that drive machines from outside: executables in tests/host that speak KTAP.
+
+    A line `# lab: timed=no` says that nothing in one depends on how fast its machines are.
+    """
     scripts = [path for path in sorted(_HOST_TESTS.glob("*")) if os.access(path, os.X_OK) and path.is_file()]
-    if not scripts:
-        return _skip("host tests", "none in this clone")
-    env = dict(os.environ, LAB_LENGTH="long" if long else "short", PYTHONPATH=str(paths.REPO))
-    for script in scripts:
-        lines = []
-        with proc.spawn([str(script)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env) as child:
-            assert child.stdout is not None
-            for raw in child.stdout:
-                lines.append(raw.decode(errors="replace").rstrip())
-                say(f"      {lines[-1]}")
-            status = child.wait()
-        counts = ktap.parse(lines, script.name)
-        if status != 0 and not counts.failed:
-            counts.fail(f"{script.name}: exit status {status}")
-        total.add(counts)
-    return total
+    return [lanes.Job(path.name, "drives machines from outside", functools.partial(_host, path, mode),
+                      not re.search("^# lab: timed=no$", path.read_text(), re.M), 100) for path in scripts]
 
 
-def _dkms(long: bool) -> Counts:
+def _dkms(mode: Mode) -> Counts:
     return packaging.try_dkms()
 
 
@@ -207,56 +214,55 @@ class Part:
     """One part of a run."""
 
     name: str
-    what: str
-    function: Callable[[bool], Counts]
+    jobs: Callable[[Mode], list[lanes.Job]]
+    """What there is to do."""
     in_test: bool = True
     in_soak: bool = False
 
 
+def _part(name: str, what: str, function: Callable[[Mode], Counts], about_s: int = 0, in_test: bool = True,
+          in_soak: bool = False) -> Part:
+    """A part that is one job; timed if ABOUT_S."""
+    return Part(name, lambda mode: [lanes.Job(name, what, lambda: function(mode), bool(about_s), about_s)], in_test, in_soak)
+
+
 PARTS = (
-    Part("check", "format, lints, unsafe rooms, licences, lengths", _check),
-    Part("lab", "the lab's own judgement", _lab),
-    Part("proto", "the wire formats on the host: tests, properties, fuzzing", _proto, in_soak=True),
-    Part("build", "the modules for both kernels", _build),
-    Part("vm", "test scripts in the virtual machine", _vm, in_soak=True),
-    Part("host", "tests that drive machines from outside", _host, in_soak=True),
-    Part("kunit", "KUnit on the debug kernel", _kunit),
-    Part("bench", "instructions per I/O within their limits", _limits),
-    Part("dkms", "the DKMS package on Debian's own packages", _dkms, in_test=False),
+    _part("check", "format, lints, unsafe rooms, licences, lengths", _check),
+    _part("lab", "the lab's own judgement", _lab),
+    _part("build", "the modules for both kernels", _build),
+    Part("proto", _proto_jobs, in_soak=True),
+    Part("vm", lambda mode: vmtests.jobs([], mode.long), in_soak=True),
+    _part("bench", "instructions per I/O within their limits", _limits),
+    Part("host", _host_jobs, in_soak=True),
+    _part("dkms", "the DKMS package on Debian's own packages", _dkms, in_test=False),
 )
 
 
-def _one(part: Part, long: bool, names: list[str]) -> Counts:
-    say(f"\n=== {part.name}: {part.what}")
-    start = time.monotonic()
-    try:
-        counts = vmtests.run(names, long) if names else part.function(long)
-    except LabError as error:
-        counts = Counts()
-        counts.fail(f"{part.name}: {str(error).splitlines()[0]}")
-        say(f"    FAIL {error}")
-    say(f"=== {part.name}: {counts} ({time.monotonic() - start:.0f} s)")
-    return counts
-
-
-def run(wanted: Sequence[str], long: bool) -> int:
-    """Run the WANTED parts (or single tests of tests/vm by name), else all of a test or of a soak."""
-    known = {part.name: part for part in PARTS}
-    tests = [name for name in wanted if name not in known]
-    parts = [known[name] for name in wanted if name in known]
+def _jobs(wanted: Sequence[str], mode: Mode) -> list[lanes.Job]:
+    """The jobs of the WANTED parts, or single jobs or tests of tests/vm by name; else all of a test or of a soak."""
     if not wanted:
-        parts = [part for part in PARTS if (part.in_soak if long else part.in_test)]
-    unknown = [name for name in tests if name not in {t.path.stem for t in vmtests.find()}
-               and name not in {t.path.name for t in vmtests.find()}]
+        return [job for part in PARTS if (part.in_soak if mode.long else part.in_test) for job in part.jobs(mode)]
+    parts = {part.name: part for part in PARTS}
+    single = {job.name: job for part in PARTS for job in part.jobs(mode)}
+    tests = {name for test in vmtests.find() for name in (test.path.name, test.path.stem)}
+    unknown = [name for name in wanted if name not in parts and name not in single and name not in tests]
     if unknown:
-        raise LabError(f"no part or test called {' '.join(unknown)}; parts: {' '.join(known)}")
-    total = Counts()
+        raise LabError(f"no part, job or test called {' '.join(unknown)}\nparts: {' '.join(parts)}\n"
+                       f"jobs: {' '.join(single)}\ntests: {' '.join(test.path.name for test in vmtests.find())}")
+    jobs = [job for name in wanted if name in parts for job in parts[name].jobs(mode)]
+    # A test is meant rather than the boot that it shares; a script of tests/host may have the name of one.
+    jobs += [single[name] for name in wanted if name in single and name not in parts and (name not in tests or "." in name)]
+    named = [name for name in wanted if name in tests and name not in parts]
+    return jobs + (vmtests.jobs(named, mode.long) if named else [])
+
+
+def run(wanted: Sequence[str], long: bool, fresh: bool = False) -> int:
+    """Run what is WANTED, all if that is empty, and say how it went."""
     start = time.monotonic()
-    for part in parts:
-        total.add(_one(part, long, []))
-    if tests:
-        total.add(_one(known["vm"], long, tests))
-    say(f"\n=== all parts: {time.monotonic() - start:.0f} s")
+    # What somebody names is run.
+    total = lanes.run(_jobs(wanted, Mode(long, fresh or bool(wanted))))
+    used = os.times()
+    say(f"\n=== all: {time.monotonic() - start:.0f} s, {used.children_user + used.children_system:.0f} s of processors")
     for name in total.skips:
         say(f"skipped: {name}")
     for name in total.failures:

@@ -45,28 +45,35 @@ def _make(partial: Path) -> None:
     tool = Mmdebstrap(paths.cache() / "tools")
     with step("setup", f"making the Debian {pins.load().release} root with compilers and QEMU", 120):
         if tool.is_root:
-            proc.run(tool.command(PACKAGES, "apt", str(root)), log, "mmdebstrap")
+            proc.run(tool.command(PACKAGES, "apt", str(root)), log, "mmdebstrap", gentle=True)
         else:
             # Through a tar, so that every file is this user's own and needs no rights to use or delete.
             root.mkdir()
             unpack_tar(tool.command(PACKAGES, "apt", "-"), log, "mmdebstrap",
                        ["tar", "-x", "--no-same-owner", "--no-same-permissions", "--exclude=./dev/*",
-                        "-C", str(root)])
+                        "-C", str(root)], partial)
         _write_kernel_suite(root)
         for name in ("usr/src", "proc", "dev", "tmp"):
             (root / name).mkdir(exist_ok=True)
         _check_versions(root)
 
 
-def unpack_tar(producer: Sequence[str], log: Path, what: str, consumer: Sequence[str]) -> None:
-    """Run PRODUCER | CONSUMER; LabError if either fails."""
-    env = dict(os.environ, TMPDIR=os.environ.get("TMPDIR", "/var/tmp"))
-    with log.open("ab") as out, proc.spawn(producer, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out,
-                                           env=env) as first:
-        with proc.spawn(consumer, stdin=first.stdout, stdout=out, stderr=out) as second:
-            assert first.stdout is not None
-            first.stdout.close()
-            status = (first.wait(), second.wait())
+def unpack_tar(producer: Sequence[str], log: Path, what: str, consumer: Sequence[str], partial: Path) -> None:
+    """Run PRODUCER, an mmdebstrap that makes the entry PARTIAL, | CONSUMER; LabError if either fails."""
+    with contextlib.ExitStack() as end, log.open("ab") as out:
+        if os.geteuid() == 0:
+            place = partial / "mmdebstrap"
+            place.mkdir()
+            end.callback(cache.remove, place)
+        else:
+            # The files are other ids' there, and they must reach it.
+            place = Path(os.environ.get("TMPDIR", "/var/tmp"))
+        env = dict(os.environ, TMPDIR=str(place))
+        with proc.spawn(producer, gentle=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, env=env) as first:
+            with proc.spawn(consumer, stdin=first.stdout, stdout=out, stderr=out) as second:
+                assert first.stdout is not None
+                first.stdout.close()
+                status = (first.wait(), second.wait())
     if status != (0, 0):
         raise LabError(f"{what}: failed with status {status[0]}/{status[1]}; log: {log}\n{proc.tail(log)}")
 
@@ -115,7 +122,7 @@ class Sysroot:
 
     @contextlib.contextmanager
     def spawn(self, command: Sequence[str], binds: Sequence[sandbox.Bind] = (), cwd: str = "/",
-              **kwargs: object) -> Iterator["subprocess.Popen[bytes]"]:
+              **kwargs: object) -> Iterator[proc.Child]:
         """Start COMMAND inside the root; gone when the block is left."""
         with proc.spawn(self.argv(command, binds, cwd), **kwargs) as child:
             yield child

@@ -7,6 +7,7 @@ A test is an executable that speaks KTAP. A comment line in it, `# lab: key=valu
     icount=yes     one processor, whose time is counted in instructions: latencies do not depend on the host
     cpus=N mem=SIZE timeout=SECONDS drives=NAME:MB,...
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
+    append=WORD,...  words for the kernel's command line
     allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)
 """
 
@@ -15,15 +16,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
-from . import debug_kernel, kernel, ktap, paths, vm
+from . import debug_kernel, kernel, ktap, lanes, paths, vm
 from .ktap import Counts
-from .progress import say
+from .progress import say, step
 
 _PLACE = paths.REPO / "tests" / "vm"
-_KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "soak", "allow")
+_KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "soak", "append", "allow")
 _LONG_FACTOR = 20
 
 _JOB = """#!/bin/bash
@@ -78,6 +80,10 @@ def _megabytes(size: str) -> int:
     return int(size[:-1]) << {"M": 0, "G": 10}[size[-1]]
 
 
+def _timeout(tests: list[Test]) -> int:
+    return sum(int(test.needs.get("timeout", 120)) for test in tests)
+
+
 def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config:
     def largest(key: str, default: int) -> int:
         return max(int(test.needs.get(key, default)) for test in tests)
@@ -93,11 +99,12 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
             drives[name] = vm.Drive(name, paths.BUILD / "disks" / f"{tests[0].group[1]}-{name}.img", int(size or 64))
     for drive in drives.values():
         drive.image.unlink(missing_ok=True)
-    timeout = sum(int(test.needs.get("timeout", 120)) for test in tests) * (_LONG_FACTOR if long else 1) + 60
+    timeout = _timeout(tests) * (_LONG_FACTOR if long else 1) + 60
     mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
     return vm.Config(cpus=largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
+                     append=" ".join(test.needs["append"].replace(",", " ") for test in tests if "append" in test.needs),
                      icount=icount == {"yes"}, kernel=debug_kernel.bootable() if debug else None,
-                     extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "README.md"],
+                     extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "packaging", paths.REPO / "README.md"],
                      allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
 
 
@@ -137,13 +144,35 @@ def _judge(test: Test, section: Optional[tuple[list[str], Optional[int]]]) -> Co
     return counts
 
 
-def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None) -> Counts:
-    """Boot once for the tests of a group and judge each; with the MODULES of a directory, or those of this clone."""
+class _Where:
+    """Tells how far a machine has come."""
+
+    def __init__(self, reached: Callable[[str], None]) -> None:
+        self._reached = reached
+        self._test = ""
+
+    def line(self, text: str) -> bool:
+        """A line that the machine has printed. False: it runs on."""
+        if text.startswith("##lab begin "):
+            self._test = text.split()[2]
+            self._reached(self._test)
+        elif text.startswith(("ok ", "not ok ")):
+            self._reached(f"{self._test}: {text}")
+        return False
+
+
+def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None, prefix: str = "test") -> Counts:
+    """Boot once for the tests of a group and judge each; with the MODULES of a directory, or those of this clone.
+
+    PREFIX: of the name of its directory in build/vm.
+    """
     flavour, group = tests[0].group
     if modules is None and kernel.have_modules():
         modules = kernel.build_modules(debug_kernel.tree() if flavour == "debug" else kernel.stock("7.2"))
     job = _JOB % {"length": "long" if long else "short", "tests": " ".join(test.path.name for test in tests)}
-    result = vm.run(f"test-{flavour}-{group}", job, _config(tests, long, modules))
+    config = _config(tests, long, modules)
+    with step("vm", f"group {group} ({flavour} kernel)") as reached:
+        result = vm.run(f"{prefix}-{flavour}-{group}", job, config, _Where(reached).line)
     sections = _sections(result.output)
     total = Counts()
     for test in tests:
@@ -157,12 +186,11 @@ def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None) -> 
     if leaks.exists() and leaks.read_text(errors="replace").strip():
         total.fail(f"group {group}: kmemleak")
         say(leaks.read_text(errors="replace")[:4000])
-    say(f"    group {group} ({flavour} kernel): {result.seconds:.0f} s")
     return total
 
 
-def run(names: list[str], long: bool) -> Counts:
-    """Run the tests NAMES (all if empty), or in a long run those that are soaks."""
+def jobs(names: list[str], long: bool) -> list[lanes.Job]:
+    """A job a boot for the tests NAMES; if empty for all, or in a long run for those that are soaks."""
     groups: dict[tuple[str, str], list[Test]] = {}
     for test in find():
         if names and test.path.stem not in names and test.path.name not in names:
@@ -170,7 +198,10 @@ def run(names: list[str], long: bool) -> Counts:
         if long and not names and test.needs.get("soak") != "yes":
             continue
         groups.setdefault(test.group, []).append(test)
-    total = Counts()
-    for tests in groups.values():
-        total.add(run_group(tests, long))
-    return total
+    return [_job(tests, long) for tests in groups.values()]
+
+
+def _job(tests: list[Test], long: bool) -> lanes.Job:
+    what = f"in the virtual machine: {' '.join(test.path.name for test in tests)}"
+    # Where time is instructions a busy host changes nothing.
+    return lanes.Job(tests[0].group[1], what, lambda: run_group(tests, long), "icount" not in tests[0].needs, _timeout(tests))

@@ -5,4 +5,6 @@
 set -eu
 tree=/var/cache/scst/$1
 sh packaging/prepare-kernel.sh "$1" "$tree"
+grep -q '^CONFIG_INFINIBAND_ADDR_TRANS=y' "$tree/.config" ||
+	echo "dkms-make: the kernel $1 has no RDMA with address translation (CONFIG_INFINIBAND_ADDR_TRANS): no ib_srpt"
 eval "$(cat "$tree/.prepared") M=$PWD modules"

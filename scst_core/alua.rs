@@ -15,15 +15,19 @@ use crate::{
     device::Device,
     device_group::{Change, DeviceGroup},
     nexus::Nexus,
-    session::Session,
+    session::{NexusList, Session},
     target::Target,
     util::log_err,
 };
 use core::ptr;
-use kernel::{prelude::*, sync::Arc};
+use kernel::{
+    prelude::*,
+    sync::{atomic::Relaxed, Arc},
+};
 use scst_proto::{
     alua::{AccessState, Medium, ReportGroups, SetGroups, StatusCode, MAX_SET_LIST},
     bytes::Writer,
+    event::{code, stpg},
     sense::{
         Sense, ASYMMETRIC_ACCESS_STATE_CHANGED, INTERNAL_TARGET_FAILURE, INVALID_FIELD_IN_CDB,
         SET_TARGET_PORT_GROUPS_FAILED,
@@ -60,7 +64,7 @@ impl Seen<'_> {
                     return;
                 }
                 nexus.set_access(state);
-                let news = !self.asked.is_some_and(|asked| ptr::eq(asked, &***nexus));
+                let news = !self.asked.is_some_and(|asked| ptr::eq(asked, &**nexus));
                 if let Some(sense) = sense.filter(|_| news) {
                     nexus.unit_attention(sense);
                 }
@@ -81,7 +85,7 @@ impl Seen<'_> {
 }
 
 /// Changes states of target groups of `group`; `by` is the nexus that asked for
-/// it. Returns when the change is complete: no command of an initiator is let
+/// it, if it was not one whose command a daemon carries out. Returns when the change is complete: no command of an initiator is let
 /// through to a device whose ports all ceased to serve I/O, and its medium is
 /// closed if it is bound to that. Takes the configuration's lock, but does not
 /// hold it while media open and close.
@@ -101,6 +105,12 @@ pub(crate) fn change(
     {
         return Ok(());
     }
+    // What a daemon does while it carries out a command is the command's doing.
+    let asker = group.asker();
+    let (by, status) = match &asker {
+        Some(asker) => (Some(&**asker), StatusCode::Explicit),
+        None => (by, status),
+    };
     let medium = group.medium(changes);
     if medium == Medium::Open {
         let devices = core.config.lock().devices_in(group)?;
@@ -169,15 +179,14 @@ impl Config {
             return;
         }
         for session in self.sessions().iter().flatten() {
-            for lun in session.luns().iter().flatten() {
-                let Some(nexus) = session.nexus(lun.lun) else {
-                    continue;
-                };
+            let mut nexuses = NexusList::new();
+            let _ = session.collect(&mut nexuses, |_| true);
+            for nexus in &nexuses {
                 let (is, ought) = (nexus.access(), nexus.granted());
                 if is.serves_io() != ought.serves_io() || (!is.serves_io() && is != ought) {
                     log_err!(
                         "ALUA: LUN {} of initiator {} at target {} is {}, its group {}",
-                        lun.lun,
+                        nexus.lun(),
                         session.initiator(),
                         session.target.name(),
                         is.name(),
@@ -235,6 +244,40 @@ impl Cmd<Executing> {
         }
     }
 
+    /// Has a daemon change the states, if there is one that wants to; what it says when it is done.
+    /// It does that by writing to `state`, and may bring a cluster with it first.
+    fn ask(&self, nexus: &Nexus, group: &DeviceGroup, changes: &[Change]) -> Result<Option<i32>> {
+        let differs = |change: &&Change| change.group.state() != change.to;
+        let count = changes.iter().filter(differs).count();
+        if count == 0 {
+            return Ok(None);
+        }
+        let long = |name: &str| name.len() > stpg::MAX_NAME;
+        let mut groups = changes.iter().map(|change| change.group.name());
+        if long(nexus.device.name()) || long(group.name()) || groups.any(long) {
+            log_err!("SET TARGET PORT GROUPS: a name is too long for daemons to be told");
+            return Err(EOVERFLOW);
+        }
+        let fill = |payload: &mut [u8]| {
+            stpg::begin(payload, self.tag(), nexus.device.name());
+            for (n, change) in (0..).zip(changes.iter().filter(differs)) {
+                let one = stpg::Group {
+                    id: change.group.id.load(Relaxed) as u16,
+                    from: change.group.state().name(),
+                    to: change.to.name(),
+                    device_group: group.name(),
+                    target_group: change.group.name(),
+                };
+                stpg::group(payload, n, &one);
+            }
+        };
+        let core = core()?;
+        group.set_asker(self.nexus_in_use());
+        let answer = core.events.ask(code::STPG, stpg::len(count), fill);
+        group.set_asker(None);
+        answer
+    }
+
     /// Returns the length of the parameter list.
     fn carry_out(&self) -> Result<u32, Sense> {
         let nexus = self.nexus().ok_or(INTERNAL_TARGET_FAILURE)?;
@@ -253,8 +296,12 @@ impl Cmd<Executing> {
             };
             changes.push(change, GFP_KERNEL).map_err(failed)?;
         }
-        change(&group, &changes, StatusCode::Explicit, Some(nexus))
-            .map_err(|_| SET_TARGET_PORT_GROUPS_FAILED)?;
+        match self.ask(nexus, &group, &changes) {
+            Ok(Some(0)) => {}
+            Ok(Some(_)) | Err(_) => return Err(SET_TARGET_PORT_GROUPS_FAILED),
+            Ok(None) => change(&group, &changes, StatusCode::Explicit, Some(nexus))
+                .map_err(|_| SET_TARGET_PORT_GROUPS_FAILED)?,
+        }
         Ok(got as u32)
     }
 }

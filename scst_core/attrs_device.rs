@@ -5,6 +5,7 @@
 use crate::{
     attrs_group::managed,
     attrs_root::{plain, show_trace_level, store_trace_level},
+    block,
     config::core,
     device::{Device, ThreadConfig, DEFAULT_MAX_COMMANDS},
     handlers::Handler,
@@ -58,6 +59,9 @@ static HANDLER: &[Attr<Handler>] = &[
 ];
 
 fn show_mgmt(handler: &Handler, page: &mut Page<'_>) -> Result {
+    if handler.ops().params().is_empty() {
+        return show_pass_through(page);
+    }
     emit!(
         page,
         "Usage: echo \"add_device device_name [parameters]\" >mgmt\n\
@@ -69,6 +73,16 @@ fn show_mgmt(handler: &Handler, page: &mut Page<'_>) -> Result {
         emit!(page, "{}{}", if n == 0 { "" } else { ", " }, param);
     }
     emit!(page, "\n\n");
+    Ok(())
+}
+
+/// What a handler of SCSI devices of this machine takes.
+fn show_pass_through(page: &mut Page<'_>) -> Result {
+    emit!(
+        page,
+        "Usage: echo \"add_device H:C:I:L\" >mgmt\n\
+         \x20      echo \"del_device H:C:I:L\" >mgmt\n"
+    );
     Ok(())
 }
 
@@ -182,6 +196,7 @@ pub(crate) fn publish(
 ) -> Result<(Dir, Dir)> {
     let mut groups = attrs;
     groups.push(Group::new(device.clone(), DEVICE)?, GFP_KERNEL)?;
+    groups.push(Group::new(device.clone(), block::ATTRS)?, GFP_KERNEL)?;
     let own = Dir::create(Parent::Dir(devices), device.name().as_bytes(), groups)?;
     let exported = plain(&own, b"exported")?;
     Ok((own, exported))

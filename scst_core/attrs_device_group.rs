@@ -130,8 +130,8 @@ static TARGET_GROUP: &[Attr<Handle>] = &[
 static REMOTE: &[Attr<RemotePort>] = &[Attr::rw(
     c"rel_tgt_id",
     |port, p| {
-        let id = port.rel_tgt_id.load(Relaxed);
-        show_keyed(p, id, id != 0)
+        // Always to be saved: the port is known by nothing else.
+        show_keyed(p, port.rel_tgt_id.load(Relaxed), true)
     },
     |port, b| {
         let id = bounded("rel_tgt_id", b)?;

@@ -109,6 +109,10 @@ static INI_GROUPS: &[Attr<TargetFiles>] = &[Attr::rw(
     |t, b| {
         managed(|| {
             let command = parsed(GroupsCommand::parse(text(b)?))?;
+            if !t.0.driver.ops().has_groups() {
+                log_err!("Driver {} has no groups of initiators", t.0.driver.name());
+                return Err(EINVAL);
+            }
             t.0.manage_groups(command)
         })
     },
@@ -162,7 +166,7 @@ static ACCESS: &[Attr<Handle>] = &[
             }
             Ok(())
         },
-        "For tests: 1 aborts all commands, 2 drops all, 3 aborts data commands, 4 drops data commands.",
+        "For tests: 1 and 2 keep all commands unanswered until they are aborted, 3 and 4 those that move data.",
     ),
     Attr::rw(
         c"cpu_mask",
@@ -190,7 +194,8 @@ static ACCESS: &[Attr<Handle>] = &[
             n => show_keyed(p, n, true),
         },
         store_grouping,
-        "Which sessions share an I/O context: auto, this_group_only, never or a number.",
+        "Kept for configurations that set it (auto, this_group_only, never or a number): kernels since 5.0 share no I/O \
+         contexts between threads.",
     ),
 ];
 

@@ -3,16 +3,19 @@
 //! Attributes of `/sys/kernel/scst_tgt` itself.
 
 use crate::{
+    config::core,
     globals::{Globals, DEFAULT_TASKLET_CMD},
-    threads::{ThreadPool, MAX_THREADS},
-    util::{emit, log_err, number, parsed, show_flag, show_keyed, store_flag, text},
+    latency,
+    threads::{self, ThreadPool, MAX_THREADS},
+    util::{emit, flag, log_err, number, parsed, show_flag, show_keyed, store_flag, text},
 };
 use kapi::{
-    pool::SgPool,
+    pool::{ClassStats, SgPool, CLASSES},
     sysfs::{Attr, Dir, Group, Page, Parent},
 };
 use kernel::{
     prelude::*,
+    str::CString,
     sync::{
         atomic::{Atomic, Relaxed},
         Arc,
@@ -64,7 +67,7 @@ static ATTRS: &[Attr<Globals>] = &[
         c"force_global_sgv_pool",
         |g, p| show_flag(p, &g.force_global_sgv_pool),
         |g, b| store_flag(&g.force_global_sgv_pool, b),
-        "1: data buffers of all CPUs come from one pool.",
+        "Kept for configurations that set it: data buffers of all CPUs come from one pool.",
     ),
     Attr::ro(
         c"last_sysfs_mgmt_res",
@@ -88,21 +91,22 @@ static ATTRS: &[Attr<Globals>] = &[
     ),
     Attr::rw(
         c"measure_latency",
-        |g, p| show_keyed(p, g.measure_latency.load(Relaxed), false),
-        |g, b| store_flag(&g.measure_latency, b),
-        "Kept for clients that set it: the histograms of LUNs (lun<N>/latency) are always on.",
+        |_, p| show_keyed(p, u8::from(latency::measuring()), false),
+        store_measure_latency,
+        "1: the files in the `latency` directories of sessions say how long commands take in each part of the target. \
+         The histograms of LUNs (lun<N>/latency) are always on.",
     ),
     Attr::rw(
         c"poll_us",
-        |g, p| {
-            let n = g.poll_us.load(Relaxed);
+        |_, p| {
+            let n = threads::poll_us();
             show_keyed(p, n, n != 0)
         },
-        |g, b| {
-            g.poll_us.store(bounded(b, MAX_POLL_US)?, Relaxed);
+        |_, b| {
+            threads::set_poll_us(bounded(b, MAX_POLL_US)?);
             Ok(())
         },
-        "Microseconds that a thread polls for commands before it sleeps.",
+        "Microseconds that a thread polls for commands before it sleeps, unless somebody else wants its CPU.",
     ),
     Attr::rw(
         c"setup_id",
@@ -151,6 +155,19 @@ static THREAD_ATTRS: &[Attr<GlobalThreads>] = &[Attr::rw(
     },
     "Number of threads for devices without threads of their own (threads_num 0).",
 )];
+
+fn store_measure_latency(_: &Globals, bytes: &[u8]) -> Result {
+    let on = flag(bytes)?;
+    let core = core()?;
+    let config = core.config.lock();
+    if on && !latency::measuring() {
+        for session in &config.sessions()? {
+            session.latency.make_room()?;
+        }
+    }
+    latency::set_measuring(on);
+    Ok(())
+}
 
 fn store_suspend(globals: &Globals, bytes: &[u8]) -> Result {
     let depth = parsed(scst_proto::number::parse_i64(text(bytes)?))?;
@@ -227,7 +244,7 @@ pub(crate) fn plain(parent: &Dir, name: &[u8]) -> Result<Dir> {
     Dir::create(Parent::Dir(parent), name, KVec::new())
 }
 
-static SGV_ATTRS: &[Attr<SgPool>] = &[Attr::ro(
+static SGV_ATTRS: &[Attr<SgPool>] = &[Attr::rw(
     c"global_stats",
     |pool, p| {
         emit!(
@@ -237,12 +254,88 @@ static SGV_ATTRS: &[Attr<SgPool>] = &[Attr::ro(
         );
         Ok(())
     },
-    "Pages that the data-buffer pool holds and no command uses.",
+    |pool, _| {
+        pool.reset_stats();
+        Ok(())
+    },
+    "Pages that the data-buffer pool holds and no command uses. Write to set the counters of the pool to zero.",
 )];
 
-/// `sgv`: the data-buffer pool.
-pub(crate) fn sgv(root: &Dir, pool: &Arc<SgPool>) -> Result<Dir> {
+static POOL_ATTRS: &[Attr<SgPool>] = &[Attr::rw(
+    c"stats",
+    show_pool,
+    |pool, _| {
+        pool.reset_stats();
+        Ok(())
+    },
+    "By size: how many buffers were wanted (Total) and how many of those the pool had (Hit); pages that it keeps, \
+     pages that no command uses, and buffers that these are (P/I/O); buffers larger than all kept sizes. Write to \
+     reset.",
+)];
+
+fn show_pool(pool: &SgPool, page: &mut Page<'_>) -> Result {
+    let mut all = ClassStats::default();
+    let mut buffers = 0;
+    for n in 0..CLASSES {
+        let class = pool.stats(n);
+        all.hits = all.hits.wrapping_add(class.hits);
+        all.total = all.total.wrapping_add(class.total);
+        all.pages = all.pages.wrapping_add(class.pages);
+        buffers += class.pages >> n;
+    }
+    emit!(
+        page,
+        "{:<30} {:<11} {:<11} {:<11} Cached (P/I/O)\n",
+        "Name",
+        "Hit",
+        "Total",
+        "% merged"
+    );
+    emit!(
+        page,
+        "{:<30} {:<11} {:<11} {:<11} {}/{}/{}\n",
+        "sgv",
+        all.hits,
+        all.total,
+        0,
+        all.pages,
+        all.pages,
+        buffers
+    );
+    for n in 0..CLASSES {
+        let class = pool.stats(n);
+        emit!(
+            page,
+            "  sgv-{:<24} {:<11} {:<11} {}\n",
+            Kib(4 << n),
+            class.hits,
+            class.total,
+            0
+        );
+    }
+    emit!(page, "  {:<40} {}/{:<9} 0/0\n", "big/other", pool.big(), 0);
+    Ok(())
+}
+
+/// A size, as the rows are called.
+struct Kib(usize);
+
+impl ::core::fmt::Display for Kib {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        match CString::try_from_fmt(fmt!("{}K", self.0)) {
+            Ok(text) => f.pad(text.to_str().unwrap_or("")),
+            Err(_) => Err(::core::fmt::Error),
+        }
+    }
+}
+
+/// `sgv`: the data-buffer pool; the directory, and the one in it.
+pub(crate) fn sgv(root: &Dir, pool: &Arc<SgPool>) -> Result<(Dir, Dir)> {
     let mut groups = KVec::new();
     groups.push(Group::new(pool.clone(), SGV_ATTRS)?, GFP_KERNEL)?;
-    Dir::create(Parent::Dir(root), b"sgv", groups)
+    let dir = Dir::create(Parent::Dir(root), b"sgv", groups)?;
+    let mut groups = KVec::new();
+    groups.push(Group::new(pool.clone(), POOL_ATTRS)?, GFP_KERNEL)?;
+    let own = Dir::create(Parent::Dir(&dir), b"sgv", groups)?;
+    Ok((dir, own))
 }

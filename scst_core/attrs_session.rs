@@ -68,11 +68,6 @@ static ATTRS: &[Attr<Session>] = &[
         |s, p| show(p, s.count_active(None) as u64),
         "Commands of the session that the target has now.",
     ),
-    Attr::wo(
-        c"force_close",
-        |s, _| s.transport().close(),
-        "Any write closes the session.",
-    ),
     Attr::ro(
         c"initiator_name",
         |s, p| {
@@ -95,11 +90,20 @@ static ATTRS: &[Attr<Session>] = &[
     ),
 ];
 
+static CLOSE: &[Attr<Session>] = &[Attr::wo(
+    c"force_close",
+    |s, _| s.transport().close(),
+    "Any write closes the session.",
+)];
+
 /// The session's directory, with the driver's `attrs` in it.
 pub(crate) fn publish(sessions: &Dir, session: &Arc<Session>, attrs: KVec<Group>) -> Result<Dir> {
     let mut groups = attrs;
     groups.push(Group::new(session.clone(), ATTRS)?, GFP_KERNEL)?;
     groups.push(Group::new(session.clone(), COUNTERS)?, GFP_KERNEL)?;
+    if !session.transport().is_internal() {
+        groups.push(Group::new(session.clone(), CLOSE)?, GFP_KERNEL)?;
+    }
     Dir::create(Parent::Dir(sessions), session.label().as_bytes(), groups)
 }
 

@@ -149,6 +149,12 @@ impl<'a> Outstanding<'a> {
         self.task.is_aborted()
     }
 
+    /// Whether its device's handler has it.
+    pub(crate) fn is_executing(&self) -> bool {
+        let word = self.task.word.load(Acquire);
+        word & GENERATION_MASK == self.generation && state_of(word) == Some(State::Executing)
+    }
+
     /// Marks the command aborted, if it is in a state in which `cause` reaches
     /// it ([`effect`]). True if the mark stands: the command will end
     /// without a response, and ends in [`Cmd::finish`]. False if its response
@@ -238,6 +244,11 @@ pub struct Command {
     pub(crate) sense: Option<Sense>,
     pub(crate) tag: u64,
     pub(crate) started_ns: u64,
+    /// When its data-out was there, 0 before that; only while latencies are
+    /// measured, as what follows.
+    pub(crate) fetched_ns: u64,
+    /// When it was answered.
+    pub(crate) answered_ns: u64,
     /// Bytes that the CDB asks for.
     pub(crate) expected: u32,
     /// Bytes that the initiator prepared.
@@ -250,6 +261,8 @@ pub struct Command {
     pub(crate) aborted: bool,
     /// The nexus has counted it.
     pub(crate) admitted: bool,
+    /// The transport has fetched its data-out.
+    pub(crate) fetched: bool,
     pub(crate) raw_len: u8,
     pub(crate) raw: [u8; MAX_CDB],
 }
@@ -315,6 +328,9 @@ fn answer(mut loan: CommandLoan) {
     loan.aborted = !loan.shared().advance_to(State::Responding);
     if loan.admitted {
         leave(&mut loan);
+    }
+    if crate::latency::measuring() {
+        loan.answered_ns = kapi::time::clock_ns();
     }
     kapi::trace::cmd_responded(loan.tag, u32::from(loan.status));
     // A use of its own: `send_response` may finish the command, and its use of
@@ -420,7 +436,12 @@ impl<P: Stage<Task, Command>> Cmd<P> {
 impl Cmd<DataOut> {
     /// The data-out buffer is complete.
     pub fn data_received(self) {
-        crate::pipeline::run(self.into_loan());
+        let mut loan = self.into_loan();
+        loan.fetched = true;
+        if crate::latency::measuring() {
+            loan.fetched_ns = kapi::time::clock_ns();
+        }
+        crate::pipeline::run(loan);
     }
 
     /// The transport could not fetch the data.

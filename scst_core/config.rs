@@ -3,12 +3,21 @@
 //! The core's one object: what is registered, and the top of the sysfs tree.
 
 use crate::{
-    attrs_device_group, attrs_root, cmd::CommandLoan, device::Device, device_group::DeviceGroup,
-    drivers::Driver, globals::Globals, handlers::Handler, nexus::Nexus, session::Session,
-    target::Target, threads::ThreadPool, util::log_err,
+    attrs_device_group, attrs_root,
+    cmd::CommandLoan,
+    copy_manager::CopyManager,
+    device::Device,
+    device_group::DeviceGroup,
+    drivers::Driver,
+    events::Events,
+    globals::Globals,
+    handlers::Handler,
+    session::{NexusList, Removed, Session},
+    target::Target,
+    threads::ThreadPool,
+    util::log_err,
 };
 use kapi::{
-    counted::Counted,
     global::Global,
     pool::{PooledSg, SgPool},
     sg::Gfp,
@@ -40,7 +49,7 @@ pub(crate) struct Top {
     pub(crate) handlers: Dir,
     pub(crate) devices: Dir,
     pub(crate) device_groups: Dir,
-    _sgv: Dir,
+    _sgv: (Dir, Dir),
     _root: Dir,
 }
 
@@ -58,9 +67,13 @@ pub(crate) struct Core {
     pub(crate) globals: Arc<Globals>,
     pub(crate) top: Top,
     pub(crate) threads: Arc<ThreadPool>,
+    /// There from when the core is up until it goes down.
+    #[pin]
+    copy_manager: Mutex<Option<Arc<CopyManager>>>,
     /// For what a management write starts and does not wait for.
     pub(crate) work: WorkQueue,
     pub(crate) buffers: Arc<SgPool>,
+    pub(crate) events: Arc<Events>,
 }
 
 /// The core, while it is loaded. Any context.
@@ -103,6 +116,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
         _root: root,
     };
     let work = WorkQueue::new(c"scst")?;
+    let events = Events::new()?;
     CORE.set(Arc::pin_init(
         pin_init!(Core {
             config <- new_mutex!(Config::default()),
@@ -111,16 +125,28 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
             globals,
             top,
             threads,
+            copy_manager <- new_mutex!(None, "scst_copy_manager"),
             work,
             buffers,
+            events,
         }),
         GFP_KERNEL,
     )?)
 }
 
+/// Makes the copy manager's target, once the core is up.
+pub(crate) fn start_copy_manager(module: &'static ThisModule) -> Result {
+    let manager = CopyManager::new(module)?;
+    *core()?.copy_manager.lock() = Some(manager);
+    Ok(())
+}
+
 /// Takes the core down, when the module is unloaded: every other module is gone
 /// by then, as they use this one's symbols.
 pub(crate) fn stop() {
+    // While the core is there: its target goes as any other does.
+    let manager = core().ok().and_then(|core| core.copy_manager.lock().take());
+    drop(manager);
     if let Some(core) = CORE.take() {
         for group in core.config.lock().device_groups.drain_all() {
             group.unpublish();
@@ -180,6 +206,11 @@ impl Core {
         })
     }
 
+    /// The copy manager, unless the core is about to go.
+    pub(crate) fn copy_manager(&self) -> Option<Arc<CopyManager>> {
+        self.copy_manager.lock().clone()
+    }
+
     /// The device `name`. Takes the configuration's lock.
     pub(crate) fn device(&self, name: &str) -> Option<Arc<Device>> {
         self.config.lock().device(name).cloned()
@@ -194,7 +225,7 @@ impl Core {
     }
 
     /// Every nexus of `device`. Takes the configuration's lock; sleeps.
-    pub(crate) fn nexuses_of(&self, device: &Arc<Device>) -> Result<KVec<Arc<Counted<Nexus>>>> {
+    pub(crate) fn nexuses_of(&self, device: &Arc<Device>) -> Result<NexusList> {
         self.config.lock().nexuses_of(device)
     }
 }
@@ -234,17 +265,21 @@ impl Config {
         Ok(list)
     }
 
-    /// Every nexus of `device`. Sleeps.
-    pub(crate) fn nexuses_of(&self, device: &Arc<Device>) -> Result<KVec<Arc<Counted<Nexus>>>> {
-        let mut list = KVec::new();
-        for session in &self.sessions()? {
-            for lun in session.luns()? {
-                let nexus = session.nexus(lun.lun);
-                let of_it = |n: &Arc<Counted<Nexus>>| Arc::ptr_eq(&n.device, device);
-                if let Some(nexus) = nexus.filter(of_it) {
-                    list.push(nexus, GFP_KERNEL)?;
-                }
+    /// Takes `device` out of every group of every target. Sleeps.
+    pub(crate) fn unmap(&self, device: &Arc<Device>, removed: &mut Removed) -> Result {
+        for driver in &self.drivers {
+            for target in &driver.targets()? {
+                target.forget_device(device, removed)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Every nexus of `device`. Sleeps.
+    pub(crate) fn nexuses_of(&self, device: &Arc<Device>) -> Result<NexusList> {
+        let mut list = NexusList::new();
+        for session in &self.sessions()? {
+            session.collect(&mut list, |nexus| Arc::ptr_eq(&nexus.device, device))?;
         }
         Ok(list)
     }

@@ -46,6 +46,11 @@ pub(crate) struct Device {
     pool_kind: Atomic<u32>,
     shared_pool: Arc<ThreadPool>,
     exports: Atomic<u32>,
+    /// How often an administrator has blocked the device; changed under the
+    /// configuration's lock.
+    pub(crate) blocked: Atomic<u32>,
+    /// Blocks that wait for commands to end.
+    pub(crate) draining: Atomic<u32>,
     /// Number of the device group, 0 for none.
     group_id: Atomic<u32>,
     #[pin]
@@ -104,6 +109,8 @@ impl Device {
                 pool_kind: Atomic::new(PoolKind::PerInitiator as u32),
                 shared_pool,
                 exports: Atomic::new(0),
+                blocked: Atomic::new(0),
+                draining: Atomic::new(0),
                 group_id: Atomic::new(0),
                 group <- new_mutex!(None, "scst_device_group_of"),
                 threads <- new_mutex!(ThreadConfig { count, shared: false }),
@@ -133,6 +140,11 @@ impl Device {
             nexus.update_limit();
         }
         Ok(())
+    }
+
+    /// How often the device is blocked. Any context.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.blocked.load(Relaxed)
     }
 
     /// The device group. May sleep.

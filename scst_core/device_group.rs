@@ -8,8 +8,11 @@
 //! [`Target`]; one of another node is a name and a number, which initiators have
 //! to be told from here too.
 
-use crate::{target::Target, util::Name};
-use kapi::sysfs::{Dir, Link};
+use crate::{nexus::Nexus, target::Target, util::Name};
+use kapi::{
+    counted::InUse,
+    sysfs::{Dir, Link},
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -154,6 +157,8 @@ struct State {
     targets: KVec<Entry>,
     /// `None` when the group was deleted.
     dirs: Option<Arc<Dirs>>,
+    /// Whose SET TARGET PORT GROUPS a daemon is carrying out.
+    asker: Option<InUse<Nexus>>,
 }
 
 /// A device group. What changes it is management, under the configuration's
@@ -189,6 +194,17 @@ impl DeviceGroup {
 
     pub(crate) fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// The nexus whose SET TARGET PORT GROUPS a daemon is carrying out.
+    pub(crate) fn asker(&self) -> Option<InUse<Nexus>> {
+        self.state.lock().asker.clone()
+    }
+
+    /// See [`DeviceGroup::asker`].
+    pub(crate) fn set_asker(&self, asker: Option<InUse<Nexus>>) {
+        let old = core::mem::replace(&mut self.state.lock().asker, asker);
+        drop(old);
     }
 
     pub(crate) fn set_dirs(&self, dirs: Arc<Dirs>) {

@@ -47,6 +47,11 @@ pub trait TargetDriver: Send + Sync + 'static {
         true
     }
 
+    /// Whether its targets may have groups of initiators.
+    fn has_groups(&self) -> bool {
+        true
+    }
+
     /// The driver's own attributes, beside the core's, in its directory.
     fn attrs(&self) -> Result<KVec<Group>> {
         Ok(KVec::new())
@@ -114,6 +119,12 @@ pub trait Transport: Send + Sync + 'static {
     /// starts that and drops its registration when it is done.
     fn close(&self) -> Result {
         Err(ENOTSUPP)
+    }
+
+    /// Whether the initiator is the core itself: no threads are kept for its
+    /// LUNs, whose commands use the global ones, and nobody can close the session.
+    fn is_internal(&self) -> bool {
+        false
     }
 
     /// The initiator port's TransportID, SPC-6 7.6.4: 24 bytes for the

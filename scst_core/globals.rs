@@ -15,6 +15,12 @@ use crate::util::Name;
 /// Default of `max_tasklet_cmd`.
 pub(crate) const DEFAULT_TASKLET_CMD: u32 = 10;
 
+/// Module parameters that may be changed at any time.
+pub(crate) struct Switches {
+    pub(crate) forcibly_close: fn() -> bool,
+    pub(crate) auto_cm: fn() -> bool,
+}
+
 /// What the attributes of `/sys/kernel/scst_tgt` set.
 #[pin_data]
 pub(crate) struct Globals {
@@ -25,40 +31,32 @@ pub(crate) struct Globals {
     /// stop I/O, so there is nothing to gain; clients pair the writes.
     pub(crate) suspend: Atomic<i32>,
     pub(crate) max_tasklet_cmd: Atomic<u32>,
-    pub(crate) poll_us: Atomic<u32>,
-    pub(crate) measure_latency: Atomic<u32>,
     pub(crate) async_lun_replace: Atomic<u32>,
     pub(crate) force_global_sgv_pool: Atomic<u32>,
     pub(crate) trace_level: Atomic<u32>,
     threads: Atomic<u32>,
     pub(crate) default_threads: u32,
     pub(crate) max_cmd_mem_mb: u32,
-    forcibly_close: fn() -> bool,
+    switches: Switches,
     #[pin]
     cluster_name: Mutex<Option<Name>>,
 }
 
 impl Globals {
-    pub(crate) fn new(
-        count: u32,
-        max_cmd_mem_mb: u32,
-        forcibly_close: fn() -> bool,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn new(count: u32, max_cmd_mem_mb: u32, switches: Switches) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 setup_id: Atomic::new(0),
                 last_result: Atomic::new(0),
                 suspend: Atomic::new(0),
                 max_tasklet_cmd: Atomic::new(DEFAULT_TASKLET_CMD),
-                poll_us: Atomic::new(0),
-                measure_latency: Atomic::new(0),
                 async_lun_replace: Atomic::new(0),
                 force_global_sgv_pool: Atomic::new(0),
                 trace_level: Atomic::new(scst_proto::trace::DEFAULT),
                 threads: Atomic::new(count),
                 default_threads: count,
                 max_cmd_mem_mb,
-                forcibly_close,
+                switches,
                 cluster_name <- new_mutex!(None),
             }),
             GFP_KERNEL,
@@ -80,7 +78,12 @@ impl Globals {
 
     /// Whether deleting a group with sessions moves them instead of failing.
     pub(crate) fn forcibly_close_sessions(&self) -> bool {
-        (self.forcibly_close)()
+        (self.switches.forcibly_close)()
+    }
+
+    /// Whether new devices become LUNs of the copy manager.
+    pub(crate) fn auto_cm_assignment(&self) -> bool {
+        (self.switches.auto_cm)()
     }
 
     pub(crate) fn with_cluster_name<R>(&self, f: impl FnOnce(&str) -> R) -> R {

@@ -9,7 +9,7 @@
 
 use crate::{
     device::Device,
-    session::{Session, Wanted},
+    session::{Scope, Session, Wanted},
     util::{log_err, Name},
 };
 use kapi::{
@@ -18,6 +18,7 @@ use kapi::{
 };
 use kernel::{
     prelude::*,
+    rbtree::RBTree,
     sync::{
         atomic::{Atomic, Relaxed},
         new_mutex, Arc, Mutex,
@@ -27,7 +28,6 @@ use scst_proto::{glob, lun::AddressMethod};
 
 /// A device at a LUN of a group.
 struct Lun {
-    lun: u16,
     device: Arc<Device>,
     read_only: bool,
     _links: (Link, Link),
@@ -42,7 +42,7 @@ struct Member {
 
 #[derive(Default)]
 struct State {
-    luns: KVec<Lun>,
+    luns: RBTree<u16, Lun>,
     members: KVec<Member>,
     cpus: Option<Arc<CpuMask>>,
     dirs: Option<GroupDirs>,
@@ -151,54 +151,51 @@ impl Group {
     }
 
     pub(crate) fn has_lun(&self, lun: u16) -> bool {
-        let state = self.state.lock();
-        state.luns.binary_search_by_key(&lun, |l| l.lun).is_ok()
+        self.state.lock().luns.get(&lun).is_some()
     }
 
-    /// Maps `device` at `lun`, which is free.
+    /// Maps `device` at `lun`, which is free. The LUN of a device that nobody can
+    /// write to is read-only too.
     pub(crate) fn add_lun(&self, device: Arc<Device>, lun: u16, read_only: bool) -> Result {
+        let read_only = read_only || device.lu.read_only();
         let mut state = self.state.lock();
-        let Err(at) = state.luns.binary_search_by_key(&lun, |l| l.lun) else {
+        if state.luns.get(&lun).is_some() {
             return Err(EEXIST);
-        };
+        }
         let dirs = state.dirs.as_ref().ok_or(ENODEV)?;
         let dir = crate::attrs_group::lun_dir(&dirs.luns, lun, read_only)?;
         let links = device.link_lun(&dir)?;
         let entry = Lun {
-            lun,
             device,
             read_only,
             _links: links,
             _dir: dir,
         };
-        state.luns.reserve(1, GFP_KERNEL)?;
-        state
-            .luns
-            .insert_within_capacity(at, entry)
-            .map_err(|_| ENOMEM)
+        state.luns.try_create_and_insert(lun, entry, GFP_KERNEL)?;
+        Ok(())
     }
 
     /// Unmaps `lun`; whether it was mapped.
     pub(crate) fn del_lun(&self, lun: u16) -> bool {
-        let entry = {
-            let mut state = self.state.lock();
-            match state.luns.binary_search_by_key(&lun, |l| l.lun) {
-                Ok(at) => state.luns.remove(at).ok(),
-                Err(_) => None,
-            }
-        };
+        let entry = self.state.lock().luns.remove(&lun);
         entry.is_some()
     }
 
-    /// Unmaps every LUN, or those of `device`; whether there were any.
-    pub(crate) fn clear_luns(&self, device: Option<&Arc<Device>>) -> bool {
+    /// Unmaps every LUN.
+    pub(crate) fn clear_luns(&self) {
+        let luns = core::mem::take(&mut self.state.lock().luns);
+        drop(luns);
+    }
+
+    /// Unmaps the LUNs of `device`; whether there were any.
+    pub(crate) fn forget_device(&self, device: &Arc<Device>) -> bool {
         let mut any = false;
         loop {
             let entry = {
                 let luns = &mut self.state.lock().luns;
-                let is_it = |l: &Lun| device.is_none_or(|d| Arc::ptr_eq(d, &l.device));
-                let at = luns.iter().rposition(is_it);
-                at.and_then(|at| luns.remove(at).ok())
+                let mut of_it = luns.iter().filter(|(_, l)| Arc::ptr_eq(device, &l.device));
+                let lun = of_it.next().map(|(lun, _)| *lun);
+                lun.and_then(|lun| luns.remove(&lun))
             };
             match entry {
                 Some(_) => any = true,
@@ -207,19 +204,27 @@ impl Group {
         }
     }
 
-    /// The LUNs that a session of the group is to see, ascending.
-    pub(crate) fn wanted(&self) -> Result<KVec<Wanted>> {
+    /// The LUNs in `scope` that a session of the group is to see, ascending.
+    pub(crate) fn wanted(&self, scope: Scope) -> Result<KVVec<Wanted>> {
         let state = self.state.lock();
-        let mut list = KVec::with_capacity(state.luns.len(), GFP_KERNEL)?;
-        for entry in &state.luns {
-            list.push(
-                Wanted {
-                    lun: entry.lun,
-                    device: entry.device.clone(),
-                    read_only: entry.read_only,
-                },
-                GFP_KERNEL,
-            )?;
+        let mut list = KVVec::new();
+        let wanted = |lun, entry: &Lun| Wanted {
+            lun,
+            device: entry.device.clone(),
+            read_only: entry.read_only,
+        };
+        match scope {
+            Scope::One(lun) => {
+                if let Some(entry) = state.luns.get(&lun) {
+                    list.push(wanted(lun, entry), GFP_KERNEL)?;
+                }
+            }
+            Scope::All => {
+                list.reserve(state.luns.iter().count(), GFP_KERNEL)?;
+                for (lun, entry) in &state.luns {
+                    list.push(wanted(*lun, entry), GFP_KERNEL)?;
+                }
+            }
         }
         Ok(list)
     }

@@ -19,6 +19,12 @@ pub trait DeviceHandler: Send + Sync + 'static {
     /// Parameters of `add_device`, as its help lists them.
     fn params(&self) -> &'static [&'static str];
 
+    /// Whether a new device becomes a LUN of the copy manager by itself, if
+    /// `auto_cm_assignment` is on.
+    fn auto_cm_assignment(&self) -> bool {
+        true
+    }
+
     /// Makes the device `name` of `params`, which the core has not looked at.
     /// `name` is valid and not taken. Errors are the errno of the write, after
     /// a log line that says what is wrong.

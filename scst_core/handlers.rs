@@ -18,7 +18,11 @@ use kernel::{
         new_mutex, Arc, Mutex,
     },
 };
-use scst_proto::{command::HandlerCommand, mgmt::Params};
+use scst_proto::{
+    command::HandlerCommand,
+    event::{code, registered},
+    mgmt::Params,
+};
 
 /// A registered handler.
 #[pin_data]
@@ -95,6 +99,11 @@ impl Handler {
         self.ops.name().to_str().unwrap_or("")
     }
 
+    /// Whether its devices are made with parameters; pass-through ones are there already.
+    pub(crate) fn is_virtual(&self) -> bool {
+        !self.ops.params().is_empty()
+    }
+
     /// A line written to `mgmt`. Takes the configuration's lock; sleeps.
     pub(crate) fn manage(self: &Arc<Self>, command: HandlerCommand<'_>) -> Result {
         match command {
@@ -144,10 +153,23 @@ impl Handler {
             device.unpublish();
             return Err(e);
         }
+        let manager = core.copy_manager();
+        let auto = self.ops.auto_cm_assignment() && core.globals.auto_cm_assignment();
+        let manager = manager.filter(|_| auto);
+        let mut removed = Removed::default();
+        if let Some(manager) = manager {
+            // The device is of use without the copy manager.
+            let _ = manager.assign(&config, &device, &mut removed);
+        }
         drop(config);
+        removed.finish();
         device.lu.published(DeviceHandle {
             name: Arc::new(Name::new(name)?, GFP_KERNEL)?,
         });
+        core.events
+            .send(code::REGISTERED, registered::LEN, |payload| {
+                registered::write(payload, name);
+            });
         pr_info!("Attached to virtual device {} (id {})\n", name, id);
         Ok(())
     }
@@ -155,7 +177,10 @@ impl Handler {
     fn del_device(self: &Arc<Self>, name: &str) -> Result {
         let core = core()?;
         let mut config = core.config.lock();
-        let ours = |d: &&Arc<Device>| Arc::ptr_eq(&d.handler, self);
+        // Handlers of virtual devices take each other's: scstadmin's tests do that.
+        let ours = |d: &&Arc<Device>| {
+            Arc::ptr_eq(&d.handler, self) || self.is_virtual() && d.handler.is_virtual()
+        };
         if config.device(name).filter(ours).is_none() {
             log_err!("Device {} not found", name);
             return Err(EINVAL);
@@ -164,15 +189,12 @@ impl Handler {
             return Err(EINVAL);
         };
         let mut removed = Removed::default();
-        for driver in &config.drivers {
-            for target in &driver.targets()? {
-                removed.append(target.forget_device(&device)?)?;
-            }
-        }
+        let result = config.unmap(&device, &mut removed);
         config.forget_device(&device);
         device.unpublish();
         drop(config);
         removed.finish();
+        result?;
         pr_info!("Detached from virtual device {} (id {})\n", name, device.id);
         Ok(())
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The I_T_L nexus: one logical unit as one session sees it (SAM-6 4.6.15), and
-//! the map from LUN to nexus that every command goes through.
+//! The I_T_L nexus: one logical unit as one session sees it (SAM-6 4.6.15).
 
 use crate::{
     cmd::{Command, CommandLoan, Task},
@@ -28,6 +27,7 @@ use scst_proto::{
     alua::AccessState,
     opcode::Flags,
     sense::{Sense, POWER_ON_OR_RESET},
+    task::State,
     ua::UaQueue,
 };
 
@@ -38,11 +38,15 @@ pub(crate) mod gate {
     pub(crate) const UNIT_ATTENTION: u32 = 1;
     /// The LUN is mapped read-only.
     pub(crate) const READ_ONLY: u32 = 2;
-    /// A test wants commands to vanish: [`super::Hole`].
+    /// A test wants commands to vanish: [`super::swallows`].
     pub(crate) const BLACK_HOLE: u32 = 4;
     /// The initiator could have more commands outstanding than it may: they are
     /// counted.
     pub(crate) const LIMITED: u32 = 8;
+    /// An administrator has blocked the device: commands wait.
+    pub(crate) const BLOCKED: u32 = 16;
+    /// The LUN is gone: nobody will unblock or abort what is kept here.
+    pub(crate) const GONE: u32 = 32;
     /// The code of the ALUA state of the target port, if that does not serve I/O.
     pub(crate) const ACCESS: u32 = 0xf << ACCESS_SHIFT;
     pub(crate) const ACCESS_SHIFT: u32 = 8;
@@ -54,23 +58,14 @@ pub(crate) fn access_of(gate: u32) -> AccessState {
     AccessState::from_code(code as u8).unwrap_or(AccessState::Optimized)
 }
 
-/// What `black_hole` does to commands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hole {
-    /// Answers them with TASK ABORTED.
-    Abort,
-    /// Keeps them until task management asks for them, or the LUN goes.
-    Drop,
-}
-
-impl Hole {
-    /// The effect of mode `mode` on a command that moves data or not.
-    pub(crate) fn of(mode: u32, moves_data: bool) -> Option<Self> {
-        match (mode, moves_data) {
-            (1, _) | (3, true) => Some(Self::Abort),
-            (2, _) | (4, true) => Some(Self::Drop),
-            _ => None,
-        }
+/// Whether `black_hole` in this mode keeps a command, which moves data or not,
+/// until task management asks for it or the LUN goes. Task management is always
+/// answered.
+pub(crate) fn swallows(mode: u32, moves_data: bool) -> bool {
+    match mode {
+        1 | 2 => true,
+        3 | 4 => moves_data,
+        _ => false,
     }
 }
 
@@ -93,11 +88,13 @@ pub struct Nexus {
     gate: Atomic<u32>,
     attentions: Pin<KBox<SpinLockIrq<UaQueue>>>,
     hole: Pin<KBox<SpinLockIrq<LoanQueue<Task, Command>>>>,
+    /// Commands that wait until the device is unblocked.
+    held: Pin<KBox<SpinLockIrq<LoanQueue<Task, Command>>>>,
     /// Commands that [`Nexus::admit`] has counted and that are not answered.
     admitted: Atomic<u32>,
     pub(crate) stats: Stats,
     /// Threads of this nexus alone (`threads_pool_type` per_initiator); none
-    /// for a device that never sleeps.
+    /// for a device that never sleeps, and for the core's own commands.
     pub(crate) pool: Option<Arc<ThreadPool>>,
 }
 
@@ -111,8 +108,16 @@ impl Nexus {
     ) -> Result<Arc<Counted<Self>>> {
         let attentions = KBox::pin_init(new_spinlock_irq!(UaQueue::new()), GFP_KERNEL)?;
         attentions.lock().push(POWER_ON_OR_RESET);
-        let pool = device.new_nexus_pool(session.cpus())?;
+        let pool = match session.transport().is_internal() {
+            true => None,
+            false => device.new_nexus_pool(session.cpus())?,
+        };
         let hole = KBox::pin_init(new_spinlock_irq!(LoanQueue::new()), GFP_KERNEL)?;
+        let held = KBox::pin_init(new_spinlock_irq!(LoanQueue::new()), GFP_KERNEL)?;
+        let blocked = match device.blocks() {
+            0 => 0,
+            _ => gate::BLOCKED,
+        };
         let read_only = if read_only { gate::READ_ONLY } else { 0 };
         let black_hole = match session.black_hole() {
             0 => 0,
@@ -122,9 +127,10 @@ impl Nexus {
             session,
             device,
             seen,
-            gate: Atomic::new(gate::UNIT_ATTENTION | read_only | black_hole),
+            gate: Atomic::new(gate::UNIT_ATTENTION | read_only | black_hole | blocked),
             attentions,
             hole,
+            held,
             admitted: Atomic::new(0),
             stats: Stats::new()?,
             pool,
@@ -238,6 +244,7 @@ impl Nexus {
 
     /// Takes the unit attention to report next. Any context.
     pub(crate) fn take_attention(&self) -> Option<Sense> {
+        self.session.attention_is_taken();
         let mut queue = self.attentions.lock();
         let sense = queue.pop();
         self.set_attention(!queue.is_empty());
@@ -291,23 +298,68 @@ impl Nexus {
 
     /// Keeps a command unanswered.
     pub(crate) fn swallow(&self, loan: CommandLoan) {
+        // Nobody works on it.
+        let _ = loan.shared().advance_to(State::Queued);
         self.hole.lock().push_back(loan);
-        // It may have been marked before it was in the queue.
-        self.release(|loan| loan.shared().is_aborted());
+        self.release_late();
     }
 
-    /// Ends all swallowed commands.
+    /// Ends all commands that are swallowed or held, now and from now on: the LUN
+    /// is gone.
     pub(crate) fn release_all(&self) {
+        self.set_gate(gate::GONE, true);
         self.release(|_| true);
     }
 
     fn release(&self, which: impl Fn(&CommandLoan) -> bool) {
-        let found = self.hole.lock().extract(which);
-        crate::pipeline::end_aborted(found);
+        for queue in [&self.hole, &self.held] {
+            let found = queue.lock().extract(&which);
+            crate::pipeline::end_aborted(found);
+        }
+    }
+
+    /// Blocks the nexus, or lets commands through again; those that wait are
+    /// [resumed](Nexus::resume) by the caller. Management.
+    pub(crate) fn set_blocked(&self, on: bool) {
+        self.set_gate(gate::BLOCKED, on);
+    }
+
+    /// Keeps a command until the device is unblocked. Any context.
+    pub(crate) fn hold(&self, loan: CommandLoan) {
+        let _ = loan.shared().advance_to(State::Queued);
+        self.held.lock().push_back(loan);
+        if self.gate() & gate::BLOCKED == 0 {
+            self.resume();
+        }
+        self.release_late();
+    }
+
+    /// Ends commands that were put into a queue when they were already marked, or
+    /// when the LUN was gone.
+    fn release_late(&self) {
+        let gone = self.gate() & gate::GONE != 0;
+        self.release(|loan| gone || loan.shared().is_aborted());
+    }
+
+    /// Goes on with the commands that were held, in their order. Any context.
+    pub(crate) fn resume(&self) {
+        let mut held = self.held.lock().take();
+        while let Some(loan) = held.pop_front() {
+            crate::pipeline::resume(loan);
+        }
+    }
+
+    /// Whether the device's handler has a command of this nexus. Sleeps.
+    pub(crate) fn executes(&self) -> bool {
+        let mut any = false;
+        self.session.transport().visit_commands(&mut |task| {
+            any |= task.is_executing() && task.lun() == u32::from(self.lun());
+        });
+        any
     }
 
     /// Ends the commands that are marked aborted and that nobody works on: those
-    /// in the black hole, and those that wait for a thread of the device. Any
+    /// in the black hole, those that are held, and those that wait for a thread of the device. Any
     /// context.
     pub(crate) fn end_idle_aborted(&self) {
         self.release(|loan| loan.shared().is_aborted());
@@ -320,6 +372,9 @@ impl Nexus {
     #[inline]
     pub(crate) fn account(&self, cmd: &Command) {
         self.stats.account(cmd, self.device.lu.block_shift());
+        if cmd.answered_ns != 0 {
+            self.session.latency.record(cmd);
+        }
     }
 }
 
@@ -366,40 +421,4 @@ fn show_pids(nexus: &Counted<Nexus>, page: &mut Page<'_>) -> Result {
     });
     emit!(page, "\n");
     Ok(())
-}
-
-/// One mapped LUN.
-pub(crate) struct Mapping {
-    pub(crate) lun: u16,
-    pub(crate) nexus: Arc<Counted<Nexus>>,
-}
-
-/// All LUNs that a session sees, in the order of their numbers. A snapshot:
-/// built whole, published under RCU, never changed.
-pub(crate) struct LunMap {
-    entries: KVec<Mapping>,
-}
-
-impl LunMap {
-    /// `entries` has to be in ascending order of LUNs.
-    pub(crate) fn new(entries: KVec<Mapping>) -> Self {
-        Self { entries }
-    }
-
-    pub(crate) fn entries(&self) -> &[Mapping] {
-        &self.entries
-    }
-
-    /// Finds the mapping of `lun`. LUNs are mostly numbered from 0 without
-    /// gaps, so the place of the number itself is tried first.
-    #[inline]
-    pub(crate) fn find(&self, lun: u16) -> Option<&Mapping> {
-        match self.entries.get(usize::from(lun)) {
-            Some(entry) if entry.lun == lun => Some(entry),
-            _ => {
-                let at = self.entries.binary_search_by_key(&lun, |e| e.lun).ok()?;
-                self.entries.get(at)
-            }
-        }
-    }
 }

@@ -10,7 +10,7 @@
 use crate::{
     cmd::{status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Task, Vacant},
     handler::Context,
-    nexus::{access_of, gate, Hole, Nexus},
+    nexus::{access_of, gate, swallows, Nexus},
     report_luns,
     session::Session,
 };
@@ -32,6 +32,8 @@ pub(crate) enum Refusal {
     Core,
     /// Nobody answers it.
     Swallow,
+    /// It waits until the device is unblocked.
+    Hold,
 }
 
 impl From<Sense> for Refusal {
@@ -55,6 +57,8 @@ impl Command {
             sense: None,
             tag: incoming.tag,
             started_ns: kapi::time::clock_ns(),
+            fetched_ns: 0,
+            answered_ns: 0,
             expected: 0,
             prepared: incoming.length,
             moved: 0,
@@ -63,6 +67,7 @@ impl Command {
             status: status::GOOD,
             aborted: false,
             admitted: false,
+            fetched: false,
             raw_len: incoming.cdb_len,
             raw: *incoming.cdb,
         })
@@ -76,11 +81,8 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     // Held to the end: what `found` refers to stays that long, also when the
     // handler has completed the command before it returns.
     let rcu = rcu::read_lock();
-    let found = match (session.map(&rcu), lun) {
-        (Some(map), Some(lun)) => map.find(lun),
-        _ => None,
-    };
-    let nexus = found.and_then(|mapping| mapping.nexus.get_rcu(&rcu));
+    let found = lun.and_then(|lun| session.find(lun, &rcu));
+    let nexus = found.and_then(|nexus| nexus.get_rcu(&rcu));
     let pdt = match &nexus {
         Some(nexus) => nexus.device.pdt,
         None => PeripheralDeviceType::NONE,
@@ -102,7 +104,7 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
         &loan.raw,
         loan.prepared,
     );
-    let Some(mapping) = found.filter(|_| loan.nexus.is_some()) else {
+    let Some(nexus) = found.filter(|_| loan.nexus.is_some()) else {
         return report_luns::without_lun(session, loan, refusal);
     };
     let checked = match refusal {
@@ -114,7 +116,7 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
             fetch(loan);
         }
         Ok(()) => {
-            let lu = &mapping.nexus.device.lu;
+            let lu = &nexus.device.lu;
             match lu.context(&loan.cdb) {
                 Context::Inline => {
                     kapi::trace::cmd_executing(loan.tag, loan.shared().lun_number());
@@ -165,6 +167,9 @@ fn check(loan: &mut CommandLoan, claimed: Direction) -> Result<(), Refusal> {
     provide_buffer(loan)?;
     if answered_here {
         return Err(Refusal::Core);
+    }
+    if gate & gate::BLOCKED != 0 {
+        return Err(Refusal::Hold);
     }
     Ok(())
 }
@@ -227,26 +232,41 @@ fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb) -> Result<(), Refusal> {
     }
     if gate & gate::BLACK_HOLE != 0 {
         let moves_data = !matches!(cdb.direction(), Direction::None);
-        return match Hole::of(nexus.session().black_hole(), moves_data) {
-            None => Ok(()),
-            Some(Hole::Abort) => Err(Refusal::Status(status::TASK_ABORTED)),
-            Some(Hole::Drop) => Err(Refusal::Swallow),
-        };
+        if swallows(nexus.session().black_hole(), moves_data) {
+            return Err(Refusal::Swallow);
+        }
     }
     Ok(())
 }
 
 #[cold]
 fn refuse(loan: CommandLoan, refusal: Refusal) {
-    if let (Refusal::Swallow, Some(nexus)) = (&refusal, loan.nexus.clone()) {
-        return nexus.swallow(loan);
+    match (&refusal, loan.nexus.clone()) {
+        (Refusal::Swallow, Some(nexus)) => return nexus.swallow(loan),
+        (Refusal::Hold, Some(nexus)) => return nexus.hold(loan),
+        _ => {}
     }
     let cmd = Cmd::<Executing>::new(loan);
     match refusal {
         Refusal::Sense(sense) => cmd.check_condition(sense),
         Refusal::Status(status) => cmd.status(status),
         Refusal::Core => report_luns::execute(cmd),
-        Refusal::Swallow => drop(cmd),
+        Refusal::Swallow | Refusal::Hold => drop(cmd),
+    }
+}
+
+/// Goes on with a command that was held before it was executed. What keeps
+/// commands from a handler may have changed meanwhile.
+pub(crate) fn resume(loan: CommandLoan) {
+    let checked = match &loan.nexus {
+        Some(nexus) => check_gate(nexus, nexus.gate(), &loan.cdb),
+        None => Ok(()),
+    };
+    let lent = matches!(loan.data, Data::Lent(_));
+    match checked {
+        Err(refusal) => refuse(loan, refusal),
+        Ok(()) if loan.direction == Direction::Out && !lent && !loan.fetched => fetch(loan),
+        Ok(()) => run(loan),
     }
 }
 
@@ -300,6 +320,11 @@ pub(crate) fn end_aborted(mut queue: LoanQueue<Task, Command>) {
 pub(crate) fn execute(loan: CommandLoan) {
     if !loan.shared().advance_to(State::Executing) {
         return Cmd::<Executing>::new(loan).status(status::TASK_ABORTED);
+    }
+    // After the state: who blocks the device sees that, or this sees the gate.
+    let blocked = |nexus: &&InUse<Nexus>| nexus.gate() & gate::BLOCKED != 0;
+    if let Some(nexus) = loan.nexus.as_ref().filter(blocked).cloned() {
+        return nexus.hold(loan);
     }
     kapi::trace::cmd_executing(loan.tag, loan.shared().lun_number());
     let cmd = Cmd::<Executing>::new(loan);

@@ -5,6 +5,7 @@
 
 use crate::{
     cmd::{status, Answered, Cmd, CommandLoan, Executing},
+    config::core,
     pipeline::{provide_buffer, Refusal},
     session::Session,
 };
@@ -13,6 +14,7 @@ use kernel::prelude::*;
 use scst_proto::{
     bytes::Writer,
     cdb::Cdb,
+    event::{code, lun_not_found},
     lun::{Lun, ReportLuns},
     opcode::Direction,
     sense::{self, Sense, INVALID_FIELD_IN_CDB, LUN_NOT_SUPPORTED},
@@ -40,18 +42,16 @@ pub(crate) fn execute(mut cmd: Cmd<Executing>) {
         }
         Err(Refusal::Sense(sense)) => cmd.check_condition(sense),
         Err(Refusal::Status(status)) => cmd.status(status),
-        Err(Refusal::Core | Refusal::Swallow) => drop(cmd),
+        Err(Refusal::Core | Refusal::Swallow | Refusal::Hold) => drop(cmd),
     }
 }
 
 /// The parameter data of REPORT LUNS, as much of it as `length` bytes hold.
 fn luns_data(session: &Session, cdb: &[u8], length: u32) -> Result<KVec<u8>, Refusal> {
     let select = cdb.get(2).copied().unwrap_or(0);
-    let luns = session
-        .luns_atomic()
-        .map_err(|_| Refusal::Status(status::BUSY))?;
-    let room = luns
-        .len()
+    let mut count = 0usize;
+    session.for_each_nexus(|_| count = count.saturating_add(1));
+    let room = count
         .saturating_add(1)
         .saturating_mul(8)
         .min(length as usize);
@@ -59,9 +59,11 @@ fn luns_data(session: &Session, cdb: &[u8], length: u32) -> Result<KVec<u8>, Ref
         KVec::from_elem(0u8, room, GFP_ATOMIC).map_err(|_| Refusal::Status(status::BUSY))?;
     let mut writer = Writer::new(&mut data);
     let mut report = ReportLuns::start(&mut writer, select, session.group_addr_method())?;
-    for lun in luns.iter().filter_map(|seen| Lun::new(seen.lun)) {
-        report.lun(lun);
-    }
+    session.for_each_nexus(|nexus| {
+        if let Some(lun) = Lun::new(nexus.lun()) {
+            report.lun(lun);
+        }
+    });
     let used = report.finish().min(room);
     data.truncate(used);
     Ok(data)
@@ -84,6 +86,14 @@ pub(crate) fn without_lun(session: &Session, mut loan: CommandLoan, refusal: Opt
         (REPORT_LUNS, None) => luns_data(session, &loan.raw, loan.prepared),
         _ => Err(LUN_NOT_SUPPORTED.into()),
     };
+    if let Ok(core) = core() {
+        let lun = loan.shared().lun_number();
+        core.events
+            .send(code::LUN_NOT_FOUND, lun_not_found::LEN, |payload| {
+                let (initiator, target) = (session.initiator(), session.target.name());
+                lun_not_found::write(payload, lun.into(), initiator, target);
+            });
+    }
     match outcome {
         Ok(data) => give(&mut loan, &data),
         Err(refusal) => note(&mut loan, refusal),
@@ -122,7 +132,7 @@ fn note(loan: &mut CommandLoan, refusal: Refusal) {
             loan.sense = Some(sense);
         }
         Refusal::Status(status) => loan.status = status,
-        Refusal::Core | Refusal::Swallow => loan.status = status::BUSY,
+        Refusal::Core | Refusal::Swallow | Refusal::Hold => loan.status = status::BUSY,
     }
 }
 

@@ -21,11 +21,12 @@
 //!    [`session::Session`], a [`drivers::Driver`], a
 //!    [`device_group::DeviceGroup`]; `Dirs`, `ThreadConfig` and the group of a
 //!    [`device::Device`]: mutexes, for one access each.
-//! 3. The queue of a [`threads::ThreadPool`], the unit attentions of a
-//!    [`nexus::Nexus`]: spinlocks with interrupts off, for a few instructions.
+//! 3. The listeners of [`events::Events`], then one's own state: spinlocks with
+//!    interrupts off. The queue of a [`threads::ThreadPool`], the unit attentions of a
+//!    [`nexus::Nexus`]: likewise, for a few instructions.
 //!
 //! The data path takes none of them for a handler that does not sleep. It finds
-//! the nexus in an RCU snapshot and counts its use per CPU.
+//! the nexus in a map under RCU and counts its use per CPU.
 //!
 //! `show` functions of attributes take only locks of 2 and 3, so directories
 //! may be removed (which waits for them) under 1; `store` functions may take
@@ -40,23 +41,29 @@ mod attrs_group;
 mod attrs_root;
 mod attrs_session;
 mod attrs_target;
+mod block;
 mod cmd;
 mod config;
+mod copy_manager;
 mod device;
 mod device_group;
 mod device_groups;
 mod driver;
 mod drivers;
+mod events;
 mod globals;
 mod group;
 mod handler;
 mod handlers;
+mod latency;
+mod lun_map;
 mod nexus;
 mod pipeline;
 mod report_luns;
 mod session;
 mod stats;
 mod target;
+mod target_luns;
 mod threads;
 mod tmf;
 mod util;
@@ -75,6 +82,7 @@ pub use session::Session;
 pub use target::Target;
 pub use tmf::TmResult;
 
+use kapi::chardev::CharDeviceNode;
 use kernel::prelude::*;
 
 module! {
@@ -96,7 +104,7 @@ kapi::param! {
     static FORCIBLY_CLOSE: bool = false, name: "forcibly_close_sessions", perm: 0o644,
         description: "Deleting a group that has sessions moves them to another instead of failing with EBUSY (default: N)";
     static AUTO_CM: bool = true, name: "auto_cm_assignment", perm: 0o644,
-        description: "Kept for configurations that set it: there is no copy manager yet (default: Y)";
+        description: "New devices become LUNs of the copy manager's target (default: Y)";
     static ASYNC_LUN_REPLACE: bool = false, name: "async_lun_replace", perm: 0o644,
         description: "Replacing a LUN does not wait for the commands of the old device (default: N)";
     static ALUA_INVARIANT_CHECK: bool = false, name: "alua_invariant_check", perm: 0o644,
@@ -104,11 +112,12 @@ kapi::param! {
 }
 
 struct Scst {
+    _events: CharDeviceNode<events::Listener>,
     _barrier: kapi::module::UnloadBarrier,
 }
 
 impl kernel::Module for Scst {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
+    fn init(module: &'static ThisModule) -> Result<Self> {
         let barrier = kapi::module::UnloadBarrier::new();
         let threads = match SCST_THREADS.get() {
             0 => kapi::system::online_cpus(),
@@ -126,7 +135,11 @@ impl kernel::Module for Scst {
         SCST_THREADS.set(threads);
         MAX_CMD_MEM.set(memory);
         MAX_DEV_CMD_MEM.set(per_device);
-        let globals = globals::Globals::new(threads, memory, || FORCIBLY_CLOSE.get())?;
+        let switches = globals::Switches {
+            forcibly_close: || FORCIBLY_CLOSE.get(),
+            auto_cm: || AUTO_CM.get(),
+        };
+        let globals = globals::Globals::new(threads, memory, switches)?;
         globals.set_async_lun_replace(ASYNC_LUN_REPLACE.get());
         config::start(globals)?;
         pr_info!(
@@ -134,7 +147,13 @@ impl kernel::Module for Scst {
             memory
         );
         pr_info!("SCST version: {}\n", attrs_root::SCST_VERSION);
-        Ok(Self { _barrier: barrier })
+        let copy_manager = config::start_copy_manager(module);
+        let events = copy_manager.and_then(|()| CharDeviceNode::new(c"scst_event", module));
+        let events = events.inspect_err(|_| config::stop())?;
+        Ok(Self {
+            _events: events,
+            _barrier: barrier,
+        })
     }
 }
 

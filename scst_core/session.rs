@@ -7,7 +7,9 @@ use crate::{
     device::Device,
     driver::{LunEvent, Transport},
     group::Group,
-    nexus::{LunMap, Mapping, Nexus, SeenLun},
+    latency::{self, Latency},
+    lun_map::LunMap,
+    nexus::{Nexus, SeenLun},
     stats::{Count, Kind, Totals},
     target::Target,
     util::{log_err, Name},
@@ -15,19 +17,20 @@ use crate::{
 use kapi::{
     counted::Counted,
     cpumask::CpuMask,
-    rcu::{RcuBox, Retired},
+    rcu::RetiredArc,
     sysfs::{Dir, Link, Parent},
     wait::{new_wait_queue, WaitQueue},
 };
 use kernel::{
     prelude::*,
+    rbtree::RBTree,
     sync::{
-        atomic::{Acquire, Atomic, Relaxed, Release},
-        new_mutex, rcu, Arc, Mutex,
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        new_mutex, rcu, Arc, ArcBorrow, Mutex,
     },
 };
 use scst_proto::{
-    lun::{AddressMethod, Lun},
+    lun::{AddressMethod, Lun, MAX_LUN},
     sense::Sense,
 };
 
@@ -39,18 +42,23 @@ static NEXT_MAPPING: Atomic<u64> = Atomic::new(1);
 pub struct Session {
     initiator: Name,
     label: Name,
-    pub(crate) target: Arc<Target>,
     transport: Arc<dyn Transport>,
-    map: RcuBox<LunMap>,
+    map: LunMap,
+    /// Not 0 if a unit attention was taken since [`Session::tell_others`].
+    attention_taken: Atomic<u32>,
     /// Changes whenever a command that was marked aborted ends.
     aborts_ended: Atomic<u32>,
     /// The group's [`AddressMethod`], kept here for REPORT LUNS in any context.
     addr_method: Atomic<u32>,
     black_hole: Atomic<u32>,
     #[pin]
+    pub(crate) latency: Latency,
+    #[pin]
     abort_wait: WaitQueue,
     #[pin]
     state: Mutex<State>,
+    /// The driver's module stays until this is gone, and the transport is of it: the last field.
+    pub(crate) target: Arc<Target>,
 }
 
 /// What management changes. The lock is a leaf: nothing is waited for and no
@@ -59,7 +67,8 @@ struct State {
     group: Arc<Group>,
     dir: Option<Dir>,
     luns_link: Option<Link>,
-    lun_dirs: KVec<(u16, Dir)>,
+    latency_dir: Option<Dir>,
+    lun_dirs: RBTree<u16, Dir>,
     /// Counters of LUNs that are gone.
     past: Totals,
 }
@@ -71,30 +80,42 @@ pub(crate) struct Wanted {
     pub(crate) read_only: bool,
 }
 
+impl Wanted {
+    /// Whether `nexus` is it already.
+    fn is(&self, nexus: &Nexus) -> bool {
+        Arc::ptr_eq(&nexus.device, &self.device) && nexus.read_only() == self.read_only
+    }
+}
+
+/// Which LUNs a change is about.
+#[derive(Clone, Copy)]
+pub(crate) enum Scope {
+    /// All.
+    All,
+    /// This one.
+    One(u16),
+}
+
+/// Nexuses, as many as there may be.
+pub(crate) type NexusList = KVVec<Arc<Counted<Nexus>>>;
+
 /// What is no longer mapped; it goes when [`Removed::finish`] has waited for
 /// its commands.
 #[must_use]
 #[derive(Default)]
 pub(crate) struct Removed {
-    nexuses: KVec<Arc<Counted<Nexus>>>,
-    maps: KVec<Retired<LunMap>>,
+    nexuses: KVVec<RetiredArc<Counted<Nexus>>>,
     /// Who is to be told, and what.
     changed: KVec<(Arc<Session>, Option<LunEvent>)>,
 }
 
 impl Removed {
-    /// Adds what `other` has.
-    pub(crate) fn append(&mut self, mut other: Removed) -> Result {
-        for nexus in other.nexuses.drain_all() {
-            self.nexuses.push(nexus, GFP_KERNEL)?;
+    /// Adds what was mapped; there has to be room.
+    fn add(&mut self, nexus: Option<RetiredArc<Counted<Nexus>>>) {
+        if let Some(nexus) = nexus.filter(|nexus| nexus.get().is_some()) {
+            // Without room it is dropped, which waits for its commands.
+            let _ = self.nexuses.push_within_capacity(nexus);
         }
-        for map in other.maps.drain_all() {
-            self.maps.push(map, GFP_KERNEL)?;
-        }
-        for change in other.changed.drain_all() {
-            self.changed.push(change, GFP_KERNEL)?;
-        }
-        Ok(())
     }
 
     /// What initiators are told happened.
@@ -107,39 +128,41 @@ impl Removed {
     /// Waits for the commands of what was removed, frees it, and tells the
     /// initiators. Sleeps; no lock of the core may be held.
     pub(crate) fn finish(self) {
-        let changed = self.drain();
-        for (session, event) in &changed {
+        drain(&self.nexuses);
+        drop(self.nexuses);
+        for (session, event) in &self.changed {
             session.transport.luns_changed(*event);
         }
     }
 
     /// As [`Removed::finish`], for sessions that are ending: nobody is told.
     pub(crate) fn finish_quietly(self) {
-        drop(self.drain());
+        drain(&self.nexuses);
     }
+}
 
-    fn drain(self) -> KVec<(Arc<Session>, Option<LunEvent>)> {
-        // Waits for a grace period: nobody finds the nexuses after that.
-        drop(self.maps);
-        for nexus in &self.nexuses {
-            nexus.kill();
+/// Waits for the commands of nexuses that nobody can find any more. One grace period, an expedited
+/// one, whatever their number.
+fn drain(nexuses: &[RetiredArc<Counted<Nexus>>]) {
+    for nexus in nexuses {
+        nexus.end();
+        if let Some(nexus) = nexus.get() {
             nexus.release_all();
             nexus.end_idle_aborted();
         }
-        for nexus in &self.nexuses {
-            let mut seconds = 0u32;
-            while !nexus.wait_gone(Some(10_000)) {
-                seconds = seconds.saturating_add(10);
-                log_err!(
-                    "LUN {} of initiator {}: still waiting for its commands after {} s; the device below does not answer",
-                    nexus.lun(),
-                    nexus.session().initiator(),
-                    seconds
-                );
-            }
-            nexus.session().state.lock().past.add(&nexus.stats);
+    }
+    for nexus in nexuses.iter().filter_map(RetiredArc::get) {
+        let mut seconds = 0u32;
+        while !nexus.wait_gone(Some(10_000)) {
+            seconds = seconds.saturating_add(10);
+            log_err!(
+                "LUN {} of initiator {}: still waiting for its commands after {} s; the device below does not answer",
+                nexus.lun(),
+                nexus.session().initiator(),
+                seconds
+            );
         }
-        self.changed
+        nexus.session().state.lock().past.add(&nexus.stats);
     }
 }
 
@@ -157,20 +180,23 @@ impl Session {
             pin_init!(Self {
                 initiator,
                 label,
-                target,
                 transport,
-                map: RcuBox::null(),
+                map: LunMap::new(),
+                attention_taken: Atomic::new(1),
                 aborts_ended: Atomic::new(0),
                 addr_method: Atomic::new(group.addr_method() as u32),
                 black_hole: Atomic::new(group.black_hole.load(Relaxed)),
+                latency <- Latency::new(),
                 abort_wait <- new_wait_queue!(),
                 state <- new_mutex!(State {
                     group,
                     dir: None,
                     luns_link: None,
-                    lun_dirs: KVec::new(),
+                    latency_dir: None,
+                    lun_dirs: RBTree::new(),
                     past: Totals::default(),
                 }),
+                target,
             }),
             GFP_KERNEL,
         )
@@ -207,12 +233,14 @@ impl Session {
         self.group().cpu_mask()
     }
 
-    #[inline]
-    pub(crate) fn map<'g>(&self, rcu: &'g rcu::Guard) -> Option<&'g LunMap>
-    where
-        Self: 'g,
-    {
-        self.map.load(rcu)
+    /// The nexus of `lun`. Any context.
+    #[inline(always)]
+    pub(crate) fn find<'g>(
+        &self,
+        lun: u16,
+        rcu: &'g rcu::Guard,
+    ) -> Option<ArcBorrow<'g, Counted<Nexus>>> {
+        self.map.find(lun, rcu)
     }
 
     /// The LUN of an 8-byte LUN field, in any addressing method.
@@ -244,17 +272,14 @@ impl Session {
 
     /// Calls `f` for each mapped LUN, in ascending order. Under RCU: `f` must
     /// not sleep.
-    pub(crate) fn for_each_nexus(&self, mut f: impl FnMut(&Arc<Counted<Nexus>>)) {
-        let rcu = rcu::read_lock();
-        for entry in self.map(&rcu).map_or(&[][..], LunMap::entries) {
-            f(&entry.nexus);
-        }
+    pub(crate) fn for_each_nexus(&self, f: impl FnMut(ArcBorrow<'_, Counted<Nexus>>)) {
+        self.map.for_each(&rcu::read_lock(), f);
     }
 
     /// The nexus of `lun`.
     pub(crate) fn nexus(&self, lun: u16) -> Option<Arc<Counted<Nexus>>> {
         let rcu = rcu::read_lock();
-        Some(self.map(&rcu)?.find(lun)?.nexus.clone())
+        self.find(lun, &rcu).map(Arc::from)
     }
 
     /// Commands of `lun`, or all, that the session has now. Sleeps.
@@ -268,56 +293,74 @@ impl Session {
         count
     }
 
-    /// Replaces the session's map so that it shows `wanted`, ascending by LUN.
-    /// Nexuses that stay are kept, with their state and their commands; on
-    /// those, and only if others came or went and the initiator is not known to
-    /// act on what the transport tells it, `attention` is established. Management, under
-    /// the configuration's lock; sleeps.
-    pub(crate) fn sync_map(
+    /// Adds those nexuses to `list` that `which` chooses, ascending by LUN. Sleeps; `which` must not.
+    pub(crate) fn collect(&self, list: &mut NexusList, which: impl Fn(&Nexus) -> bool) -> Result {
+        let had = list.len();
+        loop {
+            let mut count = 0;
+            self.for_each_nexus(|nexus| count += usize::from(which(&nexus)));
+            list.reserve(count, GFP_KERNEL)?;
+            let mut all = true;
+            // There may be more of them by now.
+            self.for_each_nexus(|nexus| {
+                if which(&nexus) {
+                    all &= list.push_within_capacity(nexus.into()).is_ok();
+                }
+            });
+            if all {
+                return Ok(());
+            }
+            list.truncate(had);
+        }
+    }
+
+    /// Changes the session's map so that of the LUNs in `scope` it shows those of `wanted`, ascending
+    /// by LUN. Nexuses that stay are kept, with their state and their commands; if others came or went
+    /// and the initiator is not known to act on what the transport tells it, `attention` is established
+    /// on those that stay. What is not mapped any more is added to `removed`, also if this fails on its
+    /// way. Management, under the configuration's lock; sleeps.
+    pub(crate) fn update(
         self: &Arc<Self>,
         wanted: &[Wanted],
+        scope: Scope,
         attention: Option<Sense>,
-    ) -> Result<Removed> {
-        let old = self.mappings()?;
-        let mut entries = KVec::with_capacity(wanted.len(), GFP_KERNEL)?;
-        let mut kept = KVec::new();
-        let mut added = KVec::new();
-        for want in wanted {
-            let same = find(&old, want.lun).filter(|n| {
-                Arc::ptr_eq(&n.device, &want.device) && n.read_only() == want.read_only
-            });
-            let nexus = match same {
-                Some(nexus) => {
-                    kept.push(nexus.clone(), GFP_KERNEL)?;
-                    nexus.clone()
+        removed: &mut Removed,
+    ) -> Result {
+        let mut old = NexusList::new();
+        match scope {
+            Scope::All => self.collect(&mut old, |_| true)?,
+            Scope::One(lun) => {
+                if let Some(nexus) = self.nexus(lun) {
+                    old.push(nexus, GFP_KERNEL)?;
                 }
-                None => {
-                    let (session, device) = (self.clone(), want.device.clone());
-                    let mapping = NEXT_MAPPING.fetch_add(1, Relaxed);
-                    let since = find(&old, want.lun).map_or(mapping, |n| n.seen().since);
-                    let lun = want.lun;
-                    let seen = SeenLun {
-                        lun,
-                        since,
-                        mapping,
-                    };
-                    let nexus = Nexus::new(session, device, seen, want.read_only)?;
-                    added.push(nexus.clone(), GFP_KERNEL)?;
-                    nexus
-                }
-            };
-            let lun = want.lun;
-            entries.push(Mapping { lun, nexus }, GFP_KERNEL)?;
-        }
-        let mut removed = Removed::default();
-        for entry in &old {
-            let stays = find(&entries, entry.lun).is_some_and(|n| Arc::ptr_eq(n, &entry.nexus));
-            if !stays {
-                removed.nexuses.push(entry.nexus.clone(), GFP_KERNEL)?;
             }
         }
-        if added.is_empty() && removed.nexuses.is_empty() {
-            return Ok(removed);
+        let mut added = NexusList::new();
+        for want in wanted {
+            let before = find(&old, want.lun);
+            if before.is_some_and(|nexus| want.is(nexus)) {
+                continue;
+            }
+            let mapping = NEXT_MAPPING.fetch_add(1, Relaxed);
+            let seen = SeenLun {
+                lun: want.lun,
+                since: before.map_or(mapping, |nexus| nexus.seen().since),
+                mapping,
+            };
+            self.map.reserve(want.lun)?;
+            let nexus = Nexus::new(self.clone(), want.device.clone(), seen, want.read_only)?;
+            added.push(nexus, GFP_KERNEL)?;
+        }
+        let mut gone = NexusList::new();
+        for nexus in &old {
+            let at = wanted.binary_search_by_key(&nexus.lun(), |want| want.lun);
+            let stays = at.is_ok_and(|at| wanted.get(at).is_some_and(|want| want.is(nexus)));
+            if !stays {
+                gone.push(nexus.clone(), GFP_KERNEL)?;
+            }
+        }
+        if added.is_empty() && gone.is_empty() {
+            return Ok(());
         }
         let told = self.target.aen_disabled.load(Relaxed) == 0;
         if told {
@@ -325,34 +368,53 @@ impl Session {
             removed.changed.push((self.clone(), event), GFP_KERNEL)?;
         }
         let announced = told && self.transport.announces_luns();
-        removed.maps.reserve(1, GFP_KERNEL)?;
-        let map = KBox::new(LunMap::new(entries), GFP_KERNEL)?;
-        self.update_dirs(&removed.nexuses, &added)?;
-        removed.maps.push(self.map.replace(Some(map)), GFP_KERNEL)?;
+        removed.nexuses.reserve(gone.len(), GFP_KERNEL)?;
+        self.update_dirs(&gone, &added)?;
+        for nexus in &gone {
+            if find(&added, nexus.lun()).is_none() {
+                removed.add(self.map.set(nexus.lun(), None));
+            }
+        }
         for nexus in &added {
+            removed.add(self.map.set(nexus.lun(), Some(nexus.clone())));
             nexus.update_limit();
         }
         // Who has been told needs no unit attention as well: after one, Linux sends
         // the disk nothing for some 16 ms (SCSI_MLQUEUE_EH_RETRY of an idle disk).
         if let Some(sense) = attention.filter(|_| !announced) {
-            for nexus in &kept {
-                nexus.unit_attention(sense);
-            }
+            self.tell_others(sense, &added);
         }
-        Ok(removed)
+        Ok(())
     }
 
-    fn mappings(&self) -> Result<KVec<Mapping>> {
-        // Only management replaces the map, and that is serialised: its length
-        // stays while memory is allocated outside of RCU.
-        let mut count = 0;
-        self.for_each_nexus(|_| count += 1);
-        let mut list = KVec::with_capacity(count, GFP_KERNEL)?;
+    /// Establishes a unit attention on every nexus that is not in `new`: those have a greater one. Where
+    /// the initiator has not taken any since the last time, they all still have that.
+    fn tell_others(&self, sense: Sense, new: &[Arc<Counted<Nexus>>]) {
+        if self.attention_taken.xchg(0, Full) == 0 {
+            return;
+        }
         self.for_each_nexus(|nexus| {
-            let (lun, nexus) = (nexus.lun(), nexus.clone());
-            let _ = list.push_within_capacity(Mapping { lun, nexus });
+            if find(new, nexus.lun()).is_none() {
+                nexus.unit_attention(sense);
+            }
         });
-        Ok(list)
+    }
+
+    /// The initiator is about to be told of a unit attention. Any context.
+    pub(crate) fn attention_is_taken(&self) {
+        // Before it is taken: a change of the map that does not see this has been made before the
+        // initiator can ask for the LUNs.
+        let _ = self.attention_taken.xchg(1, Full);
+    }
+
+    /// Ends the session's mappings, whose commands have been aborted, one after the other: for want of
+    /// memory to do it at once. Sleeps.
+    pub(crate) fn unmap_each(&self) {
+        for lun in 0..=MAX_LUN {
+            if let Some(nexus) = self.map.set(lun, None) {
+                drain(&[nexus]);
+            }
+        }
     }
 
     /// Makes the `lun<N>` directories fit.
@@ -362,20 +424,26 @@ impl Session {
         added: &[Arc<Counted<Nexus>>],
     ) -> Result {
         for nexus in removed {
-            let dir = {
-                let dirs = &mut self.state.lock().lun_dirs;
-                let at = dirs.iter().position(|(lun, _)| *lun == nexus.lun());
-                at.and_then(|at| dirs.remove(at).ok())
-            };
+            let dir = self.state.lock().lun_dirs.remove(&nexus.lun());
             drop(dir);
         }
         for nexus in added {
             let dir = self.with_dir(|dir| crate::attrs_session::lun_dir(dir, nexus))?;
             if let Some(dir) = dir {
                 let dirs = &mut self.state.lock().lun_dirs;
-                dirs.push((nexus.lun(), dir), GFP_KERNEL)?;
+                dirs.try_create_and_insert(nexus.lun(), dir, GFP_KERNEL)?;
             }
         }
+        Ok(())
+    }
+
+    /// Publishes `latency` in the session's directory. Management.
+    pub(crate) fn publish_latency(self: &Arc<Self>) -> Result {
+        if latency::measuring() {
+            self.latency.make_room()?;
+        }
+        let dir = self.with_dir(|own| latency::publish(own, self))?;
+        self.state.lock().latency_dir = dir;
         Ok(())
     }
 
@@ -384,7 +452,7 @@ impl Session {
         let old = {
             let mut state = self.state.lock();
             let luns = core::mem::take(&mut state.lun_dirs);
-            let link = state.luns_link.take();
+            let link = (state.luns_link.take(), state.latency_dir.take());
             (luns, link, core::mem::replace(&mut state.dir, dir))
         };
         drop(old);
@@ -475,7 +543,7 @@ impl Session {
     }
 }
 
-fn find(mappings: &[Mapping], lun: u16) -> Option<&Arc<Counted<Nexus>>> {
-    let at = mappings.binary_search_by_key(&lun, |m| m.lun).ok()?;
-    Some(&mappings.get(at)?.nexus)
+fn find(nexuses: &[Arc<Counted<Nexus>>], lun: u16) -> Option<&Arc<Counted<Nexus>>> {
+    let at = nexuses.binary_search_by_key(&lun, |n| n.lun()).ok()?;
+    nexuses.get(at)
 }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Target ports: their groups, their sessions, and what is said to a port's
-//! `luns/mgmt`, `ini_groups/mgmt` and `initiators/mgmt`.
+//! `ini_groups/mgmt` and `initiators/mgmt`.
 
 use crate::{
     attrs_group, attrs_session,
-    config::{core, Core},
-    driver::{LunEvent, Transport},
+    config::core,
+    driver::Transport,
     drivers::Driver,
     group::Group,
-    session::{Removed, Session},
+    session::{NexusList, Removed, Scope, Session},
     util::{log_err, Name},
 };
 use kapi::{
@@ -26,9 +26,12 @@ use kernel::{
     },
 };
 use scst_proto::{
-    command::{GroupsCommand, InitiatorsCommand, LunEntry, LunsCommand},
-    sense::{Sense, INQUIRY_DATA_HAS_CHANGED, REPORTED_LUNS_DATA_HAS_CHANGED},
+    command::{GroupsCommand, InitiatorsCommand},
+    sense::{Sense, REPORTED_LUNS_DATA_HAS_CHANGED},
 };
+
+/// What initiators whose LUNs have changed are told.
+pub(crate) const LUNS_CHANGED: Option<Sense> = Some(REPORTED_LUNS_DATA_HAS_CHANGED);
 
 /// `EBADSLT` of `include/uapi/asm-generic/errno.h`.
 const EBADSLT: i32 = 57;
@@ -174,21 +177,8 @@ impl Target {
         }
     }
 
-    /// Makes every session of `group` see its LUNs as they are now.
-    fn sync_group(&self, group: &Arc<Group>, attention: Option<Sense>) -> Result<Removed> {
-        let mut removed = Removed::default();
-        let wanted = group.wanted()?;
-        for session in &self.sessions()? {
-            if Arc::ptr_eq(&session.group(), group) {
-                removed.append(session.sync_map(&wanted, attention)?)?;
-            }
-        }
-        Ok(removed)
-    }
-
     /// Moves sessions to the groups that match them now.
-    fn regroup(&self) -> Result<Removed> {
-        let mut removed = Removed::default();
+    fn regroup(&self, removed: &mut Removed) -> Result {
         for session in &self.sessions()? {
             let group = self.group_of(session.initiator());
             if Arc::ptr_eq(&group, &session.group()) {
@@ -197,10 +187,10 @@ impl Target {
             self.announce(session, &group);
             session.set_group(group.clone());
             group.link_session(session)?;
-            let wanted = group.wanted()?;
-            removed.append(session.sync_map(&wanted, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?)?;
+            let wanted = group.wanted(Scope::All)?;
+            session.update(&wanted, Scope::All, LUNS_CHANGED, removed)?;
         }
-        Ok(removed)
+        Ok(())
     }
 
     fn announce(&self, session: &Session, group: &Group) {
@@ -212,130 +202,33 @@ impl Target {
         );
     }
 
-    /// A line written to `luns/mgmt` of `group`.
-    pub(crate) fn manage_luns(&self, group: &Arc<Group>, command: LunsCommand<'_>) -> Result {
-        let core = core()?;
-        let later = matches!(
-            command,
-            LunsCommand::Replace(_) | LunsCommand::ReplaceNoUa(_)
-        ) && core.globals.async_lun_replace.load(Relaxed) != 0;
-        let guard = core.config.lock();
-        let removed = match command {
-            LunsCommand::Add(entry) => self.add_lun(&core, &guard, group, entry)?,
-            LunsCommand::Replace(entry) => {
-                self.replace_lun(&core, &guard, group, entry, Some(INQUIRY_DATA_HAS_CHANGED))?
-            }
-            LunsCommand::ReplaceNoUa(entry) => {
-                self.replace_lun(&core, &guard, group, entry, None)?
-            }
-            LunsCommand::Del(lun) => {
-                if !group.del_lun(lun.get()) {
-                    log_err!(
-                        "Virtual LUN {} not found in group {}",
-                        lun.get(),
-                        group.name()
-                    );
-                    return Err(EINVAL);
-                }
-                self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?
-            }
-            LunsCommand::Clear => {
-                group.clear_luns(None);
-                self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?
-            }
-        };
-        guard.verify_access();
-        drop(guard);
-        if later {
-            // The old device's commands end while the new one is in use.
-            return core.work.queue(move || removed.finish());
-        }
-        removed.finish();
-        Ok(())
-    }
-
-    fn add_lun(
-        &self,
-        core: &Core,
-        config: &crate::config::Config,
-        group: &Arc<Group>,
-        entry: LunEntry<'_>,
-    ) -> Result<Removed> {
-        let device = core.find_device(config, entry.device)?;
-        let lun = entry.lun.get();
-        if group.has_lun(lun) {
-            return Err(group.lun_exists(lun));
-        }
-        group.add_lun(device, lun, entry.read_only)?;
-        let removed = self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED));
-        if removed.is_err() {
-            group.del_lun(lun);
-        }
-        self.log_added(entry, group);
-        removed
-    }
-
-    fn replace_lun(
-        &self,
-        core: &Core,
-        config: &crate::config::Config,
-        group: &Arc<Group>,
-        entry: LunEntry<'_>,
-        attention: Option<Sense>,
-    ) -> Result<Removed> {
-        let device = core.find_device(config, entry.device)?;
-        let lun = entry.lun.get();
-        group.del_lun(lun);
-        group.add_lun(device, lun, entry.read_only)?;
-        let mut removed = self.sync_group(group, None)?;
-        removed.set_event(attention.map(|sense| LunEvent { lun, sense }));
-        for session in &self.sessions()? {
-            if let Some(nexus) = session.nexus(lun) {
-                match attention {
-                    Some(sense) => nexus.unit_attention(sense),
-                    None => while nexus.take_attention().is_some() {},
-                }
-            }
-        }
-        self.log_added(entry, group);
-        Ok(removed)
-    }
-
-    fn log_added(&self, entry: LunEntry<'_>, group: &Group) {
-        pr_info!(
-            "Added device {} to group {} (LUN {}, flags {:#x}) to target {}\n",
-            entry.device,
-            group.name(),
-            entry.lun.get(),
-            2 | u32::from(entry.read_only),
-            self.name()
-        );
-    }
-
     /// A line written to `ini_groups/mgmt`.
     pub(crate) fn manage_groups(self: &Arc<Self>, command: GroupsCommand<'_>) -> Result {
         let core = core()?;
         let guard = core.config.lock();
-        let removed = match command {
-            GroupsCommand::Create(name) => {
-                if self.group(name).is_some() {
-                    log_err!("Group {} already exists in target {}", name, self.name());
-                    return Err(EEXIST);
-                }
-                let group = Group::new(name, false)?;
-                let dirs = self.with_dirs(|d| attrs_group::publish(&d.ini_groups, self, &group))?;
-                group.set_dirs(Some(dirs));
-                self.state.lock().groups.push(group, GFP_KERNEL)?;
-                Removed::default()
-            }
-            GroupsCommand::Del(name) => self.del_group(name)?,
+        let mut removed = Removed::default();
+        let result = match command {
+            GroupsCommand::Create(name) => self.create_group(name),
+            GroupsCommand::Del(name) => self.del_group(name, &mut removed),
         };
         drop(guard);
         removed.finish();
+        result
+    }
+
+    fn create_group(self: &Arc<Self>, name: &str) -> Result {
+        if self.group(name).is_some() {
+            log_err!("Group {} already exists in target {}", name, self.name());
+            return Err(EEXIST);
+        }
+        let group = Group::new(name, false)?;
+        let dirs = self.with_dirs(|d| attrs_group::publish(&d.ini_groups, self, &group))?;
+        group.set_dirs(Some(dirs));
+        self.state.lock().groups.push(group, GFP_KERNEL)?;
         Ok(())
     }
 
-    fn del_group(&self, name: &str) -> Result<Removed> {
+    fn del_group(&self, name: &str, removed: &mut Removed) -> Result {
         let Some(group) = self.group(name) else {
             log_err!("Group {} not found in target {}", name, self.name());
             return Err(EINVAL);
@@ -358,9 +251,9 @@ impl Target {
                 let _ = groups.remove(at);
             }
         }
-        let removed = self.regroup()?;
+        let result = self.regroup(removed);
         group.unpublish();
-        Ok(removed)
+        result
     }
 
     /// A line written to `initiators/mgmt` of `group`.
@@ -371,6 +264,15 @@ impl Target {
     ) -> Result {
         let core = core()?;
         let guard = core.config.lock();
+        self.change_members(group, command)?;
+        let mut removed = Removed::default();
+        let result = self.regroup(&mut removed);
+        drop(guard);
+        removed.finish();
+        result
+    }
+
+    fn change_members(&self, group: &Arc<Group>, command: InitiatorsCommand<'_>) -> Result {
         match command {
             InitiatorsCommand::Add(pattern) => {
                 group.add_member(pattern).inspect_err(|_| {
@@ -404,9 +306,6 @@ impl Target {
             }
             InitiatorsCommand::Clear => group.clear_members(),
         }
-        let removed = self.regroup()?;
-        drop(guard);
-        removed.finish();
         Ok(())
     }
 
@@ -421,11 +320,10 @@ impl Target {
             if !Arc::ptr_eq(&session.group(), group) {
                 continue;
             }
-            for lun in session.luns()? {
-                let nexus = session.nexus(lun.lun);
-                if let Some(pool) = nexus.as_ref().and_then(|n| n.pool.as_ref()) {
-                    pool.set_cpus(cpus)?;
-                }
+            let mut nexuses = NexusList::new();
+            session.collect(&mut nexuses, |nexus| nexus.pool.is_some())?;
+            for pool in nexuses.iter().filter_map(|nexus| nexus.pool.as_ref()) {
+                pool.set_cpus(cpus)?;
             }
         }
         Ok(())
@@ -485,19 +383,6 @@ impl Target {
         Ok(taken)
     }
 
-    /// Removes `device` from every group; under the configuration's lock.
-    pub(crate) fn forget_device(&self, device: &Arc<crate::device::Device>) -> Result<Removed> {
-        let mut removed = Removed::default();
-        let mut groups = self.groups()?;
-        groups.push(self.default_group.clone(), GFP_KERNEL)?;
-        for group in &groups {
-            if group.clear_luns(Some(device)) {
-                removed.append(self.sync_group(group, Some(REPORTED_LUNS_DATA_HAS_CHANGED))?)?;
-            }
-        }
-        Ok(removed)
-    }
-
     /// Makes the session of an initiator that logged in. Takes the
     /// configuration's lock.
     pub(crate) fn open_session(
@@ -514,18 +399,21 @@ impl Target {
         self.announce(&session, &group);
         let dir = self.with_dirs(|d| attrs_session::publish(&d.sessions, &session, attrs))?;
         session.set_dir(Some(dir));
+        session.publish_latency()?;
         group.link_session(&session)?;
         self.state
             .lock()
             .sessions
             .push(session.clone(), GFP_KERNEL)?;
-        let removed = session.sync_map(&group.wanted()?, None);
-        if removed.is_err() {
-            self.forget_session(&session);
-            session.set_dir(None);
-        }
+        let mut removed = Removed::default();
+        let wanted = group.wanted(Scope::All);
+        let result = wanted.and_then(|w| session.update(&w, Scope::All, None, &mut removed));
         drop(guard);
-        drop(removed?);
+        removed.finish_quietly();
+        if let Err(error) = result {
+            self.close_session(&session);
+            return Err(error);
+        }
         Ok(session)
     }
 
@@ -559,18 +447,14 @@ impl Target {
         let Ok(core) = core() else { return };
         let guard = core.config.lock();
         self.forget_session(session);
-        let removed = session.sync_map(&[], None);
+        let mut removed = Removed::default();
+        let result = session.update(&[], Scope::All, None, &mut removed);
         session.set_dir(None);
         drop(guard);
-        match removed {
-            Ok(removed) => {
-                session.abort_all();
-                removed.finish_quietly();
-            }
-            Err(_) => log_err!(
-                "No memory to end session {}; its LUNs leak",
-                session.initiator()
-            ),
+        session.abort_all();
+        removed.finish_quietly();
+        if result.is_err() {
+            session.unmap_each();
         }
     }
 

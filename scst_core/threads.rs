@@ -15,11 +15,27 @@ use kapi::{
 use kernel::{
     prelude::*,
     str::CString,
-    sync::{new_mutex, Arc, Mutex},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
 };
 
 /// Most threads that `threads_num` may ask for.
 pub(crate) const MAX_THREADS: u32 = 256;
+
+/// `poll_us`: microseconds that a thread looks for commands before it sleeps.
+static POLL_US: Atomic<u32> = Atomic::new(0);
+
+/// The `poll_us` in force.
+pub(crate) fn poll_us() -> u32 {
+    POLL_US.load(Relaxed)
+}
+
+/// Sets `poll_us`, for threads that run out of commands from now on.
+pub(crate) fn set_poll_us(us: u32) {
+    POLL_US.store(us, Relaxed);
+}
 
 /// A pool of threads that execute commands.
 #[pin_data]
@@ -91,7 +107,7 @@ impl ThreadPool {
                 fmt!("{}_{}", &*self.name, threads.len()),
                 self.node,
                 move |ctx| {
-                    while let Some(loan) = work.next(ctx) {
+                    while let Some(loan) = work.next_polling(ctx, POLL_US.load(Relaxed)) {
                         crate::pipeline::execute(loan);
                     }
                 },

@@ -18,12 +18,16 @@ use crate::{
     cmd::Outstanding,
     config::core,
     nexus::{Nexus, SeenLun},
-    session::Session,
+    session::{NexusList, Session},
     util::log_err,
 };
 use kapi::counted::Counted;
 use kernel::{prelude::*, sync::Arc};
 use scst_proto::{
+    event::{
+        code,
+        tm_received::{self, function, Function},
+    },
     sense::{Sense, COMMANDS_CLEARED, DEVICE_RESET_OCCURRED},
     task::Cause,
 };
@@ -171,14 +175,38 @@ impl Session {
         waiting.end(done)
     }
 
+    /// Tells daemons of the function `number` for `lun`.
+    fn announce(&self, number: u32, lun: u16, tag: u64) {
+        let Ok(core) = core() else { return };
+        if !core.events.heard() {
+            return;
+        }
+        let nexus = self.nexus(lun);
+        let function = Function {
+            function: number,
+            lun: lun.into(),
+            device: nexus.as_ref().map_or("", |nexus| nexus.device.name()),
+            initiator: self.initiator(),
+            target: self.target.name(),
+            session: self.label(),
+            tag,
+        };
+        core.events
+            .send(code::TM_RECEIVED, tm_received::LEN, |payload| {
+                function.write(payload);
+            });
+    }
+
     /// ABORT TASK (SAM-6 7.2): the command that the transport calls `tag`.
     /// Sleeps, at most `timeout_ms`.
     pub fn abort_task(&self, tag: u64, timeout_ms: Option<u32>) -> TmResult {
+        self.announce(function::ABORT_TASK, 0, tag);
         self.abort_own(Cause::AbortTask, &|task| task.tag == tag, timeout_ms)
     }
 
     /// ABORT TASK SET (SAM-6 7.3): all commands of this nexus. Sleeps.
     pub fn abort_task_set(&self, lun: u16, timeout_ms: Option<u32>) -> TmResult {
+        self.announce(function::ABORT_TASK_SET, lun, 0);
         if self.nexus(lun).is_none() {
             return TmResult::NoLun;
         }
@@ -188,23 +216,26 @@ impl Session {
     /// CLEAR TASK SET (SAM-6 7.5): all commands of the logical unit, of every
     /// initiator. Sleeps.
     pub fn clear_task_set(&self, lun: u16, timeout_ms: Option<u32>) -> TmResult {
+        self.announce(function::CLEAR_TASK_SET, lun, 0);
         self.clear(lun, Cause::ClearTaskSet, COMMANDS_CLEARED, timeout_ms)
     }
 
     /// LOGICAL UNIT RESET (SAM-6 7.7). Sleeps.
     pub fn lun_reset(&self, lun: u16, timeout_ms: Option<u32>) -> TmResult {
+        self.announce(function::LUN_RESET, lun, 0);
         self.clear(lun, Cause::LunReset, DEVICE_RESET_OCCURRED, timeout_ms)
     }
 
     /// The transport's TARGET RESET: LOGICAL UNIT RESET of every LUN that the
     /// session sees. Sleeps.
     pub fn target_reset(&self, timeout_ms: Option<u32>) -> TmResult {
+        self.announce(function::TARGET_RESET, 0, 0);
         let (cause, attention) = (Cause::LunReset, DEVICE_RESET_OCCURRED);
         let waiting = Waiting::new(cause, timeout_ms);
         let Ok(luns) = self.luns() else {
             return TmResult::NoMemory;
         };
-        let mut affected = KVec::new();
+        let mut affected = NexusList::new();
         for seen in &luns {
             match self.mark_device(seen.lun, cause, attention, &mut affected) {
                 TmResult::NoMemory => return TmResult::NoMemory,
@@ -218,6 +249,7 @@ impl Session {
     /// Loss of the I_T nexus (SAM-6 6.3.4): ends all commands of the session.
     /// Sleeps, and needs no memory.
     pub fn nexus_loss(&self, timeout_ms: Option<u32>) -> TmResult {
+        self.announce(function::NEXUS_LOSS, 0, 0);
         self.abort_all_of(Cause::NexusLoss, &|_| true, timeout_ms)
     }
 
@@ -245,7 +277,7 @@ impl Session {
     /// establishes `attention`.
     fn clear(&self, lun: u16, cause: Cause, attention: Sense, timeout_ms: Option<u32>) -> TmResult {
         let waiting = Waiting::new(cause, timeout_ms);
-        let mut affected = KVec::new();
+        let mut affected = NexusList::new();
         match self.mark_device(lun, cause, attention, &mut affected) {
             TmResult::Complete => wait_cleared(&affected, waiting),
             result => result,
@@ -259,7 +291,7 @@ impl Session {
         lun: u16,
         cause: Cause,
         attention: Sense,
-        affected: &mut KVec<Arc<Counted<Nexus>>>,
+        affected: &mut NexusList,
     ) -> TmResult {
         let Some(nexus) = self.nexus(lun) else {
             return TmResult::NoLun;
@@ -281,21 +313,12 @@ impl Session {
         TmResult::Complete
     }
 
-    /// The LUNs that the session sees, ascending.
-    pub fn luns(&self) -> Result<KVec<SeenLun>> {
-        self.luns_with(GFP_KERNEL)
-    }
-
-    /// As [`Session::luns`], in any context.
-    pub(crate) fn luns_atomic(&self) -> Result<KVec<SeenLun>> {
-        self.luns_with(GFP_ATOMIC)
-    }
-
-    fn luns_with(&self, flags: kernel::alloc::Flags) -> Result<KVec<SeenLun>> {
+    /// The LUNs that the session sees, ascending. Sleeps.
+    pub fn luns(&self) -> Result<KVVec<SeenLun>> {
         loop {
             let mut count = 0;
             self.for_each_nexus(|_| count += 1);
-            let mut luns = KVec::with_capacity(count, flags)?;
+            let mut luns = KVVec::with_capacity(count, GFP_KERNEL)?;
             let mut all = true;
             // The map may be another one by now, with more LUNs.
             self.for_each_nexus(|nexus| {

@@ -56,7 +56,7 @@ pub(crate) struct Port {
     users: Tracker,
     /// LUNs that the midlayer knows from us.
     #[pin]
-    pub(crate) luns: Mutex<KVec<Seen>>,
+    pub(crate) luns: Mutex<KVVec<Seen>>,
     /// The TransportID, if the administrator has set one.
     #[pin]
     transport_id: Mutex<Option<([u8; 64], usize)>>,
@@ -110,7 +110,7 @@ impl Port {
                 link <- new_mutex!(None),
                 depth: Atomic::new(QUEUE_DEPTH),
                 users: Tracker::new()?,
-                luns <- new_mutex!(KVec::new()),
+                luns <- new_mutex!(KVVec::new()),
                 transport_id <- new_mutex!(None),
                 scan <- new_work!("scst_local scan"),
                 close <- new_work!("scst_local close"),

@@ -14,6 +14,9 @@ senses! {
     /// Nothing to report.
     NO_SENSE = NoSense 0x00 0x00;
 
+    /// LOGICAL UNIT COMMUNICATION FAILURE.
+    LOGICAL_UNIT_COMMUNICATION_FAILURE = AbortedCommand 0x08 0x00;
+
     // NOT READY.
     /// LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE.
     NOT_READY = NotReady 0x04 0x00;

@@ -106,7 +106,8 @@ impl<'a> GroupsCommand<'a> {
     pub fn parse(line: &'a str) -> Result<Self, Error<'a>> {
         let mut words = Words::new(line);
         let make = match words.required("action")? {
-            "create" => Self::Create,
+            // The help has never said so, but scstadmin makes target groups with `add`.
+            "create" | "add" => Self::Create,
             "del" => Self::Del,
             other => {
                 return Err(Error::new(
@@ -120,6 +121,34 @@ impl<'a> GroupsCommand<'a> {
         let name = words.name("group name")?;
         words.end()?;
         Ok(make(name))
+    }
+}
+
+/// `block` of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockCommand<'a> {
+    /// `0`: take one block back.
+    Unblock,
+    /// `1`: block, and wait until no command is executed.
+    Sync,
+    /// `11 [words]`: block; the words say which block it was when it is complete.
+    Async(&'a str),
+}
+
+impl<'a> BlockCommand<'a> {
+    /// Parses one write.
+    pub fn parse(line: &'a str) -> Result<Self, Error<'a>> {
+        let line = line.trim();
+        let rest = line.strip_prefix('1').map(str::trim_start);
+        match (rest, rest.and_then(|rest| rest.strip_prefix('1'))) {
+            (None, _) if line == "0" => Ok(Self::Unblock),
+            (Some(""), _) => Ok(Self::Sync),
+            (_, Some(words)) => Ok(Self::Async(words.trim_start())),
+            _ => Err(Error::new(
+                Wrong::UnknownCommand { known: "0, 1, 11" },
+                line,
+            )),
+        }
     }
 }
 

@@ -264,6 +264,47 @@ pub fn valid_name(name: &str) -> Result<&str, Error<'_>> {
     Ok(name)
 }
 
+/// Where a SCSI device of this machine is: `HOST:CHANNEL:ID:LUN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Number of the host.
+    pub host: u32,
+    /// The host's bus.
+    pub channel: u32,
+    /// The target on the bus.
+    pub id: u32,
+    /// The logical unit of the target.
+    pub lun: u64,
+}
+
+impl Address {
+    /// Four decimal numbers with colons between; without signs, spaces and leading zeros, so that each device has one
+    /// name.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(is(':')).map(|part| {
+            let digits = part.bytes().all(|b| b.is_ascii_digit());
+            let plain = digits && (part == "0" || !part.starts_with('0'));
+            if plain {
+                part.parse::<u64>().ok()
+            } else {
+                None
+            }
+        });
+        let mut next = || parts.next().flatten();
+        let small = |n: u64| u32::try_from(n).ok();
+        let address = Self {
+            host: small(next()?)?,
+            channel: small(next()?)?,
+            id: small(next()?)?,
+            lun: next()?,
+        };
+        match parts.next() {
+            None => Some(address),
+            Some(_) => None,
+        }
+    }
+}
+
 /// One `name=value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Param<'a> {

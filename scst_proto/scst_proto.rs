@@ -27,6 +27,7 @@
 //! | [`ua`], [`task`], [`residual`] | unit attention queue, abort table, residual counts |
 //! | [`alua`] | asymmetric access: what each state serves, target port groups |
 //! | [`mgmt`], [`number`], [`command`], [`trace`], [`options`] | what administrators write into sysfs |
+//! | [`event`] | what daemons read from `/dev/scst_event` |
 //! | [`srp`] | SRP, the SCSI RDMA Protocol |
 //! | [`glob`], [`identity`] | initiator name patterns, a virtual disk's identity |
 //!
@@ -47,6 +48,7 @@ pub mod capacity;
 pub mod cdb;
 mod codes;
 pub mod command;
+pub mod event;
 pub mod glob;
 pub mod identity;
 pub mod inquiry;

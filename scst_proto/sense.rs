@@ -39,6 +39,26 @@ pub enum SenseKey {
     Completed = 0xf,
 }
 
+impl SenseKey {
+    /// The key with this code; one that no standard has any more, and VENDOR SPECIFIC, as HARDWARE ERROR.
+    pub const fn from_code(code: u8) -> Self {
+        match code & 0xf {
+            0x0 => Self::NoSense,
+            0x1 => Self::RecoveredError,
+            0x2 => Self::NotReady,
+            0x3 => Self::MediumError,
+            0x5 => Self::IllegalRequest,
+            0x6 => Self::UnitAttention,
+            0x7 => Self::DataProtect,
+            0xa => Self::CopyAborted,
+            0xb => Self::AbortedCommand,
+            0xe => Self::Miscompare,
+            0xf => Self::Completed,
+            _ => Self::HardwareError,
+        }
+    }
+}
+
 /// Where the wrong field is: SENSE KEY SPECIFIC for ILLEGAL REQUEST (SPC-6 4.4.2.4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FieldPointer {

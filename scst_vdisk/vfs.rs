@@ -98,6 +98,13 @@ impl File {
     pub(crate) fn size(&self) -> Result<u64> {
         // SAFETY: The file is open. The position that this moves is not used.
         let end = unsafe { bindings::vfs_llseek(self.as_ptr(), 0, flag(bindings::SEEK_END)) };
+        if end == -i64::from(bindings::EINVAL) {
+            // A file of procfs and its like, which has no end to go to.
+            // SAFETY: An open file has an inode for as long as it is open. Its size may change at
+            // any time, and 64 bits are read at once.
+            let size = unsafe { (&raw const (*(*self.as_ptr()).f_inode).i_size).read_volatile() };
+            return Ok(u64::try_from(size)?);
+        }
         u64::try_from(end).map_err(|_| Error::from_errno(end as c_int))
     }
 

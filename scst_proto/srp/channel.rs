@@ -81,7 +81,8 @@ impl State {
 pub enum Event {
     /// The initiator is ready to use the channel.
     Established,
-    /// The queue pair has received something before the initiator was known to be ready (IB_EVENT_COMM_EST).
+    /// The queue pair has received something before the initiator was known to be ready (IB_EVENT_COMM_EST, which not
+    /// every device reports of a queue pair that may send already).
     CommEstablished,
     /// An information unit was received.
     IuReceived,
@@ -221,7 +222,8 @@ const fn connecting(event: Event) -> (State, Actions) {
     match event {
         Event::Established => (State::Live, Actions::READY_TO_SEND.and(Actions::SERVE_HELD)),
         Event::CommEstablished => (State::Connecting, Actions::NOTIFY_CM),
-        Event::IuReceived => (State::Connecting, Actions::HOLD_IU),
+        // It says as much as the message that it has overtaken, or that was lost (IBA vol. 1, 12.9).
+        Event::IuReceived => (State::Connecting, Actions::HOLD_IU.and(Actions::NOTIFY_CM)),
         Event::Dreq => (State::Draining, give_up.and(Actions::SEND_DREP)),
         // Destroying the connection in this state rejects it.
         Event::CloseRequested

@@ -14,6 +14,23 @@ fn vdisk(handler: Handler, params: &str) -> Result<VdiskOptions<'_>, Error<'_>> 
 }
 
 #[test]
+fn blocks() {
+    let ok = |s| BlockCommand::parse(s).unwrap();
+    assert_eq!(ok("0\n"), BlockCommand::Unblock);
+    assert_eq!(ok(" 1 "), BlockCommand::Sync);
+    assert_eq!(ok("11"), BlockCommand::Async(""));
+    assert_eq!(
+        ok("11  for a snapshot \n"),
+        BlockCommand::Async("for a snapshot")
+    );
+    // As recorded.
+    assert_eq!(ok("1 11"), BlockCommand::Async("1"));
+    for s in ["", "2", "01", "1 x", "block", "0 1", "-1"] {
+        assert!(BlockCommand::parse(s).is_err(), "{s}");
+    }
+}
+
+#[test]
 fn luns() {
     let ok = |s| LunsCommand::parse(s).unwrap();
     let LunsCommand::Add(e) = ok("add n_def 16383 read_only=1") else {
@@ -53,6 +70,10 @@ fn luns() {
 fn groups_and_initiators() {
     assert_eq!(
         GroupsCommand::parse("create g1"),
+        Ok(GroupsCommand::Create("g1"))
+    );
+    assert_eq!(
+        GroupsCommand::parse("add g1"),
         Ok(GroupsCommand::Create("g1"))
     );
     assert_eq!(GroupsCommand::parse("del g1"), Ok(GroupsCommand::Del("g1")));
@@ -369,4 +390,32 @@ fn patterns() {
     assert!(is_pattern("a*") && is_pattern("!a") && !is_pattern("a"));
     // Would take forever with naive backtracking.
     assert!(!matches(&"a*".repeat(64), &"a".repeat(63)));
+}
+
+#[test]
+fn addresses_have_one_spelling() {
+    use scst_proto::mgmt::Address;
+    let address = Address {
+        host: 2,
+        channel: 0,
+        id: 10,
+        lun: 49152,
+    };
+    assert_eq!(Address::parse("2:0:10:49152"), Some(address));
+    for text in [
+        "",
+        ":::",
+        "2:0:0",
+        "2:0:0:0:0",
+        "02:0:0:0",
+        "+2:0:0:0",
+        "-2:0:0:0",
+        " 2:0:0:0",
+        "2:0:0:0 ",
+        "2:0:0:x",
+        "4294967296:0:0:0",
+        "0:0:0:18446744073709551616",
+    ] {
+        assert_eq!(Address::parse(text), None, "{text:?}");
+    }
 }

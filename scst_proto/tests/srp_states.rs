@@ -258,7 +258,8 @@ fn the_table_of_channels() {
             assert_eq!(has(Actions::SEND_DREQ), asks);
             let says_why = state == State::Live && event == Event::CloseRequested;
             assert_eq!(has(Actions::SEND_LOGOUT), says_why);
-            let notifies = state == State::Connecting && event == Event::CommEstablished;
+            let heard = matches!(event, Event::CommEstablished | Event::IuReceived);
+            let notifies = state == State::Connecting && heard;
             assert_eq!(has(Actions::NOTIFY_CM), notifies);
         }
     }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# lab: timed=no
 """A broken module makes the tests fail: scst.ko is spoilt in two ways, and `load` must not pass with it."""
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def _failures(spoil: Callable[[bytes], bytes], built: Path) -> int:
     target = place / "scst.ko"
     target.write_bytes(spoil(target.read_bytes()))
     tests = [test for test in vmtests.find() if test.path.stem == "load"]
-    return vmtests.run_group(tests, False, place).failed
+    return vmtests.run_group(tests, False, place, "broken").failed
 
 
 def main() -> int:

@@ -1,10 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
 """The lab's own judgement: what it takes for a pass and what for a failure."""
 
+import contextlib
 import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
 import unittest
+from pathlib import Path
+from unittest import mock
 
-from lab import console, cpio, ktap, pins
+from lab import console, cpio, keep, ktap, lanes, paths, pins, proc
+from lab.errors import LabError
 
 
 class Ktap(unittest.TestCase):
@@ -50,6 +61,208 @@ class Console(unittest.TestCase):
     def test_allowed(self) -> None:
         """A test may say what it expects."""
         self.assertFalse(console.complaints("WARNING: CPU: 0 srp_x", [r"WARNING:.*srp_x"]))
+
+
+class Lanes(unittest.TestCase):
+    """Jobs that run at the same time."""
+
+    def setUp(self) -> None:
+        """Count who runs."""
+        self._lock = threading.Lock()
+        self._running = {True: 0, False: 0}
+        self.most = {True: 0, False: 0}
+
+    def _job(self, number: int, timed: bool) -> lanes.Job:
+        def work() -> ktap.Counts:
+            with self._lock:
+                self._running[timed] += 1
+                self.most[timed] = max(self.most[timed], self._running[timed])
+            time.sleep(0.02)
+            with self._lock:
+                self._running[timed] -= 1
+            if number == 3:
+                raise LabError("no such kernel")
+            return ktap.Counts(passed=1)
+        return lanes.Job(f"job{number}", "waits", work, timed, 10 - number)
+
+    def test_all_results_count(self) -> None:
+        """What each job found is in the sum, an error as a failure; of timed jobs two run at a time."""
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            counts = lanes.run([self._job(number, number % 3 != 0) for number in range(9)])
+        self.assertEqual((counts.passed, counts.failed), (8, 1))
+        self.assertEqual(counts.failures, ["job3: no such kernel"])
+        self.assertLessEqual(self.most[True], 2)
+        self.assertIn("job3             |     FAIL no such kernel\n", out.getvalue())
+
+
+class Kept(unittest.TestCase):
+    """Results that are not found again."""
+
+    def setUp(self) -> None:
+        """A place of its own."""
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        patch = mock.patch.object(keep, "_PLACE", Path(place.name) / "kept")
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.runs = 0
+        self.result = ktap.Counts(passed=3, skipped=1, skips=["miri (none)"])
+
+    def _run(self, inputs: str, fresh: bool = False) -> ktap.Counts:
+        def work() -> ktap.Counts:
+            self.runs += 1
+            return self.result
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            counts = keep.run("part", lambda: inputs, work, fresh)
+        self.said = out.getvalue()
+        return counts
+
+    def test_same_inputs(self) -> None:
+        """The second time the counts are the same, and it is said where they come from."""
+        self._run("a")
+        self.assertEqual(self.said, "")
+        self.assertEqual(self._run("a"), self.result)
+        self.assertEqual(self.runs, 1)
+        self.assertIn("kept from 20", self.said)
+
+    def test_other_inputs(self) -> None:
+        """A change of an input, or the wish for it, and it is run."""
+        self._run("a")
+        self._run("b")
+        self._run("b", fresh=True)
+        self.assertEqual(self.runs, 3)
+
+    def test_failure_is_not_kept(self) -> None:
+        """Nor is what passed before it, nor nothing at all, nor what is no record."""
+        self._run("a")
+        self.result = ktap.Counts(passed=2, failed=1, failures=["x"])
+        self._run("a", fresh=True)
+        self._run("a")
+        self.result = ktap.Counts()
+        self._run("a", fresh=True)
+        self._run("a")
+        self.assertEqual(self.runs, 5)
+        (keep._PLACE / "part").parent.mkdir(exist_ok=True)  # pylint: disable=protected-access
+        (keep._PLACE / "part").write_text("{")  # pylint: disable=protected-access
+        self._run("a")
+        self.assertEqual(self.runs, 6)
+
+    def test_input_changed_meanwhile(self) -> None:
+        """Which of the two was tried is not known."""
+        inputs = iter("abb")
+        with contextlib.redirect_stdout(io.StringIO()):
+            keep.run("part", lambda: next(inputs), lambda: self.result, False)
+        self._run("b")
+        self.assertEqual(self.runs, 1)
+
+    def test_key(self) -> None:
+        """Name, mode and content of a file count."""
+        with tempfile.TemporaryDirectory() as name, mock.patch.object(keep.sysroot, "get") as get:
+            place = Path(name)
+            get.return_value.root = place
+            (place / "var/lib/dpkg").mkdir(parents=True)
+            (place / "var/lib/dpkg/status").write_text("Package: rustc")
+            file, other = place / "file", place / "other"
+            file.write_text("x")
+            keys = [keep.key([file]), keep.key([file], "tree")]
+            file.chmod(0o700)
+            keys.append(keep.key([file]))
+            file.rename(other)
+            keys.append(keep.key([other]))
+            other.write_text("y")
+            keys.append(keep.key([other]))
+            (place / "var/lib/dpkg/status").write_text("Package: rustc 2")
+            keys.append(keep.key([other]))
+            self.assertEqual(len(set(keys)), len(keys))
+            self.assertEqual(keep.key([other]), keys[-1])
+
+
+# Two jobs that would take minutes. Whatever they have started has this process's output open until it is gone.
+_LONG = """
+import os, sys
+from lab import __main__, commands, lanes, proc, progress, sandbox
+from lab.ktap import Counts
+
+def job(gentle, argv):
+    def work():
+        progress.say("begin")
+        with proc.spawn(argv, gentle=gentle) as child:
+            child.wait()
+        progress.say("FAIL")
+        return Counts(passed=1)
+    return work
+
+def check(arguments):
+    '''a long command'''
+    machine = ["unshare", *sandbox.namespace_options(), "sh", "-c", "sleep 300; sleep 300"]
+    tidy = ["sh", "-c", "trap 'echo tidy; exit' INT; sleep 300 & wait"]
+    lanes.run([lanes.Job("one", "x", job(False, machine), True), lanes.Job("two", "x", job(True, tidy), True)])
+    return 0
+
+commands.check = check
+sys.argv = ["lab", "check"]
+sys.exit(__main__.main())
+"""
+
+
+class Interrupted(unittest.TestCase):
+    """However a run is told to end, it does at once, and nothing of it is left."""
+
+    def _end(self, argv: list[str], number: int, group: bool, ignored: bool = False) -> str:
+        """Start a long run, send it a signal when it is under way; what it printed."""
+        def before_exec() -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
+
+        with subprocess.Popen(argv, cwd=paths.REPO, env=dict(os.environ, LONG=_LONG), stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=before_exec) as run:
+            try:
+                assert run.stdout is not None
+                text = ""
+                while text.count("begin") < 2:
+                    line = run.stdout.readline()
+                    self.assertTrue(line, text)
+                    text += line
+                time.sleep(0.2)
+                (os.killpg if group else os.kill)(run.pid, number)
+                start = time.monotonic()
+                text += run.communicate(timeout=30)[0]
+                self.assertLess(time.monotonic() - start, 10)
+                self.assertNotEqual(run.returncode, 0)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(run.pid, signal.SIGKILL)
+        self.assertIn("tidy", text)
+        self.assertIn("lab: interrupted", text)
+        self.assertNotIn("FAIL", text)
+        return text
+
+    def test_by_a_signal(self) -> None:
+        """Ctrl-C reaches all, kill only one; also where a shell has had SIGINT ignored."""
+        for number, group, ignored in ((signal.SIGINT, True, False), (signal.SIGINT, False, False),
+                                       (signal.SIGTERM, False, False), (signal.SIGINT, False, True)):
+            with self.subTest(number=number, group=group, ignored=ignored):
+                self._end([sys.executable, "-c", _LONG], number, group, ignored)
+
+    def test_through_make(self) -> None:
+        """As with any program, and where the signal is for make alone, which does not pass it on."""
+        with tempfile.TemporaryDirectory() as place:
+            makefile = Path(place) / "Makefile"
+            makefile.write_text(f'test:\n\t@{sys.executable} -c "$$LONG"\n')
+            for number, group in ((signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGKILL, False)):
+                with self.subTest(number=number, group=group):
+                    self._end(["make", "-f", str(makefile)], number, group)
+
+    def test_time_is_counted(self) -> None:
+        """Of what ended by itself, and of what was killed."""
+        for script in ("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done",
+                       "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo; sleep 100"):
+            with self.subTest(script=script):
+                before = proc.spent()
+                with proc.spawn(["sh", "-c", f"({script}); true"], stdout=subprocess.PIPE) as child:
+                    assert child.stdout is not None
+                    child.stdout.readline()
+                child.stdout.close()
+                self.assertGreater(proc.spent() - before, 0.02)
 
 
 class Files(unittest.TestCase):

@@ -17,6 +17,9 @@ _LOG = (
     r"scst: Target template scst_local registered successfully",
     r"scst: Target scst_local_tgt for template scst_local registered successfully",
     r'scst: Using security group "scst_local_tgt" for initiator "scst_local_host" \(target scst_local_tgt\)',
+    r"scst: Target template copy_manager registered successfully",
+    r"scst: Target copy_manager_tgt for template copy_manager registered successfully",
+    r'scst: Using security group "copy_manager_tgt" for initiator "copy_manager_sess" \(target copy_manager_tgt\)',
     r"scst: SCST loaded successfully",
     r"scst: SCST version: 3\.11\.0-pre",
     r"scst: Virtual device handler vdisk_fileio for type 0 registered successfully",
@@ -60,11 +63,20 @@ def load() -> None:
     no_differences([line for line in lines if "ERROR" in line])
 
 
-@suite.test("the tree is the recorded one")
+@suite.test("the tree is the recorded one after each module")
 def tree() -> None:
-    listed = recording.Differences("tree")
-    live = {str(scst.ROOT): ("d", 0o755, ""), **scst.snapshot(leave_out=())}
-    no_differences([*recording.compare(recording.tree("sysfs-loaded.txt"), live, listed), *listed.unused()], 150)
+    recorded = recording.tree("sysfs-loaded.txt")
+    found: list[str] = []
+    later = [str(scst.ROOT / "handlers/v"), str(scst.LOCAL)]
+    scst.unload()
+    for module in scst.MODULES:
+        listed = recording.Differences("tree")
+        sh("modprobe", module)
+        live = {str(scst.ROOT): ("d", 0o755, ""), **scst.snapshot(leave_out=())}
+        now = {path: entry for path, entry in recorded.items() if not path.startswith(tuple(later))}
+        found += [f"with {module}: {line}" for line in recording.compare(now, live, listed)]
+        later = later[1:]
+    no_differences([*found, *listed.unused()], 150)
 
 
 @suite.test("devices and LUNs have the recorded attributes")
@@ -78,9 +90,12 @@ def devices() -> None:
     scst.add_device("vdisk_blockio", "b_inact", "filename=/dev/ram0; active=0; bind_alua_state=0")
     listed = recording.Differences("devices")
     live = {str(scst.DEVICES): ("d", 0o755, ""), **scst.snapshot(scst.DEVICES)}
-    recorded = recording.tree("sysfs-devices.txt")
-    for place in ("", "/n_size", "/f_async", "/f_wt", "/b_inact"):
-        recorded[f"{scst.DEVICES}{place}"] = ("d", 0o755, "")
+    names = ("n_size", "f_async", "f_wt", "b_inact")
+    recorded = recording.part(recording.tree("sysfs-writes.txt"), *(f"{scst.DEVICES}/{name}" for name in names))
+    recorded[str(scst.DEVICES)] = "d", 0o755, ""
+    # What else it was exported as there is another test's.
+    recorded = {path: entry for path, entry in recorded.items() if "/exported/" not in path}
+    live = {path: entry for path, entry in live.items() if "/exported/" not in path}
     found = [*recording.compare(recorded, live, listed), *listed.unused()]
     scst.add_lun("n_size", 3, params="read_only=1")
     lun = scst.TARGET / "luns/3"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import scst
 from lib import Fio, Suite, check, equal, note, scaled, sh
 
-_ROUNDS = scaled(5, 100)
+_ROUNDS = scaled(3, 100)
 
 
 def setup() -> None:

@@ -176,10 +176,18 @@ def image(path: str, mib: int) -> str:
     return path
 
 
+def unblock() -> None:
+    """Take all blocks of devices back."""
+    for path in DEVICES.glob("*/block"):
+        for _ in range(int(path.read_text().split()[0])):
+            put(path, "0")
+
+
 def clear() -> None:
     """Remove all that tests may have made."""
     if not ROOT.is_dir():
         return
+    unblock()
     for group in GROUPS.glob("*/"):
         put(GROUPS / "mgmt", f"del {group.name}")
     for path in [*LOCAL.glob("*/ini_groups/*/initiators/mgmt"), *LOCAL.glob("*/ini_groups/*/luns/mgmt"),

@@ -30,6 +30,8 @@ from srp_witness import NULL_LUN, SLOW_LUN, Outcomes, Witness, wait_alone
 _LINK = Link(0)
 _FIELD = "refused 5/24/00"
 _LENGTH = "ended 8"
+_CRSOLNT = 0x20
+"""A login's flag: an SRP_CRED_REQ is to interrupt."""
 _MOST = 64
 """Commands that a LUN takes at a time from a session."""
 
@@ -159,7 +161,7 @@ def abandon(count: int) -> None:
 @_trick("half-open logins, many at once, abandoned")
 def half_open(target: Target) -> None:
     for _ in range(scaled(1, 20)):
-        abandon(scaled(300, 250))
+        abandon(scaled(120, 250))
 
 
 @_trick("commands before the login is complete")
@@ -415,6 +417,35 @@ def duplicates(target: Target) -> None:
     channel.close()
 
 
+@_trick("aborted commands, which are not answered: an initiator without credits gets them back by SRP_CRED_REQ", only=("ours",))
+def credit_requests(target: Target) -> None:
+    for solicited in (False, True):
+        request = raw.login_request(flags=_CRSOLNT if solicited else 0)
+        with contextlib.closing(raw.login(_LINK, request)) as channel:
+            channel.ask(raw.command(999, raw.TEST_UNIT_READY, lun=SLOW_LUN))
+            buffer = raw.Buffer(channel, 4096)
+            limit, granted, answered = channel.credits, [], []
+            with SlowDisk().slow(500):
+                for tag in range(limit - 1):
+                    channel.send(raw.command(tag, raw.read10(0, 8), buffer.descriptor(), lun=SLOW_LUN, in_format=raw.DIRECT))
+                channel.send(raw.task_management(1000, raw.ABORT_TASK_SET, SLOW_LUN))
+                equal(channel.credits, 0, "credits left")
+                while channel.credits < limit and (unit := channel.receive(5)) is not None:
+                    kind, solnt, delta, tag = struct.unpack(">BB2xiQ", unit[:16])
+                    if kind == raw.CRED_REQ:
+                        equal(solnt & 1, solicited, "SOLNT of the SRP_CRED_REQ")
+                        granted.append(delta)
+                        channel.send(struct.pack(">B7xQ", raw.CRED_RSP, tag))
+                    else:
+                        answered.append(tag)
+            note(f"{limit - 1} commands aborted: SRP_CRED_REQ of {granted}, answers to {answered}")
+            check(granted and min(granted) > 0, f"SRP_CRED_REQs {granted}")
+            check(1000 in answered, "the abort was not answered")
+            equal(channel.credits, limit, "request limit")
+            check(channel.ask(raw.command(1, raw.TEST_UNIT_READY, lun=NULL_LUN)) is not None, "the channel does not work")
+            buffer.close()
+
+
 @_trick("task management for what is not there")
 def tasks(target: Target) -> None:
     nowhere, ones = raw.wire_lun(200), b"\xff" * 8
@@ -467,7 +498,7 @@ def mutated(target: Target) -> None:
     seed = random.randrange(1 << 32)
     rng, ended = random.Random(seed), 0
     channel = raw.login(_LINK)
-    for number in range(scaled(200, 20000)):
+    for number in range(scaled(100, 20000)):
         unit = bytearray(rng.choice((
             raw.command(number, raw.read10(0, 8), raw.descriptor(0, 0, 4096), in_format=raw.DIRECT),
             raw.command(number, raw.write10(65536, 8), raw.indirect(raw.descriptor(0, 0, 16), 4096,

@@ -65,9 +65,8 @@ def _targets() -> list[Path]:
 
 def _verify(host: Host) -> None:
     """What was written is read, in blocks that take one descriptor, several, and more than a table in the command."""
-    for size, depth in (("4k", 32), ("64k", 4), ("1m", 2)):
-        fio(host.disk(), rw="randwrite", bs=size, iodepth=depth, size=f"{_MIB}m", io_size="2m", verify="crc32c",
-            verify_fatal=1, end_fsync=1)
+    fio(host.disk(), rw="randwrite", bssplit="4k/75:64k/17:1m/8", blockalign="4k", iodepth=32, size=f"{_MIB}m",
+        number_ios=60, verify="crc32c", verify_fatal=1, serialize_overlap=1, end_fsync=1)
 
 
 def _session(place: Path, **login: object) -> str:

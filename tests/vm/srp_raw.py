@@ -155,26 +155,79 @@ class Buffer:
         self._mr.close()
 
 
-def _event_descriptors() -> set[int]:
-    """The open descriptors of event channels; pyverbs does not tell, and a wait for an event has no time-out."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}").endswith("/rdma_cm"):
-                found.add(int(name))
-    return found
+def _event_channel() -> tuple[rdmacm.CMEventChannel, int]:
+    """An event channel and its descriptor; pyverbs does not tell, and a wait for an event has no time-out."""
+    # The next descriptor is the lowest that is free.
+    free = os.dup(0)
+    os.close(free)
+    channel = rdmacm.CMEventChannel()
+    check(os.readlink(f"/proc/self/fd/{free}").endswith("/rdma_cm"), "the event channel has another descriptor")
+    return channel, free
 
 
-class Channel:
+class Conversation:
+    """Information units with a target, however they travel."""
+
+    def __init__(self) -> None:
+        self.credits = 0
+        self.longest = 0
+        self.login_flags = 0
+        self.logout_reason: Optional[int] = None
+        self.dead = False
+        """The connection is of no use any more. LOGOUT_REASON is what the target said of it, if it did."""
+
+    def send(self, unit: bytes) -> None:
+        """Send an information unit, whatever the credits say."""
+        raise NotImplementedError
+
+    def receive(self, seconds: float = 5) -> Optional[bytes]:
+        """The next information unit; None when the connection is dead, or nothing came in time."""
+        raise NotImplementedError
+
+    def _logged_in(self, private: bytes) -> None:
+        """Take what an SRP_LOGIN_RSP says."""
+        check(private[0] == LOGIN_RSP, f"the reply has no SRP_LOGIN_RSP: {private[:52].hex()}")
+        self.credits, self.longest, self.login_flags = struct.unpack(">i8xI6xB", private[4:27])
+
+    def _spent(self, unit: bytes) -> None:
+        """Count what a unit to be sent costs."""
+        if unit[:1] in (bytes([CMD]), bytes([TSK_MGMT])):
+            self.credits -= 1
+
+    def _earned(self, unit: bytes) -> None:
+        """Count what a unit that came grants."""
+        if unit[0] in (RSP, CRED_REQ, AER_REQ):
+            self.credits += struct.unpack(">i", unit[4:8])[0]
+
+    def response(self, seconds: float = 5) -> Optional[Response]:
+        """The next SRP_RSP; None if the connection ended or nothing came. Requests of the target are answered."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            unit = self.receive(left)
+            if unit is None:
+                return None
+            if unit[0] == RSP:
+                return parse_response(unit)
+            if unit[0] in (CRED_REQ, AER_REQ):
+                self.send(struct.pack(">B7xQ", CRED_RSP if unit[0] == CRED_REQ else AER_RSP,
+                                      *struct.unpack(">Q", unit[8:16])))
+        return None
+
+    def ask(self, unit: bytes, seconds: float = 5) -> Optional[Response]:
+        """Send a request and wait for its response."""
+        self.send(unit)
+        return self.response(seconds)
+
+
+class Channel(Conversation):
     """A connection to the target's port of a link, a login if all goes well."""
 
     _hollow = 0
 
     def __init__(self, link: Link = Link(0)) -> None:
         """Find the way there; nothing reaches the target yet."""
-        before = _event_descriptors()
-        self._events = rdmacm.CMEventChannel()
-        (self._fd,) = _event_descriptors() - before
+        super().__init__()
+        self._events, self._fd = _event_channel()
         info = rdmacm.AddrInfo(src=None, dst=link.address, dst_service=str(srp.PORT),
                                port_space=cm_enums.RDMA_PS_TCP)
         self.id = rdmacm.CMID(creator=self._events)
@@ -183,15 +236,9 @@ class Channel:
         self.id.resolve_route(2000)
         self._expect(cm_enums.RDMA_CM_EVENT_ROUTE_RESOLVED)
         self.pd = self.id.pd
-        self.credits = 0
-        self.longest = 0
-        self.login_flags = 0
-        self.logout_reason: Optional[int] = None
         self._cq: Optional[cq.CQ] = None
         self._qp: Optional[qp.QP] = None
         self._queue: list[tuple[int, bytes]] = []
-        self.dead = False
-        """The connection is of no use any more. LOGOUT_REASON is what the target said of it, if it did."""
 
     def event(self, seconds: float = 10) -> tuple[int, str, bytes]:
         """The next event of the connection manager: number, name, private data."""
@@ -250,9 +297,7 @@ class Channel:
 
     def wait_accepted(self) -> None:
         """Wait for the target's SRP_LOGIN_RSP, or Rejected. The queue pair may send from now on."""
-        private = self._expect(cm_enums.RDMA_CM_EVENT_CONNECT_RESPONSE)
-        check(private[0] == LOGIN_RSP, f"the reply has no SRP_LOGIN_RSP: {private[:52].hex()}")
-        self.credits, self.longest, self.login_flags = struct.unpack(">i8xI6xB", private[4:27])
+        self._logged_in(self._expect(cm_enums.RDMA_CM_EVENT_CONNECT_RESPONSE))
         if self._qp is not None:
             self._modify(enums.IBV_QPS_RTR)
             self._modify(enums.IBV_QPS_RTS)
@@ -262,7 +307,6 @@ class Channel:
         self.id.establish()
 
     def send(self, unit: bytes) -> None:
-        """Send an information unit, whatever the credits say."""
         assert self._qp is not None
         check(len(unit) <= _LARGEST, "too long for the buffers here")
         place = self._next_out % 64 * _LARGEST
@@ -270,8 +314,7 @@ class Channel:
         self._out.write(unit, len(unit), place)
         self._qp.post_send(wr.SendWR(wr_id=1 << 32, num_sge=1, opcode=enums.IBV_WR_SEND,
                                      sg=[wr.SGE(self._out.buf + place, len(unit), self._out.lkey)]))
-        if unit[:1] in (bytes([CMD]), bytes([TSK_MGMT])):
-            self.credits -= 1
+        self._spent(unit)
 
     def _poll(self) -> int:
         """Take what has completed; the number of units."""
@@ -301,7 +344,6 @@ class Channel:
                 self.id.disconnect()
 
     def receive(self, seconds: float = 5) -> Optional[bytes]:
-        """The next information unit; None when the connection is dead, or nothing came in time."""
         assert self._cq is not None
         end = time.monotonic() + seconds
         while not self._queue:
@@ -315,28 +357,8 @@ class Channel:
         slot, unit = self._queue.pop(0)
         if not self.dead:
             self._post_receive(slot)
-        if unit[0] in (RSP, CRED_REQ, AER_REQ):
-            self.credits += struct.unpack(">i", unit[4:8])[0]
+        self._earned(unit)
         return unit
-
-    def response(self, seconds: float = 5) -> Optional[Response]:
-        """The next SRP_RSP; None if the connection ended or nothing came. Requests of the target are answered."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            unit = self.receive(left)
-            if unit is None:
-                return None
-            if unit[0] == RSP:
-                return parse_response(unit)
-            if unit[0] in (CRED_REQ, AER_REQ):
-                self.send(struct.pack(">B7xQ", CRED_RSP if unit[0] == CRED_REQ else AER_RSP,
-                                      *struct.unpack(">Q", unit[8:16])))
-        return None
-
-    def ask(self, unit: bytes, seconds: float = 5) -> Optional[Response]:
-        """Send a request and wait for its response."""
-        self.send(unit)
-        return self.response(seconds)
 
     def ended(self, seconds: float = 5) -> bool:
         """Whether the target ends the connection in this time; answers that come until then are forgotten."""

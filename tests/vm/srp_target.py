@@ -188,10 +188,10 @@ class Ours(Target):
     name = "ours"
     root = scst.ROOT / "targets/ib_srpt"
 
-    def __init__(self, shared: bool = False) -> None:
-        """Its channels of a device have a receive queue each, or SHARE one."""
+    def __init__(self, shared: bool = False, **parameters: object) -> None:
+        """Its channels of a device have a receive queue each, or SHARE one; module PARAMETERS that are not the usual."""
         super().__init__()
-        self.shared = shared
+        self.shared, self._parameters = shared, parameters
 
     @property
     def title(self) -> str:
@@ -203,7 +203,7 @@ class Ours(Target):
 
     def load(self, **parameters: object) -> None:
         sh("modprobe", "-a", "scst", "scst_vdisk")
-        chosen = {"rdma_cm_port": srp.PORT, "use_srq": "NY"[self.shared], **parameters}
+        chosen = {"rdma_cm_port": srp.PORT, "use_srq": "NY"[self.shared], **self._parameters, **parameters}
         sh("modprobe", "ib_srpt", *(f"{key}={value}" for key, value in chosen.items()))
 
     def port(self, link: Link) -> Path:
@@ -266,9 +266,13 @@ class Plan:
     """Tests that run against each target in turn: set-up, the tests, everything taken down and unloaded."""
 
     def __init__(self, setup: _Body, links: Sequence[Link] = (Link(0),), limit_s: int = 240,
-                 keep_links: bool = False, shared: bool = LONG) -> None:
-        """SETUP gives a loaded target its disks and enables it. SHARED: also with a shared receive queue."""
+                 keep_links: bool = False, shared: bool = LONG, **parameters: object) -> None:
+        """SETUP gives a loaded target its disks and enables it. SHARED: also with a shared receive queue.
+
+        PARAMETERS of the module are for our target.
+        """
         self._setup, self._links, self._keep_links, self._shared = setup, links, keep_links, shared
+        self._parameters = parameters
         self._tests: list[tuple[str, _Body, int, Sequence[str]]] = []
         self.suite = Suite(limit_s=limit_s)
 
@@ -284,11 +288,11 @@ class Plan:
 
         The reference is for the long form and for builds that have no other: it costs as much time as what is tested.
         """
-        ours, reference = Ours(), Lio()
+        ours, reference = Ours(**self._parameters), Lio()
         if ours.built():
             self._add(ours)
             if self._shared:
-                self._add(Ours(shared=True))
+                self._add(Ours(shared=True, **self._parameters))
         else:
             self.suite.test(f"{ours.title}: {len(self._tests)} tests")(_skipped)
         if LONG or not ours.built():

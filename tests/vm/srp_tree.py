@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import recording
@@ -58,11 +57,6 @@ def teardown() -> None:
 suite = Suite(setup, teardown)
 
 
-def _blank(tree: dict[str, recording.Entry], leave_out: Sequence[str]) -> dict[str, recording.Entry]:
-    return {path: (kind, mode, "" if any(Path(path).match("*" + name) for name in leave_out) else text)
-            for path, (kind, mode, text) in tree.items()}
-
-
 @suite.test("targets, groups and sessions have the recorded attributes")
 def tree() -> None:
     log = Kmsg()
@@ -87,9 +81,9 @@ def tree() -> None:
         wait_until(lambda: scst.get(_PORT / "sessions/192.168.77.1/active_commands") == "0", 10, "commands are left")
         listed = recording.Differences("srp tree")
         live = {str(_TARGET.root): ("d", 0o755, ""), **scst.snapshot(_TARGET.root, leave_out=())}
-        recorded = _blank(recording.tree("sysfs-srpt.txt"), _VOLATILE)
+        recorded = recording.blank(recording.tree("sysfs-srpt.txt"), _VOLATILE)
         _log.extend(log.lines())
-        no_differences([*recording.compare(recorded, _blank(live, _VOLATILE), listed), *listed.unused()], 150)
+        no_differences([*recording.compare(recorded, recording.blank(live, _VOLATILE), listed), *listed.unused()], 150)
 
 
 @suite.test("parameters have the recorded names, modes and values")

@@ -10,7 +10,7 @@ from typing import Optional
 
 import srp
 import srp_raw as raw
-from lib import Fio, Kmsg, check, equal, fio, note, wait_until
+from lib import Fio, Kmsg, check, equal, fio, note, scaled, wait_until
 from srp import Link
 from srp_target import Ours, Target
 
@@ -29,7 +29,7 @@ class Witness:
         self._host: Optional[srp.Host] = None
         self._load: Optional[Fio] = None
 
-    def begin(self, rate: int = 400) -> None:
+    def begin(self, rate: int = scaled(100, 400)) -> None:
         """Log in and start the load, of RATE writes a second."""
         log = Kmsg()
         self._host = srp.login(_LINK, ch_count=2)

@@ -184,6 +184,7 @@ def within() -> None:
     load = Fio(scst.wait_disk(0, scst.LOCAL / "steady_tgt"), iodepth=8, rate_iops=500, time_based=None, runtime=36000)
     note(str(_fuzz(Source(_SEED + 1), _WRITES // 4, False)))
     scst.write(scst.LOCAL / "steady_tgt/black_hole", "0")
+    scst.unblock()
     load.stop()
     load.result(errors=True)
     no_differences(_readable())

@@ -26,6 +26,7 @@ fuzz_target!(|data: &[u8]| {
     let [cpus, data @ ..] = data else { return };
     let Ok(line) = text(data) else { return };
     check(line, LunsCommand::parse(line));
+    check(line, BlockCommand::parse(line));
     check(line, GroupsCommand::parse(line));
     check(line, MembersCommand::parse(line));
     check(line, InitiatorsCommand::parse(line));

@@ -34,7 +34,6 @@ devices {
 		hardware_handler "1 alua"
 		failback immediate
 		no_path_retry queue
-		fast_io_fail_tmo 5
 	}
 }
 """
@@ -83,6 +82,7 @@ class Initiator:
         """Log in to both nodes; the disk that the daemon makes of them."""
         for link, guid in zip(self._links, guids):
             host = srp.login(link, ch_count=1, id_ext=guid, ioc_guid=guid, tl_retry_count=3)
+            host.set_timeouts(fast_io_fail=3, dev_loss=60, reconnect=10)
             self._disks.append(os.path.basename(host.disk(0)))
 
         def found() -> bool:
@@ -109,8 +109,8 @@ class Initiator:
 
     def load(self) -> None:
         """Begin I/O that is verified; nothing of it may fail."""
-        self._load = Fio(f"/dev/{self._map}", rw="randwrite", bsrange="4k-64k", iodepth=8, size="8m", loops=100000,
-                         verify="crc32c", verify_fatal=1, serialize_overlap=1)
+        self._load = Fio(f"/dev/{self._map}", rw="randwrite", bsrange="4k-32k", iodepth=8, size="4m", loops=100000,
+                         verify="crc32c", verify_fatal=1, verify_backlog=32, serialize_overlap=1)
 
     def _ios(self, node: int) -> int:
         words = Path(f"/sys/block/{self._disks[node - 1]}/stat").read_text().split()
@@ -125,7 +125,7 @@ class Initiator:
 
         def more() -> None:
             before = self._ios(node)
-            _wait(lambda: self._ios(node) > before + 20 or not load.running, 60, f"no I/O through node {node}")
+            _wait(lambda: self._ios(node) > before + 20 or not load.running, 120, f"no I/O through node {node}")
             check(load.running, "the load ended")
 
         def alone() -> bool:
@@ -146,7 +146,9 @@ class Initiator:
             raise Failure("no load")
         load.stop()
         record = load.result(200)
-        return f"{record['write']['io_bytes'] >> 20} MiB written, {record['read']['io_bytes'] >> 20} MiB read back and compared"
+        written, read = (record[which]["io_bytes"] >> 10 for which in ("write", "read"))
+        check(read * 2 > written, f"{written} KiB written, but only {read} KiB read back")
+        return f"{written} KiB written, {read} KiB read back and compared"
 
     def leave(self) -> None:
         """Take everything down."""

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs in the guest: check what the last round's power cut left, then write until the power goes.
 
-    powercut.py DEVICE ROUND ACKNOWLEDGED
+    powercut.py PATH DEVICE ROUND ACKNOWLEDGED
 
 A record is one 4 KiB block: its round and number, repeated. The number of a record is printed once the device has
-said that the record is stable.
+said that the record is stable. PATH begins each line, as several run at the same time.
 """
 
 import mmap
@@ -22,14 +22,19 @@ def record(round_number: int, index: int) -> bytes:
     return struct.pack("<QQ", round_number, index) * (BLOCK // 16)
 
 
+def say(text: str) -> None:
+    """One line, in one piece."""
+    os.write(1, f"{sys.argv[1]} {text}\n".encode())
+
+
 def verify(device: str, round_number: int, acknowledged: int) -> None:
     """All acknowledged records of the last round must be there, whole."""
     with open(device, "rb") as disk:
         for index in range(acknowledged + 1):
             if disk.read(BLOCK) != record(round_number, index):
-                print(f"lost {index}", flush=True)
+                say(f"lost {index}")
                 sys.exit(1)
-    print(f"verified {acknowledged + 1}", flush=True)
+    say(f"verified {acknowledged + 1}")
 
 
 def write(device: str, round_number: int) -> None:
@@ -43,12 +48,12 @@ def write(device: str, round_number: int) -> None:
             raise OSError("short write")
         if not fua:
             os.fdatasync(handle)
-        print(f"stable {index}", flush=True)
+        say(f"stable {index}")
 
 
 def main() -> None:
     """Verify the last round if there was one, then write this one."""
-    device, round_number, acknowledged = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    device, round_number, acknowledged = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     if round_number > 0:
         verify(device, round_number - 1, acknowledged)
     write(device, round_number)

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+# lab: group=dev_disk timeout=200
+"""dev_disk and dev_disk_perf: a SCSI disk of this machine, scsi_debug's, exported as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import time
+from pathlib import Path
+
+import scst
+from lib import Fio, Kmsg, Suite, check, equal, errno_name, fio, note, sh, wait_until
+
+_PERF = scst.HANDLERS / "dev_disk_perf"
+_PLAIN = scst.HANDLERS / "dev_disk"
+# scsi_debug's: opts, and the LBA that its medium error is at.
+_OPTS = Path("/sys/bus/pseudo/drivers/scsi_debug/opts")
+_BAD_LBA = 0x1234
+
+
+def _address() -> str:
+    """H:C:I:L of scsi_debug's disk."""
+    for model in Path("/sys/class/scsi_device").glob("*/device/model"):
+        if model.read_text().strip() == "scsi_debug":
+            return model.parts[-3]
+    return ""
+
+
+def _below() -> str:
+    """The node of scsi_debug's disk."""
+    return "/dev/" + next(Path(f"/sys/class/scsi_device/{_address()}/device/block").iterdir()).name
+
+
+def setup() -> None:
+    """The modules, and a disk of the machine."""
+    scst.unload()
+    scst.load()
+    sh("modprobe", "scst_disk")
+    sh("modprobe", "scsi_debug", "dev_size_mb=16", "sector_size=512", "delay=0")
+    wait_until(lambda: _address() and any(Path(f"/sys/class/scsi_device/{_address()}/device/block").glob("sd*")), 20,
+               "scsi_debug has no disk")
+
+
+def teardown() -> None:
+    """Leave nothing."""
+    scst.clear()
+    for handler in (_PLAIN, _PERF):
+        for device in handler.glob("*:*:*:*"):
+            scst.put(handler / "mgmt", f"del_device {device.name}")
+    wait_until(lambda: scst.try_rmmod("scst_local"), 60, "rmmod scst_local")
+    sh("rmmod", "scst_disk", "scst_vdisk", "scst")
+    wait_until(lambda: scst.try_rmmod("scsi_debug"), 60, "rmmod scsi_debug: a reference was left")
+
+
+suite = Suite(setup, teardown)
+
+
+@suite.test("the handlers are there, and say what they take")
+def handlers() -> None:
+    for handler in (_PLAIN, _PERF):
+        equal((handler / "mgmt").read_text(), 'Usage: echo "add_device H:C:I:L" >mgmt\n'
+              '       echo "del_device H:C:I:L" >mgmt\n', f"{handler.name}/mgmt")
+        equal(scst.get(handler / "type"), "0 - Direct-access device (e.g., magnetic disk)", f"{handler.name}/type")
+
+
+@suite.test("what is no disk of this machine is refused")
+def refused() -> None:
+    for name in ("9:9:9:9", "0:0:0", "0:0:0:0:0", "a:0:0:0", "-1:0:0:0", "00:0:0:0", "4294967296:0:0:0",
+                 "0:0:0:99999999999999999999", "disk", ":::"):
+        equal(errno_name(scst.write(_PLAIN / "mgmt", f"add_device {name}")), "EINVAL", f"add_device {name}")
+    equal(scst.write(_PLAIN / "mgmt", f"add_device {_address()} read_only=1"), errno.EINVAL, "a parameter")
+    equal(list(_PLAIN.glob("*:*")), [], "devices")
+
+
+@suite.test("a disk is exported: identity, size and data are its own")
+def exported() -> None:
+    address = _address()
+    scst.put(_PLAIN / "mgmt", f"add_device {address}")
+    equal(scst.write(_PERF / "mgmt", f"add_device {address}"), errno.EEXIST, "add_device to the other handler, too")
+    equal((scst.DEVICES / address / "handler").resolve(), _PLAIN, "handler")
+    scst.add_lun(address, 0)
+    node, below = scst.wait_disk(0), _below()
+    for page in ((), ("--page=0x80",), ("--page=0x83",), ("--page=0xb0",)):
+        equal(sh("sg_inq", "--hex", *page, node), sh("sg_inq", "--hex", *page, below), f"INQUIRY {page}")
+    equal(sh("blockdev", "--getsize64", node), sh("blockdev", "--getsize64", below), "size")
+    result = fio(node, rw="randwrite", bs="512-64k", size="8m", iodepth=16, verify="crc32c", do_verify=1)
+    check(result["write"]["total_ios"] > 100, "too few writes")
+    sh("blockdev", "--flushbufs", below)
+    equal(sh("sh", "-c", f"dd if={node} iflag=direct bs=64k 2>/dev/null | md5sum"),
+          sh("sh", "-c", f"dd if={below} iflag=direct bs=64k 2>/dev/null | md5sum"), "data by both ways")
+
+
+@suite.test("large transfers, and what the disk does not take")
+def large() -> None:
+    node = scst.wait_disk(0)
+    for size in ("512k", "1m"):
+        fio(node, rw="read", bs=size, size="8m", iodepth=4)
+    output = sh("sg_raw", "-r", "512", node.replace("sd", "sd"), "a3", "05", "00", "00", "00", "00", "00", "00", "02", "00",
+                "00", "00", status=None)
+    check("Illegal request" in output or "llegal" in output or "SCSI Status: Good" in output, output)
+
+
+@suite.test("a medium error arrives with its LBA; others' I/O goes on")
+def errors() -> None:
+    node = scst.wait_disk(0)
+    _OPTS.write_text("2")
+    try:
+        output = sh("sg_dd", f"if={node}", "of=/dev/null", "bs=512", "bpt=1", f"skip={_BAD_LBA}", "count=1",
+                    "blk_sgio=1", "verbose=1", status=None)
+        check(re.search(r"[Mm]edium", output), f"no medium error: {output}")
+    finally:
+        _OPTS.write_text("0")
+    sh("sg_dd", f"if={node}", "of=/dev/null", "bs=512", f"skip={_BAD_LBA}", "count=1", "blk_sgio=1")
+    log = Kmsg()
+    load = Fio(node, iodepth=8, time_based=None, runtime=30)
+    try:
+        sh("sg_turs", node)
+        time.sleep(0.5)
+        check(load.running, "the load ended")
+    finally:
+        load.stop()
+    load.result()
+    note("\n".join(log.lines()[:3]))
+
+
+@suite.test("while it is exported the disk's driver stays; del_device under load ends the load, and nothing else")
+def removed() -> None:
+    check("in use" in sh("rmmod", "scsi_debug", status=1), "rmmod scsi_debug")
+    address = _address()
+    load = Fio(scst.wait_disk(0), iodepth=8, time_based=None, runtime=3600)
+    scst.put(_PLAIN / "mgmt", f"del_device {address}")
+    scst.wait_gone(0)
+    load.stop()
+    load.result(errors=True)
+    check(not (scst.DEVICES / address).exists(), "the device is still there")
+    # The machine has its disk as before.
+    sh("dd", f"if={_below()}", "of=/dev/null", "bs=64k", "count=16", "iflag=direct", "status=none")
+
+
+@suite.test("dev_disk_perf moves nothing for READ and WRITE, and no memory of the kernel")
+def perf() -> None:
+    address, below = _address(), _below()
+    sh("dd", "if=/dev/urandom", f"of={below}", "bs=64k", "count=16", "oflag=direct", "status=none")
+    before = sh("md5sum", below)
+    scst.put(_PERF / "mgmt", f"add_device {address}")
+    scst.add_lun(address, 0)
+    node = scst.wait_disk(0)
+    sh("dd", "if=/dev/urandom", f"of={node}", "bs=64k", "count=16", "oflag=direct", "status=none")
+    descriptor = os.open(node, os.O_RDONLY)
+    with contextlib.closing(os.fdopen(descriptor, "rb")) as disk:
+        equal(disk.read(1 << 20).count(b"\0"), 1 << 20, "zeros in what is read")
+    sh("blockdev", "--flushbufs", below)
+    equal(sh("md5sum", below), before, "the disk's data")
+    scst.put(_PERF / "mgmt", f"del_device {address}")
+    scst.wait_gone(0)
+
+
+if __name__ == "__main__":
+    suite.main()
