@@ -9,12 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Optional
 
-<<<<<<< HEAD
-from . import paths, vm
-from .errors import LabError
-=======
 from . import paths, proc, vm
->>>>>>> main
+from .errors import LabError
 
 OnLine = Callable[[str], bool]
 
