@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Optional
 
-from lab import kernel, paths, vm
+from lab import fc, kernel, paths, vm
 from lab.errors import LabError
 from lab.progress import step
 
@@ -18,7 +18,7 @@ from . import profile
 _GUEST = paths.REPO / "bench" / "guest"
 # TCG has no speculation to mitigate. Pressure accounting costs every wake-up: shared/baseline is reproduced without it on
 # the local stacks and with it on SRP (LIO at queue depth 1: 128,700 with, 122,700 without, 127,800 there).
-_APPEND = {"srp": "mitigations=off", "": "mitigations=off psi=0"}
+_APPEND = {"srp": "mitigations=off", "fc": "mitigations=off psi=0", "": "mitigations=off psi=0"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Stack:
 
     @property
     def network(self) -> str:
-        """`srp` where initiator and target talk through a network, and so are measured in a boot of their own."""
-        return "srp" if self.transport == "srp" else ""
+        """`srp`, `fc` where initiator and target talk through a network, and so are measured in a boot of their own."""
+        return self.transport if self.transport in ("srp", "fc") else ""
 
     @property
     def setup(self) -> str:
@@ -60,7 +60,9 @@ OURS = (Stack("ours", "nullio", "scst_local"),)
 OURS_ALL = (*OURS, Stack("ours", "fileio", "scst_local"), Stack("ours", "blockio", "scst_local"))
 SRP = (Stack("ours", "nullio", "srp"),)
 SRP_ALL = (*SRP, Stack("ours", "fileio", "srp"), Stack("ours", "blockio", "srp"))
-OUR_MODULES = ("scst", "scst_vdisk", "scst_local", "ib_srpt")
+FC = (Stack("ours", "nullio", "fc"),)
+FC_PEERS = (Stack("lio", "nullio", "fc"),)
+OUR_MODULES = ("scst", "scst_vdisk", "scst_local", "ib_srpt", "qla2x00tgt")
 
 
 def loads(count: int, sequential: int = 0) -> list[Load]:
@@ -107,10 +109,13 @@ def _boot(name: str, network: str, text: str, modules: Optional[Path], **more: o
     plan = place / name / "plan"
     plan.parent.mkdir(exist_ok=True)
     plan.write_text(text)
-    config = vm.Config(icount=True, cpus=1, mem="2G", extra=[_GUEST, plan, *more.pop("extra", ())],
-                       modules=modules, append=_APPEND[network] + str(more.pop("append", "")), timeout=1500,
-                       **more)  # type: ignore[arg-type]
-    return vm.run(name, "#!/bin/bash\nexec /lab/guest/measure.sh /lab/plan\n", config)
+    # The adapters of FC are in another process, whose time is not the guest's.
+    model = ["-cpu", "Skylake-Server,-erms"] if network == "fc" else []
+    with fc.attached(name, 2 if network == "fc" else 0) as slots:
+        config = vm.Config(icount=network != "fc", cpus=1, mem="2G", extra=[_GUEST, plan, *more.pop("extra", ())],
+                           modules=modules, append=_APPEND[network] + str(more.pop("append", "")), timeout=1500,
+                           fc=slots, qemu=[*model, *more.pop("qemu", ())], **more)  # type: ignore[arg-type]
+        return vm.run(name, "#!/bin/bash\nexec /lab/guest/measure.sh /lab/plan\n", config)
 
 
 def _boots(stacks: Sequence[Stack]) -> Iterable[tuple[str, list[Stack]]]:
@@ -178,7 +183,10 @@ def profiles(stacks: Sequence[Stack], jobs: Sequence[Load], modules: Optional[Pa
         for number, (stack, load) in enumerate(plan):
             symbols = profile.Symbols((result.share / f"kallsyms.{stack.setup}.{stack.handler}").read_text())
             costs = profile.difference(Path(f"{dumps}.{2 * number}"), Path(f"{dumps}.{2 * number + 1}"), extra, symbols)
-            found.append(Profiled(stack, load, record(stack, load, _fio_of(result, stack, load)), costs))
+            figure = record(stack, load, _fio_of(result, stack, load))
+            if network == "fc":
+                figure["insns_per_io"], figure["iops"] = round(costs.total), 1e9 / costs.total
+            found.append(Profiled(stack, load, figure, costs))
     return found
 
 

@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--ios", type=int, default=20000, help="4 KiB I/Os a job")
     bench.add_argument("--stack", action="append", choices=("ours", "lio", "scsi_debug", "null_blk"),
                        help="only this one (may be repeated)")
-    bench.add_argument("--transport", action="append", choices=("scst_local", "tcm_loop", "srp"),
+    bench.add_argument("--transport", action="append", choices=("scst_local", "tcm_loop", "srp", "fc"),
                        help="only stacks with this one (may be repeated)")
     for function in (commands.test, commands.soak):
         sub = add(function)
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--fresh", action="store_true", help="run also what has passed and has not changed since")
     shell = add(commands.shell)
     shell.add_argument("--debug", action="store_true", help="the debug kernel")
+    shell.add_argument("--fc", type=int, default=0, metavar="N", help="so many Fibre Channel adapters of one fabric")
     add(commands.kunit)
     add(commands.check)
     add(commands.docs)

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from . import kernel, paths, proc, sysroot
+from . import guest, kernel, paths, proc, sysroot
 from . import reference as sysfs_reference
 from .errors import LabError
 from .ktap import Counts
@@ -130,13 +130,28 @@ def no_panic() -> list[str]:
     return problems
 
 
+def qla2xxx_layout() -> list[str]:
+    """The structures that are shared with the stock qla2xxx.ko are what that was built with."""
+    recorded = paths.REPO / "include" / "qla2x00t_layout.h"
+    script = paths.REPO / "packaging" / "qla2x00t-layout.sh"
+    stock, tree = guest.stock(), kernel.stock("7.2")
+    modules = stock.modules / "usr/lib/modules" / stock.release
+    command = (f"sh {tree.inside}/scripts/extract-vmlinux {stock.image} > /tmp/vmlinux 2> /dev/null; "
+               f"sh {script} /tmp/vmlinux {modules}/kernel/drivers/scsi/qla2xxx/qla2xxx.ko")
+    found = sysroot.get().capture(["sh", "-c", command], [tree.bind(), Bind.same(paths.REPO, False),
+                                                          Bind.same(paths.cache(), False)])
+    if found == recorded.read_text():
+        return []
+    return [f"{recorded.relative_to(paths.REPO)} is not what {script.name} makes of the stock kernel"]
+
+
 def reference() -> list[str]:
     """docs/ is what the code says."""
     return sysfs_reference.current() if kernel.have_modules() else []
 
 
 ALL: tuple[Callable[[], list[str]], ...] = (licences, lengths, unsafe_rooms, scripts, reference, rustfmt, clippy,
-                                            no_panic)
+                                            no_panic, qla2xxx_layout)
 
 
 def run() -> Counts:
@@ -144,7 +159,7 @@ def run() -> Counts:
     counts = Counts()
     for check in ALL:
         name = check.__name__.replace("_", " ")
-        needs_modules = check in (clippy, no_panic)
+        needs_modules = check in (clippy, no_panic, qla2xxx_layout)
         if needs_modules and not kernel.have_modules():
             counts.skipped += 1
             counts.skips.append(f"{name} (no Kbuild in this clone)")

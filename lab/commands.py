@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Optional
 
 from bench import figures
 
-from . import cache, debs, debug_kernel, guest, kernel, paths, reference, suite, sysroot, vm
+from . import cache, debs, debug_kernel, fc, guest, kernel, paths, reference, suite, sysroot, vm
 from .progress import say
 
 
@@ -54,7 +55,8 @@ def bench(arguments: argparse.Namespace) -> int:
     """measure instructions per I/O beside the peers"""
     built = _build()
     ours = figures.present(built)
-    stacks = [*ours, *figures.PEERS, *figures.SRP_PEERS]
+    fc_stacks = [*(figures.FC if figures.have_ours(built, "qla2x00tgt") else ()), *figures.FC_PEERS]
+    stacks = [*ours, *figures.PEERS, *figures.SRP_PEERS, *fc_stacks]
     for transport in ("scst_local", "srp"):
         if not any(stack.transport == transport for stack in ours):
             say(f"[bench] our modules for {transport} are not in this clone's build: peers only")
@@ -63,11 +65,17 @@ def bench(arguments: argparse.Namespace) -> int:
     if arguments.transport:
         stacks = [stack for stack in stacks if stack.transport in arguments.transport]
     jobs = figures.loads(arguments.ios, max(arguments.ios // 20, 100))
+    fc_stacks = [stack for stack in stacks if stack.network == "fc"]
+    stacks = [stack for stack in stacks if stack.network != "fc"]
     records = figures.measure(stacks, jobs, built)
+    # Instructions are counted there, as time is not.
+    over_fc = figures.profiles(fc_stacks, [job for job in jobs if job.block_size == "4k"], built)
+    records += [one.record for one in over_fc]
     say("\n" + figures.table(records))
     say(f"\nrecords: {figures.save(records, 'bench.json')}")
     if arguments.profile:
         found = figures.profiles(stacks, [job for job in jobs if job.rw == "randread"], built)
+        found += [one for one in over_fc if one.load.rw == "randread"]
         text = "\n".join(one.text() for one in found)
         (paths.BUILD / "profile.txt").write_text(text)
         say("\n" + text)
@@ -90,7 +98,8 @@ def shell(arguments: argparse.Namespace) -> int:
                        if kernel.have_modules() else None,
                        kernel=debug_kernel.bootable() if arguments.debug else None,
                        extra=[paths.REPO / "bench" / "guest"])
-    return vm.Machine("shell", "", config).shell()
+    with fc.attached("shell", arguments.fc) as slots:
+        return vm.Machine("shell", "", dataclasses.replace(config, fc=slots)).shell()
 
 
 def kunit(arguments: argparse.Namespace) -> int:
@@ -129,8 +138,8 @@ def prune(arguments: argparse.Namespace) -> int:
 def distclean(arguments: argparse.Namespace) -> int:
     """delete build/ and everything that the lab keeps in its cache"""
     shutil.rmtree(paths.BUILD, ignore_errors=True)
-    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugboot-*", "dkms-*", "crates-*", ".used-*",
-                    "debs", "debs.lock", "tools", "cargo", "tmp", "locks"):
+    for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugboot-*", "dkms-*", "crates-*", "qemu-*",
+                    "fabric-*", ".used-*", "debs", "debs.lock", "tools", "cargo", "tmp", "locks"):
         for path in paths.cache().glob(pattern):
             say(f"[clean] {path}")
             cache.remove(path)

@@ -101,3 +101,44 @@ def _download(kernel: pins.Kernel, parts: Sequence[str], files: dict[str, Path])
                 raise LabError(f"{deb.name}: SHA-256 is {digest},\nbut lab/pins says {kernel.sha256[part]}.\n"
                                "Do not use this file: find out whether the archive or lab/pins is wrong.")
             deb.rename(files[part])
+
+
+def _replacement(wanted: dict[str, tuple[str, str]]) -> str:
+    lines = []
+    for name in wanted:
+        text = sysroot.get().capture(["apt-cache", "show", f"{name}/{pins.load().kernel_suite}"])
+        version = re.search(r"^Version: (\S+)$", text, re.M)
+        digest = re.search(r"^SHA256: ([0-9a-f]{64})$", text, re.M)
+        if version and digest:
+            lines.append(f"{name} = {version[1]} {digest[1]}")
+    return "\n".join(lines)
+
+
+def fetch_packages(section: str, wanted: dict[str, tuple[str, str]]) -> list[Path]:
+    """Local files of packages of the kernels' suite, given as version and hash; SECTION of `lab/pins` names them."""
+    place = paths.cache() / "debs"
+    place.mkdir(parents=True, exist_ok=True)
+    files = {name: place / f"{name}_{version.replace(':', '%3a')}.deb" for name, (version, _) in wanted.items()}
+    with cache.lock(paths.cache() / "debs.lock"):
+        missing = [name for name in wanted if not files[name].exists()]
+        if missing:
+            log = paths.fresh_log(f"debs-{section}")
+            partial = place / "partial"
+            cache.remove(partial)
+            partial.mkdir()
+            with contextlib.ExitStack() as end, step("setup", f"downloading {', '.join(missing)}", 20):
+                end.callback(cache.remove, partial)
+                _update(log)
+                try:
+                    sysroot.get().run(["apt-get", *_APT, "download", *(f"{name}={wanted[name][0]}" for name in missing)],
+                                      log, "apt-get download", [Bind(partial, "/mnt")], "/mnt", network=True)
+                except LabError as error:
+                    raise LabError(f"{error}\nIf the archive has other versions by now, lab/pins (section [{section}]) "
+                                   f"becomes:\n\n{_replacement(wanted)}") from None
+                for name in missing:
+                    (deb,) = partial.glob(f"{name}_*.deb")
+                    digest = _sha256(deb)
+                    if digest != wanted[name][1]:
+                        raise LabError(f"{deb.name}: SHA-256 is {digest},\nbut lab/pins says {wanted[name][1]}.")
+                    deb.rename(files[name])
+    return list(files.values())

@@ -20,7 +20,9 @@ PACKAGES = ("bash", "coreutils", "util-linux", "mount", "kmod", "fio", "sg3-util
             # multipath: the stock daemon, and udev, without which it has no paths
             "multipath-tools", "udev",
             # SRP: verbs from user space, discovery; iproute2 brings rdma, dmsetup makes multipath devices
-            "ibverbs-providers", "python3-pyverbs", "srptools")
+            "ibverbs-providers", "python3-pyverbs", "srptools",
+            # iscsi-test-cu: a conformance test that drives /dev/sgN too
+            "libiscsi-bin")
 
 # Files that no test here can reach, left out to keep the image small.
 _DROPPED = ("usr/lib/udev/hwdb.bin", "usr/lib/udev/hwdb.d", "usr/lib/python3/dist-packages/pyverbs/providers")

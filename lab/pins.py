@@ -42,6 +42,8 @@ class Pins:
     release: str
     kernel_suite: str
     toolchain: dict[str, str]
+    qemu: dict[str, tuple[str, str]]
+    """Version and hash of the packages of the QEMU that takes devices of other processes."""
     kernels: dict[str, Kernel]
 
     def kernel(self, series: str) -> Kernel:
@@ -60,9 +62,17 @@ def load() -> Pins:
     try:
         parser.read_string(path.read_text())
         kernels = {series: _kernel(series, text) for series, text in parser["kernels"].items()}
-        return Pins(parser["suite"]["release"], parser["suite"]["kernels"], dict(parser["toolchain"]), kernels)
+        qemu = {package: _package(package, text) for package, text in parser["qemu"].items()}
+        return Pins(parser["suite"]["release"], parser["suite"]["kernels"], dict(parser["toolchain"]), qemu, kernels)
     except (OSError, KeyError, configparser.Error) as error:
         raise LabError(f"{path}: {error}") from None
+
+
+def _package(name: str, text: str) -> tuple[str, str]:
+    version, _, digest = text.partition(" ")
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise LabError(f"lab/pins: package {name}: '{text}' is not VERSION SHA256")
+    return version, digest
 
 
 def _kernel(series: str, text: str) -> Kernel:

@@ -12,7 +12,7 @@ from . import paths
 from .errors import LabError
 from .progress import say
 
-_CRATES = ("scst_core", "scst_vdisk", "scst_local", "ib_srpt", "scst_disk")
+_CRATES = ("scst_core", "scst_vdisk", "scst_local", "ib_srpt", "qla2x00t_shim", "scst_disk")
 DOCUMENT = paths.REPO / "docs" / "sysfs.md"
 
 # Which directory a table is of. A table that is not here fails the check, and so does one that is not there.
@@ -21,7 +21,8 @@ _PLACES: dict[str, Sequence[tuple[str, str]]] = {
     "sgv": (("scst_core/attrs_root.rs", "SGV_ATTRS"),),
     "sgv/sgv": (("scst_core/attrs_root.rs", "POOL_ATTRS"),),
     "handlers/HANDLER": (("scst_core/attrs_device.rs", "HANDLER"),),
-    "devices/DEVICE": (("scst_core/attrs_device.rs", "DEVICE"), ("scst_core/block.rs", "ATTRS")),
+    "devices/DEVICE": (("scst_core/attrs_device.rs", "DEVICE"), ("scst_core/block.rs", "ATTRS"),
+                       ("scst_core/attrs_reservations.rs", "ATTRS")),
     "devices/DEVICE, of all virtual disks": (("scst_vdisk/attrs.rs", "IDENTITY"),),
     "devices/DEVICE, not of vcdrom": (("scst_vdisk/attrs.rs", "DISK"),),
     "devices/DEVICE, of vdisk_fileio, vdisk_blockio and vcdrom": (("scst_vdisk/attrs.rs", "STORED"),
@@ -31,11 +32,13 @@ _PLACES: dict[str, Sequence[tuple[str, str]]] = {
     "devices/DEVICE, thin provisioned": (("scst_vdisk/attrs.rs", "THIN"),),
     "targets/DRIVER": (("scst_core/attrs_target.rs", "DRIVER"), ("scst_core/attrs_target.rs", "DRIVER_MGMT")),
     "targets/scst_local": (("scst_local/attrs.rs", "DRIVER"),),
+    "targets/qla2x00t": (("qla2x00t_shim/attrs.rs", "DRIVER"),),
     "targets/copy_manager": (("scst_core/copy_manager.rs", "ATTRS"),),
     "targets/DRIVER/TARGET": (("scst_core/attrs_target.rs", "TARGET"), ("scst_core/attrs_target.rs", "ENABLED"),
                               ("scst_core/attrs_target.rs", "SUMS")),
     "targets/scst_local/TARGET": (("scst_local/attrs.rs", "TARGET"),),
     "targets/ib_srpt/TARGET": (("ib_srpt/attrs.rs", "PORT"),),
+    "targets/qla2x00t/TARGET": (("qla2x00t_shim/attrs.rs", "PORT"),),
     "targets/DRIVER/TARGET and its ini_groups/GROUP": (("scst_core/attrs_group.rs", "ACCESS"),),
     "targets/DRIVER/TARGET/ini_groups": (("scst_core/attrs_group.rs", "INI_GROUPS"),),
     "targets/DRIVER/TARGET/ini_groups/GROUP/initiators": (("scst_core/attrs_group.rs", "INITIATORS"),),

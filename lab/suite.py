@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench import figures
 
-from . import cache, cargo, check, keep, kernel, ktap, lanes, packaging, paths, proc, vmtests
+from . import cache, cargo, check, fc, keep, kernel, ktap, lanes, packaging, paths, proc, vmtests
 from .errors import LabError
 from .ktap import Counts
 from .progress import say, step
@@ -127,6 +127,10 @@ def _miri() -> Counts:
     return Counts(passed=1)
 
 
+def _fabric(mode: Mode) -> Counts:
+    return fc.tests()
+
+
 def _build(mode: Mode) -> Counts:
     if not kernel.have_modules():
         return _skip("modules", "no Kbuild in this clone")
@@ -230,6 +234,7 @@ PARTS = (
     _part("check", "format, lints, unsafe rooms, licences, lengths", _check),
     _part("lab", "the lab's own judgement", _lab),
     _part("build", "the modules for both kernels", _build),
+    _part("fabric", "the Fibre Channel fabric: its own tests", _fabric),
     Part("proto", _proto_jobs, in_soak=True),
     Part("vm", lambda mode: vmtests.jobs([], mode.long), in_soak=True),
     _part("bench", "instructions per I/O within their limits", _limits),

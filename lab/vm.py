@@ -11,11 +11,14 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 from . import cache, console, guest, kernel, paths, proc, sysroot
 from .errors import LabError
 from .sandbox import Bind
+
+if TYPE_CHECKING:
+    from .fc import Slots
 
 Job = Union[Path, str]
 # What a boot need not spend a second on: TCG has no speculation to mitigate, and the kernel's ciphers are not on trial.
@@ -73,6 +76,8 @@ class Config:
     """Files and directories that the job finds in /lab."""
     append: str = ""
     qemu: Sequence[str] = ()
+    fc: Optional["Slots"] = None
+    """Fibre Channel adapters of a fabric that runs."""
     timeout: float = 300
     allow: Sequence[str] = ()
     """Patterns of kernel log lines that look bad and are not."""
@@ -165,7 +170,8 @@ class Machine:
             append += f" {_PLAIN_CLOCK}"
         if interactive:
             append += " lab.shell"
-        command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        program = config.fc.program if config.fc else "qemu-system-x86_64"
+        command = [program, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                    "-m", config.mem, "-smp", "1" if config.icount else str(config.cpus),
                    *(_ICOUNT if config.icount else _PLAIN),
                    "-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initramfs), "-append", append]
@@ -182,6 +188,8 @@ class Machine:
         for drive in config.drives:
             command += ["-drive", drive.option(),
                         "-device", f"virtio-blk-pci,drive={drive.name},serial={drive.name},write-cache=on"]
+        if config.fc:
+            command += config.fc.options(config.mem)
         return [*command, *config.qemu]
 
     def binds(self) -> list[Bind]:

@@ -6,6 +6,7 @@ A test is an executable that speaks KTAP. A comment line in it, `# lab: key=valu
     kernel=debug   the debug kernel instead of the stock one
     icount=yes     one processor, whose time is counted in instructions: latencies do not depend on the host
     cpus=N mem=SIZE timeout=SECONDS drives=NAME:MB,...
+    fc=N           N Fibre Channel adapters of one fabric (lab/fc.py), a port of its command language beside them
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
     append=WORD,...  words for the kernel's command line
     allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)
@@ -20,12 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
-from . import debug_kernel, kernel, ktap, lanes, paths, vm
+from . import debug_kernel, fc, kernel, ktap, lanes, paths, vm
 from .ktap import Counts
 from .progress import say, step
 
 _PLACE = paths.REPO / "tests" / "vm"
-_KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "soak", "append", "allow")
+_KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "fc", "soak", "append", "allow")
 _LONG_FACTOR = 20
 
 _JOB = """#!/bin/bash
@@ -170,9 +171,10 @@ def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None, pre
     if modules is None and kernel.have_modules():
         modules = kernel.build_modules(debug_kernel.tree() if flavour == "debug" else kernel.stock("7.2"))
     job = _JOB % {"length": "long" if long else "short", "tests": " ".join(test.path.name for test in tests)}
-    config = _config(tests, long, modules)
-    with step("vm", f"group {group} ({flavour} kernel)") as reached:
-        result = vm.run(f"{prefix}-{flavour}-{group}", job, config, _Where(reached).line)
+    config, name = _config(tests, long, modules), f"{prefix}-{flavour}-{group}"
+    adapters = max(int(test.needs.get("fc", 0)) for test in tests)
+    with fc.attached(name, adapters) as slots, step("vm", f"group {group} ({flavour} kernel)") as reached:
+        result = vm.run(name, job, dataclasses.replace(config, fc=slots), _Where(reached).line)
     sections = _sections(result.output)
     total = Counts()
     for test in tests:

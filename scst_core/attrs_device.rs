@@ -4,6 +4,7 @@
 
 use crate::{
     attrs_group::managed,
+    attrs_reservations::ATTRS as RESERVATIONS,
     attrs_root::{plain, show_trace_level, store_trace_level},
     block,
     config::core,
@@ -196,6 +197,7 @@ pub(crate) fn publish(
 ) -> Result<(Dir, Dir)> {
     let mut groups = attrs;
     groups.push(Group::new(device.clone(), DEVICE)?, GFP_KERNEL)?;
+    groups.push(Group::new(device.clone(), RESERVATIONS)?, GFP_KERNEL)?;
     groups.push(Group::new(device.clone(), block::ATTRS)?, GFP_KERNEL)?;
     let own = Dir::create(Parent::Dir(devices), device.name().as_bytes(), groups)?;
     let exported = plain(&own, b"exported")?;

@@ -397,6 +397,11 @@ impl<P: Stage<Task, Command>> Cmd<P> {
         self.0.expected.min(self.0.prepared)
     }
 
+    /// Bytes that the initiator prepared, whatever the CDB asks for.
+    pub fn prepared(&self) -> u32 {
+        self.0.prepared
+    }
+
     /// The data buffer; `None` if the command moves no data.
     #[inline]
     pub fn data(&self) -> Option<SgList<'_>> {

@@ -9,6 +9,7 @@ use crate::{
     handler::LogicalUnit,
     handlers::Handler,
     nexus::Nexus,
+    reservations::Reservations,
     threads::{ThreadPool, MAX_THREADS},
     util::{log_err, Name},
 };
@@ -55,6 +56,8 @@ pub(crate) struct Device {
     group_id: Atomic<u32>,
     #[pin]
     group: Mutex<Option<Arc<DeviceGroup>>>,
+    #[pin]
+    pub(crate) reservations: Reservations,
     #[pin]
     threads: Mutex<ThreadConfig>,
     #[pin]
@@ -113,6 +116,7 @@ impl Device {
                 draining: Atomic::new(0),
                 group_id: Atomic::new(0),
                 group <- new_mutex!(None, "scst_device_group_of"),
+                reservations <- Reservations::new(),
                 threads <- new_mutex!(ThreadConfig { count, shared: false }),
                 dirs <- new_mutex!(Dirs::default()),
                 _tracked: tracked,

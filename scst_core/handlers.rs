@@ -143,6 +143,8 @@ impl Handler {
             attached.numa_node,
             self.tracker.track(),
         )?;
+        // What it says is in the log; a device is not lost for that.
+        let _ = device.reservations.load(&device);
         let (dir, exported) = attrs_device::publish(&core.top.devices, &device, attached.attrs)?;
         {
             let handler_dir = self.dir.lock();

@@ -5,6 +5,7 @@
 use crate::{
     cmd::{Command, CommandLoan, Task},
     device::Device,
+    reservations::id_of,
     session::Session,
     stats::Stats,
     threads::ThreadPool,
@@ -26,9 +27,10 @@ use kernel::{
 use scst_proto::{
     alua::AccessState,
     opcode::Flags,
+    pr::access::Access,
     sense::{Sense, POWER_ON_OR_RESET},
     task::State,
-    ua::UaQueue,
+    ua::{Answered, UaQueue},
 };
 
 /// What may keep a command from going straight to its handler; a nexus without
@@ -47,6 +49,10 @@ pub(crate) mod gate {
     pub(crate) const BLOCKED: u32 = 16;
     /// The LUN is gone: nobody will unblock or abort what is kept here.
     pub(crate) const GONE: u32 = 32;
+    /// The code of the [`Access`](scst_proto::pr::access::Access) that reservations
+    /// leave to the nexus, 0 for all.
+    pub(crate) const RESERVED: u32 = 0x3 << RESERVED_SHIFT;
+    pub(crate) const RESERVED_SHIFT: u32 = 12;
     /// The code of the ALUA state of the target port, if that does not serve I/O.
     pub(crate) const ACCESS: u32 = 0xf << ACCESS_SHIFT;
     pub(crate) const ACCESS_SHIFT: u32 = 8;
@@ -56,6 +62,11 @@ pub(crate) mod gate {
 pub(crate) fn access_of(gate: u32) -> AccessState {
     let code = (gate & gate::ACCESS) >> gate::ACCESS_SHIFT;
     AccessState::from_code(code as u8).unwrap_or(AccessState::Optimized)
+}
+
+/// What the reservation that a gate tells of leaves to the nexus.
+pub(crate) fn reserved_of(gate: u32) -> Access {
+    Access::from_code(((gate & gate::RESERVED) >> gate::RESERVED_SHIFT) as u8)
 }
 
 /// Whether `black_hole` in this mode keeps a command, which moves data or not,
@@ -137,6 +148,7 @@ impl Nexus {
         })?;
         nexus.update_limit();
         nexus.set_access(nexus.granted());
+        nexus.set_reserved(nexus.device.reservations.access(&id_of(&nexus)));
         Ok(nexus)
     }
 
@@ -210,6 +222,12 @@ impl Nexus {
         self.change_gate(|old| old & !gate::ACCESS | code);
     }
 
+    /// Lets commands meet a reservation. Management, and who changes it.
+    pub(crate) fn set_reserved(&self, access: Access) {
+        let code = u32::from(access as u8) << gate::RESERVED_SHIFT;
+        self.change_gate(|old| old & !gate::RESERVED | code);
+    }
+
     /// The sense of a device that is not ready: that the state of the port is the
     /// reason, if it is, for a command with these flags. Any context.
     pub(crate) fn not_ready(&self, flags: Flags, sense: Sense) -> Sense {
@@ -249,6 +267,23 @@ impl Nexus {
         let sense = queue.pop();
         self.set_attention(!queue.is_empty());
         sense
+    }
+
+    /// Takes the unit attention that REQUEST SENSE reports as its data (SPC-6 6.39). Any context.
+    pub fn request_sense(&self) -> Option<Sense> {
+        match self.gate() & gate::UNIT_ATTENTION {
+            0 => None,
+            _ => self.take_attention(),
+        }
+    }
+
+    /// A command has reported a condition by being carried out. Any context.
+    pub fn answered(&self, what: Answered) {
+        if self.gate() & gate::UNIT_ATTENTION != 0 {
+            let mut queue = self.attentions.lock();
+            queue.answered(what);
+            self.set_attention(!queue.is_empty());
+        }
     }
 
     /// Under the lock of `attentions`.

@@ -10,7 +10,7 @@
 use crate::{
     cmd::{status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Task, Vacant},
     handler::Context,
-    nexus::{access_of, gate, swallows, Nexus},
+    nexus::{access_of, gate, reserved_of, swallows, Nexus},
     report_luns,
     session::Session,
 };
@@ -152,7 +152,8 @@ fn check(loan: &mut CommandLoan, claimed: Direction) -> Result<(), Refusal> {
         None => loan.prepared,
     };
     if gate != 0 {
-        check_gate(nexus, gate, &cdb)?;
+        let raw = loan.raw.get(..usize::from(loan.raw_len)).unwrap_or(&[]);
+        check_gate(nexus, gate, &cdb, raw)?;
     }
     cdb.require_supported()?;
     if cdb.naca() {
@@ -218,7 +219,7 @@ pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Refusal> {
 
 /// The checks of a nexus that is not in its plain state.
 #[cold]
-fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb) -> Result<(), Refusal> {
+fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb, raw: &[u8]) -> Result<(), Refusal> {
     let reports = !cdb.op.flags.contains(Flags::SKIPS_UA);
     if gate & gate::UNIT_ATTENTION != 0 && reports {
         if let Some(sense) = nexus.take_attention() {
@@ -229,6 +230,9 @@ fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb) -> Result<(), Refusal> {
         if let Some(sense) = access_of(gate).refusal(cdb.op.flags) {
             return Err(sense.into());
         }
+    }
+    if reserved_of(gate).refuses(cdb.op, raw) {
+        return Err(Refusal::Status(status::RESERVATION_CONFLICT));
     }
     if gate & gate::BLACK_HOLE != 0 {
         let moves_data = !matches!(cdb.direction(), Direction::None);
@@ -259,7 +263,10 @@ fn refuse(loan: CommandLoan, refusal: Refusal) {
 /// commands from a handler may have changed meanwhile.
 pub(crate) fn resume(loan: CommandLoan) {
     let checked = match &loan.nexus {
-        Some(nexus) => check_gate(nexus, nexus.gate(), &loan.cdb),
+        Some(nexus) => {
+            let raw = loan.raw.get(..usize::from(loan.raw_len)).unwrap_or(&[]);
+            check_gate(nexus, nexus.gate(), &loan.cdb, raw)
+        }
         None => Ok(()),
     };
     let lent = matches!(loan.data, Data::Lent(_));

@@ -19,6 +19,7 @@ use scst_proto::{
     opcode::Direction,
     sense::{self, Sense, INVALID_FIELD_IN_CDB, LUN_NOT_SUPPORTED},
     task::State,
+    ua,
 };
 
 const INQUIRY: u8 = 0x12;
@@ -38,6 +39,7 @@ pub(crate) fn execute(mut cmd: Cmd<Executing>) {
     match luns_data(nexus.session(), cmd.raw_cdb(), cmd.length()) {
         Ok(data) => {
             cmd.put(&data);
+            nexus.answered(ua::Answered::ReportLuns);
             cmd.good();
         }
         Err(Refusal::Sense(sense)) => cmd.check_condition(sense),

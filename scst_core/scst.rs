@@ -11,16 +11,19 @@
 //!
 //! In the order in which they may be taken:
 //!
-//! 0. `Core::thread_changes` and `Core::alua_changes`, mutexes: one change of a
-//!    device's threads, and one of ALUA states, at a time. Neither under the
-//!    other; media are opened and closed under the second.
+//! 0. `Core::thread_changes`, `Core::alua_changes` and `changes` of a device's
+//!    [`reservations::Reservations`], mutexes: one change of a device's threads,
+//!    one of ALUA states, and one of a device's reservations at a time. None
+//!    under another; media are opened and closed under the second, files written
+//!    under the third.
 //! 1. `Core::config`, a mutex: what is registered, and who may change the tree.
 //!    Nothing is waited for under it but memory and sysfs `show` functions:
 //!    what has to drain is taken out ([`session::Removed`]) and drained after.
 //! 2. `State` of a [`target::Target`], a [`group::Group`], a
 //!    [`session::Session`], a [`drivers::Driver`], a
-//!    [`device_group::DeviceGroup`]; `Dirs`, `ThreadConfig` and the group of a
-//!    [`device::Device`]: mutexes, for one access each.
+//!    [`device_group::DeviceGroup`], a [`reservations::Reservations`]; `Dirs`,
+//!    `ThreadConfig` and the group of a [`device::Device`]: mutexes, for one
+//!    access each.
 //! 3. The listeners of [`events::Events`], then one's own state: spinlocks with
 //!    interrupts off. The queue of a [`threads::ThreadPool`], the unit attentions of a
 //!    [`nexus::Nexus`]: likewise, for a few instructions.
@@ -38,6 +41,7 @@ mod alua;
 mod attrs_device;
 mod attrs_device_group;
 mod attrs_group;
+mod attrs_reservations;
 mod attrs_root;
 mod attrs_session;
 mod attrs_target;
@@ -60,6 +64,8 @@ mod lun_map;
 mod nexus;
 mod pipeline;
 mod report_luns;
+mod reservations;
+mod reserve;
 mod session;
 mod stats;
 mod target;

@@ -10,6 +10,7 @@ use crate::{
     latency::{self, Latency},
     lun_map::LunMap,
     nexus::{Nexus, SeenLun},
+    reservations::Reservations,
     stats::{Count, Kind, Totals},
     target::Target,
     util::{log_err, Name},
@@ -162,6 +163,7 @@ fn drain(nexuses: &[RetiredArc<Counted<Nexus>>]) {
                 seconds
             );
         }
+        Reservations::nexus_lost(nexus);
         nexus.session().state.lock().past.add(&nexus.stats);
     }
 }

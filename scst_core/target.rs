@@ -128,6 +128,14 @@ impl Target {
         self.with_dirs(|dirs| dir.symlink(self.name().as_bytes(), &dirs.own))
     }
 
+    /// Makes a link `name` in the target's directory, for its driver, which drops it
+    /// before the target. Process context; takes the configuration's lock.
+    pub fn symlink(&self, name: &[u8], to: &sysfs::Parent<'_>) -> Result<sysfs::Link> {
+        let core = core()?;
+        let _config = core.config.lock();
+        self.with_dirs(|dirs| dirs.own.symlink_to(name, to))
+    }
+
     pub(crate) fn with_comment<R>(&self, f: impl FnOnce(&str) -> R) -> R {
         let state = self.state.lock();
         f(state.comment.as_ref().map_or("", Name::as_str))

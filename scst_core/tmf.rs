@@ -18,6 +18,7 @@ use crate::{
     cmd::Outstanding,
     config::core,
     nexus::{Nexus, SeenLun},
+    reservations::Reservations,
     session::{NexusList, Session},
     util::log_err,
 };
@@ -302,6 +303,9 @@ impl Session {
         if affected.reserve(nexuses.len(), GFP_KERNEL).is_err() {
             return TmResult::NoMemory;
         }
+        if cause == Cause::LunReset {
+            Reservations::reset(&nexus.device);
+        }
         for other in nexuses.drain_all() {
             other.session().mark(cause, &of_lun(other.lun()));
             let own = ::core::ptr::eq(other.session(), self);
@@ -345,6 +349,17 @@ fn name(cause: Cause) -> &'static str {
 /// Chooses the commands of `lun`.
 fn of_lun(lun: u16) -> impl Fn(&Outstanding<'_>) -> bool {
     move |task| task.lun() == u32::from(lun)
+}
+
+/// Ends the commands of nexuses that PREEMPT AND ABORT took the reservation from
+/// (SPC-6 5.14.11.5). Sleeps until they have ended.
+pub(crate) fn abort_preempted(affected: &[Arc<Counted<Nexus>>]) {
+    let cause = Cause::ClearTaskSet;
+    let waiting = Waiting::new(cause, None);
+    for nexus in affected {
+        nexus.session().mark(cause, &of_lun(nexus.lun()));
+    }
+    let _ = wait_cleared(affected, waiting);
 }
 
 /// Waits for the marked commands of all of `affected`.

@@ -70,6 +70,8 @@ senses! {
     TOO_MANY_SEGMENT_DESCRIPTORS = IllegalRequest 0x26 0x08;
     /// UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE.
     UNSUPPORTED_SEGMENT_DESCRIPTOR = IllegalRequest 0x26 0x09;
+    /// COMMAND SEQUENCE ERROR: what has to come before the command did not.
+    COMMAND_SEQUENCE_ERROR = IllegalRequest 0x2c 0x00;
     /// SAVING PARAMETERS NOT SUPPORTED.
     SAVING_NOT_SUPPORTED = IllegalRequest 0x39 0x00;
     /// INVALID MESSAGE ERROR: what the transport says of the command does not fit the CDB.

@@ -149,6 +149,8 @@ pub const MAX_TRANSFER_BYTES: u64 = 8 << 20;
 pub const OPTIMAL_TRANSFER_BYTES: u64 = 512 << 10;
 /// The largest WRITE SAME, and UNMAP of a file, in bytes.
 pub const MAX_WRITE_SAME_BYTES: u64 = 256 << 20;
+/// The most UNMAP block descriptors that a parameter list can hold: its length has 16 bits (SBC-4 5.35.2).
+pub const MAX_UNMAP_DESCRIPTORS: u32 = (u16::MAX as u32 - 8) / 16;
 /// The transfer granularity in bytes: a page.
 const GRANULARITY_BYTES: u64 = 4096;
 
@@ -169,13 +171,22 @@ impl Limits {
         }
     }
 
+    /// The same for a disk that keeps nothing and has no COMPARE AND WRITE and no WRITE SAME.
+    pub fn void(block_shift: u32) -> Self {
+        Self {
+            max_compare_and_write: 0,
+            max_write_same: 0,
+            ..Self::for_block_shift(block_shift)
+        }
+    }
+
     /// The same with the UNMAP limits of a file: as much as WRITE SAME.
     pub fn thin_file(block_shift: u32) -> Self {
         let plain = Self::for_block_shift(block_shift);
         Self {
             unmap: Some(UnmapLimits {
                 max_lba_count: u32::try_from(plain.max_write_same).unwrap_or(u32::MAX),
-                max_descriptors: u32::MAX,
+                max_descriptors: MAX_UNMAP_DESCRIPTORS,
                 granularity: 1,
                 alignment: None,
             }),

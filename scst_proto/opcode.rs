@@ -166,6 +166,8 @@ impl Flags {
     pub const OBSOLETE: Self = Self(1 << 13);
     /// Only on a device that is thin provisioned.
     pub const THIN: Self = Self(1 << 14);
+    /// Only on a device that keeps what is written: what the command does is to be seen in the data.
+    pub const KEEPS_DATA: Self = Self(1 << 15);
 
     /// Both sets.
     pub const fn with(self, other: Self) -> Self {

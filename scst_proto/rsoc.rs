@@ -15,6 +15,8 @@ pub struct Commands {
     pub pdt: PeripheralDeviceType,
     /// It is thin provisioned: GET LBA STATUS and the like.
     pub thin: bool,
+    /// It keeps what is written: COMPARE AND WRITE and the like.
+    pub keeps_data: bool,
     /// It is in a device group: SET TARGET PORT GROUPS, if that is allowed (`expl_alua`).
     pub explicit_alua: bool,
 }
@@ -27,6 +29,7 @@ impl Commands {
         row.is_supported()
             && row.sets.intersects(self.pdt.command_sets())
             && (self.thin || !row.flags.contains(Flags::THIN))
+            && (self.keeps_data || !row.flags.contains(Flags::KEEPS_DATA))
             && (self.explicit_alua || (row.opcode, row.service_action) != SET_TARGET_PORT_GROUPS)
     }
 }

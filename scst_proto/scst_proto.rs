@@ -24,7 +24,9 @@
 //! | [`opcode`] | one table, one row a command |
 //! | [`cdb`] | CDB decoding: the data path's first step |
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
+//! | [`lba_status`], [`log_page`], [`buffer`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER |
 //! | [`ua`], [`task`], [`residual`] | unit attention queue, abort table, residual counts |
+//! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
 //! | [`alua`] | asymmetric access: what each state serves, target port groups |
 //! | [`mgmt`], [`number`], [`command`], [`trace`], [`options`] | what administrators write into sysfs |
 //! | [`event`] | what daemons read from `/dev/scst_event` |
@@ -43,6 +45,7 @@
 #![deny(missing_docs)]
 
 pub mod alua;
+pub mod buffer;
 pub mod bytes;
 pub mod capacity;
 pub mod cdb;
@@ -52,6 +55,8 @@ pub mod event;
 pub mod glob;
 pub mod identity;
 pub mod inquiry;
+pub mod lba_status;
+pub mod log_page;
 pub mod lun;
 pub mod mgmt;
 pub mod mode;
@@ -60,6 +65,7 @@ pub mod number;
 pub mod opcode;
 mod opcode_table;
 pub mod options;
+pub mod pr;
 pub mod residual;
 pub mod rsoc;
 pub mod sense;

@@ -4,20 +4,23 @@
 //! pages, its cache. What the answers look like is `scst_proto`'s matter; this
 //! file brings the question and the disk together.
 
-use crate::{cdrom, disk::Disk, io::Store, unit::Unit, writes};
+use crate::{blocks, buffers, cdrom, disk::Disk, io::Store, unit::Unit, writes};
 use kernel::prelude::*;
 use scst::{status, Cmd, Executing};
 use scst_proto::{
     bytes::{u8_at, Writer},
     inquiry::{self, BlockPages, Port, NON_ROTATING, ROTATING},
+    log_page,
     mode::ModeSense,
     mode_select::{mode_select, ModeSelect},
+    opcode::Flags,
     options::Handler,
     rsoc::{report_task_management, Commands, ReportOpcodes},
     sense::{
         Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED,
         MODE_PARAMETERS_CHANGED, NO_SENSE,
     },
+    ua,
 };
 
 /// Operation codes, SPC-6, SBC-4 and MMC-6.
@@ -27,6 +30,8 @@ pub(crate) mod opcode {
     pub(crate) const FORMAT_UNIT: u8 = 0x04;
     pub(crate) const INQUIRY: u8 = 0x12;
     pub(crate) const MODE_SELECT_6: u8 = 0x15;
+    pub(crate) const RESERVE_6: u8 = 0x16;
+    pub(crate) const RELEASE_6: u8 = 0x17;
     pub(crate) const MODE_SENSE_6: u8 = 0x1a;
     pub(crate) const START_STOP_UNIT: u8 = 0x1b;
     pub(crate) const SEND_DIAGNOSTIC: u8 = 0x1d;
@@ -34,16 +39,25 @@ pub(crate) mod opcode {
     pub(crate) const READ_CAPACITY_10: u8 = 0x25;
     pub(crate) const WRITE_AND_VERIFY_10: u8 = 0x2e;
     pub(crate) const VERIFY_10: u8 = 0x2f;
+    pub(crate) const PRE_FETCH_10: u8 = 0x34;
     pub(crate) const SYNCHRONIZE_CACHE_10: u8 = 0x35;
+    pub(crate) const WRITE_BUFFER: u8 = 0x3b;
+    pub(crate) const READ_BUFFER_10: u8 = 0x3c;
     pub(crate) const WRITE_SAME_10: u8 = 0x41;
     pub(crate) const UNMAP: u8 = 0x42;
     pub(crate) const LOG_SELECT: u8 = 0x4c;
     pub(crate) const LOG_SENSE: u8 = 0x4d;
     pub(crate) const MODE_SELECT_10: u8 = 0x55;
+    pub(crate) const RESERVE_10: u8 = 0x56;
+    pub(crate) const RELEASE_10: u8 = 0x57;
     pub(crate) const MODE_SENSE_10: u8 = 0x5a;
+    pub(crate) const PERSISTENT_RESERVE_IN: u8 = 0x5e;
+    pub(crate) const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
     pub(crate) const COMPARE_AND_WRITE: u8 = 0x89;
+    pub(crate) const ORWRITE_16: u8 = 0x8b;
     pub(crate) const WRITE_AND_VERIFY_16: u8 = 0x8e;
     pub(crate) const VERIFY_16: u8 = 0x8f;
+    pub(crate) const PRE_FETCH_16: u8 = 0x90;
     pub(crate) const SYNCHRONIZE_CACHE_16: u8 = 0x91;
     pub(crate) const WRITE_SAME_16: u8 = 0x93;
     pub(crate) const SERVICE_ACTION_IN_16: u8 = 0x9e;
@@ -52,8 +66,9 @@ pub(crate) mod opcode {
     pub(crate) const WRITE_AND_VERIFY_12: u8 = 0xae;
     pub(crate) const VERIFY_12: u8 = 0xaf;
 
-    /// Service action of SERVICE ACTION IN(16).
+    /// Service actions of SERVICE ACTION IN(16).
     pub(crate) const READ_CAPACITY_16: u16 = 0x10;
+    pub(crate) const GET_LBA_STATUS: u16 = 0x12;
     /// Service action of MAINTENANCE IN, and of MAINTENANCE OUT.
     pub(crate) const TARGET_PORT_GROUPS: u16 = 0x0a;
     /// Service actions of MAINTENANCE IN.
@@ -69,10 +84,27 @@ pub(crate) fn is_inline(op: u8, sleeps: bool) -> bool {
         // TEST UNIT READY.
         0x00 => true,
         // These take a mutex, allocate, or have much to do.
-        INQUIRY | MODE_SELECT_6 | MODE_SELECT_10 | MAINTENANCE_IN | MAINTENANCE_OUT | UNMAP
-        | WRITE_SAME_10 | WRITE_SAME_16 | COMPARE_AND_WRITE | VERIFY_10 | VERIFY_12 | VERIFY_16 => {
-            false
-        }
+        INQUIRY
+        | MODE_SELECT_6
+        | MODE_SELECT_10
+        | MAINTENANCE_IN
+        | MAINTENANCE_OUT
+        | UNMAP
+        | WRITE_SAME_10
+        | WRITE_SAME_16
+        | COMPARE_AND_WRITE
+        | ORWRITE_16
+        | VERIFY_10
+        | VERIFY_12
+        | VERIFY_16
+        | READ_BUFFER_10
+        | WRITE_BUFFER
+        | RESERVE_6
+        | RESERVE_10
+        | RELEASE_6
+        | RELEASE_10
+        | PERSISTENT_RESERVE_IN
+        | PERSISTENT_RESERVE_OUT => false,
         _ => !sleeps,
     }
 }
@@ -89,11 +121,15 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
     use opcode::*;
     let disk = &unit.disk;
     let cdb = *cmd.cdb();
+    if S::VOID && cdb.op.flags.contains(Flags::KEEPS_DATA) {
+        return cmd.check_condition(INVALID_OPCODE);
+    }
     match (cdb.op.opcode, cdb.service_action) {
         (REQUEST_SENSE, _) => data(cmd, |cmd, w| {
             let descriptor = byte(cmd, 1) & 1 != 0;
             let mut sense = [0; 32];
-            let len = NO_SENSE.encode(descriptor, &mut sense);
+            let pending = cmd.nexus().and_then(|nexus| nexus.request_sense());
+            let len = pending.unwrap_or(NO_SENSE).encode(descriptor, &mut sense);
             w.bytes(sense.get(..len).unwrap_or(&[]));
             Ok(())
         }),
@@ -122,15 +158,22 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             report_task_management(w, cmd.raw_cdb());
             Ok(())
         }),
+        (PERSISTENT_RESERVE_IN, _) => cmd.persistent_reserve_in(),
+        (PERSISTENT_RESERVE_OUT, _) => cmd.persistent_reserve_out(),
+        (RESERVE_6 | RESERVE_10, _) => cmd.reserve_unit(),
+        (RELEASE_6 | RELEASE_10, _) => cmd.release_unit(),
         (SYNCHRONIZE_CACHE_10 | SYNCHRONIZE_CACHE_16, _) => synchronize(unit, cmd),
         (VERIFY_10 | VERIFY_12 | VERIFY_16, _) => writes::verify(unit, cmd),
         (UNMAP, _) if disk.conf.handler != Handler::Cdrom => writes::unmap(unit, cmd),
         (WRITE_SAME_10 | WRITE_SAME_16, _) => writes::write_same(unit, cmd),
         (COMPARE_AND_WRITE, _) => writes::compare_and_write(unit, cmd),
-        // The write is stable before it is reported; that it reads back is
-        // what the store promises.
+        (ORWRITE_16, _) => writes::or_write(unit, cmd),
+        (PRE_FETCH_10 | PRE_FETCH_16, _) => blocks::prefetch(unit, cmd),
+        (SERVICE_ACTION_IN_16, GET_LBA_STATUS) => blocks::lba_status(unit, cmd),
+        (READ_BUFFER_10, _) => buffers::read(disk, cmd),
+        (WRITE_BUFFER, _) => buffers::write(disk, cmd),
         (WRITE_AND_VERIFY_10 | WRITE_AND_VERIFY_12 | WRITE_AND_VERIFY_16, _) => {
-            unit.write(cmd, true)
+            writes::write_and_verify(unit, cmd)
         }
         (START_STOP_UNIT, _) => start_stop(unit, cmd),
         (PREVENT_ALLOW, _) => {
@@ -147,8 +190,9 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             };
             finish(cmd, result);
         }
-        // There are no log pages.
-        (LOG_SENSE | LOG_SELECT, _) => cmd.check_condition(INVALID_FIELD_IN_CDB.in_cdb_bit(2, 5)),
+        (LOG_SENSE, _) => data(cmd, |cmd, w| log_page::log_sense(w, cmd.raw_cdb())),
+        // There is nothing to set in a log page.
+        (LOG_SELECT, _) => cmd.check_condition(INVALID_FIELD_IN_CDB.in_cdb_bit(2, 5)),
         (op, _) if disk.conf.handler == Handler::Cdrom && cdrom::has(op) => {
             data(cmd, |cmd, w| cdrom::answer(disk, cmd.raw_cdb(), w))
         }
@@ -161,7 +205,7 @@ fn byte(cmd: &Cmd<Executing>, at: usize) -> u8 {
 }
 
 /// Ends a command without data.
-fn finish(cmd: Cmd<Executing>, result: Result<(), Sense>) {
+pub(crate) fn finish(cmd: Cmd<Executing>, result: Result<(), Sense>) {
     match result {
         Ok(()) => cmd.good(),
         Err(sense) => cmd.check_condition(sense),
@@ -169,7 +213,7 @@ fn finish(cmd: Cmd<Executing>, result: Result<(), Sense>) {
 }
 
 /// Answers with the parameter data that `write` makes.
-fn data(
+pub(crate) fn data(
     mut cmd: Cmd<Executing>,
     write: impl FnOnce(&Cmd<Executing>, &mut Writer<'_>) -> Result<(), Sense>,
 ) {
@@ -219,6 +263,9 @@ fn answer_inquiry(disk: &Disk, cmd: &Cmd<Executing>, w: &mut Writer<'_>) -> Resu
     if disk.conf.dummy {
         w.patch_u8(0, NOT_CONNECTED);
     }
+    if let Some(nexus) = nexus {
+        nexus.answered(ua::Answered::Inquiry);
+    }
     Ok(())
 }
 
@@ -251,6 +298,7 @@ fn report_opcodes(disk: &Disk, mut cmd: Cmd<Executing>) {
     let device = Commands {
         pdt: disk.pdt(),
         thin: disk.thin.get(),
+        keeps_data: disk.conf.handler != Handler::NullIo,
         explicit_alua: explicit_alua(disk, &cmd),
     };
     let written = ReportOpcodes::decode(cmd.raw_cdb()).and_then(|r| r.write(&mut w, &device));

@@ -22,7 +22,7 @@ use scst::DeviceHandle;
 use scst_proto::{
     capacity::Capacity,
     identity::{default_eui64, default_t10_dev_id, default_usn, device_id, Text},
-    inquiry::{Identity, Limits, Provisioning, UnmapLimits},
+    inquiry::{Identity, Limits, Provisioning, UnmapLimits, MAX_UNMAP_DESCRIPTORS},
     mode::{Control, ModeDevice, ModeValues},
     opcode::PeripheralDeviceType,
     options::{Handler, VdiskOptions},
@@ -276,9 +276,12 @@ pub(crate) struct Disk {
     pub(crate) async_io: Switch,
     pub(crate) read_zero: Switch,
     pub(crate) removal_prevented: Switch,
-    /// Held by the COMPARE AND WRITE that runs.
+    /// Held by the COMPARE AND WRITE or ORWRITE that runs.
     #[pin]
     pub(crate) comparing: Mutex<()>,
+    /// What WRITE BUFFER left in the echo buffer.
+    #[pin]
+    pub(crate) echo: Mutex<KVec<u8>>,
     #[pin]
     pub(crate) names: Mutex<Names>,
     #[pin]
@@ -317,6 +320,7 @@ impl Disk {
                 read_zero: Switch::new(false),
                 removal_prevented: Switch::new(false),
                 comparing <- new_mutex!(()),
+                echo <- new_mutex!(KVec::new()),
                 names <- new_mutex!(names),
                 device <- new_mutex!(None),
             }),
@@ -463,10 +467,11 @@ impl Disk {
         let shift = self.conf.block_shift;
         let mut limits = match (self.thin.get(), self.conf.handler) {
             (true, Handler::FileIo) => Limits::thin_file(shift),
+            (_, Handler::NullIo) => Limits::void(shift),
             (thin, _) => Limits {
                 unmap: thin.then(|| UnmapLimits {
                     max_lba_count: u32::MAX,
-                    max_descriptors: u32::MAX,
+                    max_descriptors: MAX_UNMAP_DESCRIPTORS,
                     granularity: self.discard_granularity.load(Relaxed),
                     alignment: match self.discard_alignment.load(Relaxed) {
                         u32::MAX => None,

@@ -7,11 +7,12 @@ use crate::{
     io::{self, Extent, Pending, Store},
     log,
     medium::{Backing, Medium},
-    vfs::{self, File, OpenMode, Way},
+    vfs::{self, Content, File, OpenMode, Way},
 };
 use kernel::{prelude::*, str::CString};
 use scst::{Cmd, Executing};
 use scst_proto::{
+    lba_status::Provisioned,
     options::Handler,
     sense::{NOT_READY, NO_MEDIUM},
 };
@@ -140,5 +141,23 @@ impl Medium for FileStore {
 
     fn discard_at(open: &File, at: Extent) -> Result {
         open.punch(at.pos, at.len)
+    }
+
+    /// A file system that does not know its holes takes all for data, and so does
+    /// this for files that have none (block special files).
+    fn provisioned_at(open: &File, pos: u64) -> Result<(Provisioned, u64)> {
+        Ok(match open.next(Content::Data, pos) {
+            Err(e) if e == ENXIO => (Provisioned::Deallocated, u64::MAX),
+            Err(_) => (Provisioned::Mapped, u64::MAX),
+            Ok(data) if data > pos => (Provisioned::Deallocated, data - pos),
+            Ok(_) => {
+                let hole = open.next(Content::Hole, pos).unwrap_or(u64::MAX);
+                (Provisioned::Mapped, hole.saturating_sub(pos))
+            }
+        })
+    }
+
+    fn prefetch_at(open: &File, at: Extent) -> Result {
+        open.will_need(at.pos, at.len)
     }
 }

@@ -7,6 +7,7 @@ use crate::{disk::Disk, vfs::Completion};
 use kapi::sg::SgList;
 use kernel::{bindings, prelude::*};
 use scst::{status, Cmd, Executing};
+use scst_proto::lba_status::Provisioned;
 use scst_proto::sense::{
     Sense, ABORTED, COMMAND_TIMEOUT, INTERNAL_TARGET_FAILURE, NOT_READY, READ_ERROR,
     SPACE_ALLOCATION_FAILED, WRITE_ERROR, WRITE_PROTECTED,
@@ -59,6 +60,17 @@ pub(crate) trait Synchronous: Send + Sync + 'static {
     /// Gives up the blocks of `at`; they read as zeros or as before.
     fn discard(&self, _at: Extent) -> Result {
         Err(Error::from_errno(-(bindings::EOPNOTSUPP as c_int)))
+    }
+
+    /// Whether the block at `pos` has memory behind it, and how many bytes from
+    /// there on are the same; those who cannot tell say that all has.
+    fn provisioned(&self, _pos: u64) -> Result<(Provisioned, u64)> {
+        Ok((Provisioned::Mapped, u64::MAX))
+    }
+
+    /// Begins to bring `at` into a cache, where there is one.
+    fn prefetch(&self, _at: Extent) -> Result {
+        Ok(())
     }
 
     /// No port serves I/O any more (ALUA), so others may use the medium: lets go of

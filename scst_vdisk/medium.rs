@@ -18,6 +18,7 @@ use kernel::{
     str::CString,
     sync::{Mutex, MutexGuard},
 };
+use scst_proto::lba_status::Provisioned;
 use scst_proto::sense::{CAPACITY_DATA_HAS_CHANGED, MEDIUM_CHANGED};
 
 /// Name and door of a medium.
@@ -88,6 +89,16 @@ pub(crate) trait Medium: Store {
 
     /// Gives up the blocks of `at`.
     fn discard_at(open: &Self::Open, at: Extent) -> Result;
+
+    /// See [`Synchronous::provisioned`].
+    fn provisioned_at(_open: &Self::Open, _pos: u64) -> Result<(Provisioned, u64)> {
+        Ok((Provisioned::Mapped, u64::MAX))
+    }
+
+    /// See [`Synchronous::prefetch`].
+    fn prefetch_at(_open: &Self::Open, _at: Extent) -> Result {
+        Ok(())
+    }
 }
 
 /// The open medium of `store`; `ENODEV` if it is closed.
@@ -110,6 +121,14 @@ impl<M: Medium> Synchronous for M {
 
     fn discard(&self, at: Extent) -> Result {
         M::discard_at(&*enter(self)?, at)
+    }
+
+    fn provisioned(&self, pos: u64) -> Result<(Provisioned, u64)> {
+        M::provisioned_at(&*enter(self)?, pos)
+    }
+
+    fn prefetch(&self, at: Extent) -> Result {
+        M::prefetch_at(&*enter(self)?, at)
     }
 
     /// The size stays: initiators may ask for it in any case.

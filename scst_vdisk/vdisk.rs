@@ -8,7 +8,8 @@
 //! | `disk.rs` | a disk's configuration, state and identity |
 //! | `unit.rs` | a disk with its store, as the core sees it; the data path |
 //! | `commands.rs` | all other commands |
-//! | `writes.rs` | UNMAP, WRITE SAME, COMPARE AND WRITE, VERIFY |
+//! | `writes.rs` | UNMAP, WRITE SAME, COMPARE AND WRITE, ORWRITE, VERIFY |
+//! | `blocks.rs`, `buffers.rs` | GET LBA STATUS and PRE-FETCH; the echo buffer |
 //! | `attrs.rs` | the sysfs attributes |
 //! | `io.rs` | the trait of stores, errors as sense data |
 //! | `medium.rs`, `gate.rs` | stores that open and close while commands run |
@@ -22,6 +23,8 @@ mod attrs;
 #[allow(unsafe_code)]
 mod block;
 mod blockio;
+mod blocks;
+mod buffers;
 mod cdrom;
 mod commands;
 mod disk;

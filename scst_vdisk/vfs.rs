@@ -53,6 +53,15 @@ pub(crate) struct OpenMode {
     pub(crate) direct: bool,
 }
 
+/// What a piece of a file is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    /// Blocks of the file system's.
+    Data,
+    /// Nothing, which reads as zeros.
+    Hole,
+}
+
 /// An open regular file or block special file.
 ///
 /// # Invariants
@@ -106,6 +115,27 @@ impl File {
             return Ok(u64::try_from(size)?);
         }
         u64::try_from(end).map_err(|_| Error::from_errno(end as c_int))
+    }
+
+    /// Where the next `what` begins, at `pos` or behind; `ENXIO` if there is none
+    /// up to the end. May sleep.
+    pub(crate) fn next(&self, what: Content, pos: u64) -> Result<u64> {
+        let whence = flag(match what {
+            Content::Data => bindings::SEEK_DATA,
+            Content::Hole => bindings::SEEK_HOLE,
+        });
+        // SAFETY: The file is open. The position that this moves is not used.
+        let at = unsafe { bindings::vfs_llseek(self.as_ptr(), i64::try_from(pos)?, whence) };
+        u64::try_from(at).map_err(|_| Error::from_errno(at as c_int))
+    }
+
+    /// Has a piece read into the page cache, without waiting for that. May sleep.
+    pub(crate) fn will_need(&self, start: u64, len: u64) -> Result {
+        // `POSIX_FADV_WILLNEED` of include/uapi/linux/fadvise.h.
+        const WILL_NEED: c_int = 3;
+        let (start, len) = (i64::try_from(start)?, i64::try_from(len)?);
+        // SAFETY: The file is open.
+        to_result(unsafe { bindings::vfs_fadvise(self.as_ptr(), start, len, WILL_NEED) })
     }
 
     /// Brings the bytes from `start` to `end` (inclusive) to stable storage. May sleep.

@@ -24,7 +24,7 @@ use scst_proto::{
 const PIECE: usize = 64 << 10;
 
 /// Why a command failed: by itself, or by the store below.
-enum Failure {
+pub(crate) enum Failure {
     Sense(Sense),
     Store(Error),
 }
@@ -48,7 +48,7 @@ impl From<AllocError> for Failure {
 }
 
 /// Ends the command; all the data that it has was used.
-fn finish(cmd: Cmd<Executing>, result: Result<(), Failure>) {
+pub(crate) fn finish(cmd: Cmd<Executing>, result: Result<(), Failure>) {
     let moved = cmd.length();
     match result {
         Ok(()) => cmd.good_with(moved),
@@ -169,6 +169,9 @@ fn try_write_same<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), 
     let mut piece = KVec::from_elem(0u8, PIECE.max(block), GFP_KERNEL)?;
     let mut zeros = true;
     if cdb.length != TransferLength::None {
+        if cmd.prepared() as usize != block {
+            return Err(PARAMETER_LIST_LENGTH_ERROR.into());
+        }
         let (first, rest) = piece.split_at_mut_checked(block).ok_or(EINVAL)?;
         fetch(cmd, 0, first)?;
         zeros = first.iter().all(|b| *b == 0);
@@ -239,6 +242,75 @@ fn try_compare_and_write<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Resu
         done = done.saturating_add(block);
     }
     settle(unit, cdb.fua())
+}
+
+/// ORWRITE, SBC-4 5.11: what is there, or what comes.
+pub(crate) fn or_write<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    let result = try_or_write(unit, &cmd);
+    finish(cmd, result);
+}
+
+fn try_or_write<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Failure> {
+    let at = unit.extent(cmd.cdb())?;
+    // Nobody else may read what this is about to change, to change it too.
+    let _one = unit.disk.comparing.lock();
+    let mut old = KVec::from_elem(0u8, PIECE.min(at.len as usize), GFP_KERNEL)?;
+    let mut new = KVec::from_elem(0u8, old.len(), GFP_KERNEL)?;
+    each_piece(at, PIECE, |pos, done, len| {
+        let (Some(old), Some(new)) = (old.get_mut(..len), new.get_mut(..len)) else {
+            return Err(EINVAL.into());
+        };
+        fetch(cmd, done, new)?;
+        unit.store.read_now(pos, old)?;
+        for (new, old) in new.iter_mut().zip(&*old) {
+            *new |= *old;
+        }
+        Ok(unit.store.write_now(pos, new)?)
+    })?;
+    settle(unit, cmd.cdb().fua())
+}
+
+/// Calls `f` for each piece of `at`: where it is on the disk, where in the data,
+/// how long.
+fn each_piece(
+    at: Extent,
+    piece: usize,
+    mut f: impl FnMut(u64, usize, usize) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut done = 0;
+    while done < at.len {
+        let len = piece.min(usize::try_from(at.len - done).unwrap_or(piece));
+        f(at.pos.saturating_add(done), done as usize, len)?;
+        done = done.saturating_add(len as u64);
+        kapi::cond_resched();
+    }
+    Ok(())
+}
+
+/// WRITE AND VERIFY, SBC-4 5.49. The write is stable before it is reported; that
+/// it reads back is what the store promises. With BYTCHK it is compared, unless
+/// the disk keeps nothing.
+pub(crate) fn write_and_verify<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    match cmd.cdb().bytchk() {
+        1 if !S::VOID => {
+            let result = try_write_and_compare(unit, &cmd);
+            finish(cmd, result);
+        }
+        0 | 1 => unit.write(cmd, true),
+        _ => cmd.check_condition(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 2)),
+    }
+}
+
+fn try_write_and_compare<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Failure> {
+    let at = unit.extent(cmd.cdb())?;
+    let mut buf = KVec::from_elem(0u8, PIECE.min(at.len as usize), GFP_KERNEL)?;
+    each_piece(at, PIECE, |pos, done, len| {
+        let buf = buf.get_mut(..len).ok_or(EINVAL)?;
+        fetch(cmd, done, buf)?;
+        Ok(unit.store.write_now(pos, buf)?)
+    })?;
+    settle(unit, true)?;
+    compare(unit, cmd, at, false)
 }
 
 /// VERIFY, SBC-4 5.39: without data the medium is trusted, with data compared.

@@ -78,17 +78,23 @@ def files(target: Target) -> None:
         sh("mount", device.node, _MOUNT)
         try:
             load = Fio(device.node, [{"filename": f"{_MOUNT}/data"}], rw="randwrite", iodepth=64, size="8m", sync=1,
-                       verify="md5", verify_fatal=1, time_based=None, runtime=3600)
+                       verify="md5", verify_fatal=1, loops=10**6)
             try:
                 _lose_paths(device, paths, scaled(3, 60))
-                check(load.running, "the load ended")
-                load.stop()
-                load.result(180)
+                _stop(load)
             finally:
                 load.kill()
         finally:
             sh("umount", _MOUNT)
         check(" error" not in sh("e2fsck", "-f", "-n", device.node), "the file system has errors")
+
+
+def _stop(load: Fio) -> None:
+    """The load has seen no error, and goes on until now."""
+    running = load.running
+    load.stop()
+    record = load.result(180)
+    check(running, f"the load has ended by itself after {record['job_runtime']} ms and {record['write']['total_ios']} writes")
 
 
 def _large(name: str, entries: int, **options: object) -> None:
@@ -124,9 +130,7 @@ def disk(target: Target) -> None:
                    verify_fatal=1, time_based=None, runtime=3600)
         try:
             _lose_paths(device, paths, scaled(3, 60))
-            check(load.running, "the load ended")
-            load.stop()
-            load.result(180)
+            _stop(load)
         finally:
             load.kill()
 
@@ -148,20 +152,19 @@ def schedulers(target: Target) -> None:
         note(", ".join(names))
 
 
-@plan.test("013: direct I/O of a block from parts that do not follow one another")
+@plan.test("013: direct I/O to and from parts of memory that do not follow one another")
 def discontiguous(target: Target) -> None:
     with srp.logged_in() as host, mmap.mmap(-1, 4 * 4096) as memory:
         handle = os.open(host.disk(0), os.O_RDWR | os.O_DIRECT)
         view = memoryview(memory)
-        parts = [view[2 * 4096:2 * 4096 + 256], view[512:768]]
+        parts = [view[2 * 4096:2 * 4096 + 512], view[512:1024]]
         try:
             with open(host.disk(0), "rb") as disk_:
-                before = disk_.read(512)
-            wanted = bytes(byte ^ 0xA5 for byte in before)
-            parts[0][:], parts[1][:] = wanted[:256], wanted[256:]
-            equal(os.pwritev(handle, parts, 0), 512, "bytes written")
-            parts[0][:], parts[1][:] = bytes(256), bytes(256)
-            equal(os.preadv(handle, parts, 0), 512, "bytes read")
+                wanted = bytes(byte ^ 0xA5 for byte in disk_.read(1024))
+            parts[0][:], parts[1][:] = wanted[:512], wanted[512:]
+            equal(os.pwritev(handle, parts, 0), 1024, "bytes written")
+            parts[0][:], parts[1][:] = bytes(512), bytes(512)
+            equal(os.preadv(handle, parts, 0), 1024, "bytes read")
             equal(bytes(parts[0]) + bytes(parts[1]), wanted, "what was read")
         finally:
             for part in (*parts, view):
@@ -183,9 +186,7 @@ def resets(target: Target) -> None:
                 if state.read_text().strip() == "offline":
                     state.write_text("running")
                 time.sleep(0.1)
-            check(load.running, "the load ended")
-            load.stop()
-            load.result(180)
+            _stop(load)
         finally:
             load.kill()
         equal((host.state(), state.read_text().strip()), ("running", "running"), "port and device")

@@ -139,21 +139,22 @@ def beside(target: Target) -> None:
 
 def abandon(count: int) -> None:
     """Have COUNT logins at a time that are accepted and never completed, and walk away."""
-    open_ = []
-    for number in range(count):
-        channel = raw.Channel(_LINK)
-        open_.append(channel)
-        channel.request(raw.login_request(), queue_pair=number % 16 == 0)
-    rejected = 0
-    for channel in open_:
-        try:
-            channel.wait_accepted()
-        except raw.Rejected:
-            rejected += 1
-    note(f"{rejected} of {count} rejected")
-    witness.check()
-    for number, channel in enumerate(open_):
-        channel.close(disconnect=number % 2 == 0)
+    open_: list[raw.Channel] = []
+    try:
+        for number in range(count):
+            open_.append(raw.Channel(_LINK))
+            open_[-1].request(raw.login_request(), queue_pair=number % 16 == 0)
+        rejected = 0
+        for channel in open_:
+            try:
+                channel.wait_accepted()
+            except raw.Rejected:
+                rejected += 1
+        note(f"{rejected} of {count} rejected")
+        witness.check()
+    finally:
+        for number, channel in enumerate(open_):
+            channel.close(disconnect=number % 2 == 0)
     with contextlib.closing(raw.login(_LINK)) as channel:
         check(channel.ask(raw.command(1, raw.TEST_UNIT_READY)) is not None, "no answer after half-open logins")
 

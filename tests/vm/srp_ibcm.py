@@ -357,7 +357,7 @@ def outstanding(target: Target) -> None:
                     channel.disconnect()
                 else:
                     channel.forget()
-                _gone(target, one, seconds=60)
+                _gone(target, one, seconds=8 if polite else 60)
             note(f"{'DREQ' if polite else 'silent'}: gone after {time.monotonic() - start:.1f} s")
 
 

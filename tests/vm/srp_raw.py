@@ -249,8 +249,8 @@ class Channel(Conversation):
         event.ack_cm_event()
         return found
 
-    def _expect(self, wanted: int) -> bytes:
-        number, name, private = self.event()
+    def _expect(self, wanted: int, seconds: float = 10) -> bytes:
+        number, name, private = self.event(seconds)
         if number in (cm_enums.RDMA_CM_EVENT_REJECTED, cm_enums.RDMA_CM_EVENT_UNREACHABLE,
                       cm_enums.RDMA_CM_EVENT_CONNECT_ERROR):
             raise Rejected(name, private)
@@ -297,7 +297,8 @@ class Channel(Conversation):
 
     def wait_accepted(self) -> None:
         """Wait for the target's SRP_LOGIN_RSP, or Rejected. The queue pair may send from now on."""
-        self._logged_in(self._expect(cm_enums.RDMA_CM_EVENT_CONNECT_RESPONSE))
+        # Of many requests at a time some are lost, and the CM sends them again after seconds.
+        self._logged_in(self._expect(cm_enums.RDMA_CM_EVENT_CONNECT_RESPONSE, 40))
         if self._qp is not None:
             self._modify(enums.IBV_QPS_RTR)
             self._modify(enums.IBV_QPS_RTS)

@@ -50,6 +50,7 @@ fuzz_target!(|data: &[u8]| {
         let device = Commands {
             pdt,
             thin: shift & 1 != 0,
+            keeps_data: shift & 2 != 0,
             explicit_alua: shift & 2 != 0,
         };
         let _ = report.write(&mut w, &device);

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What qla2xxx calls.
+
+use super::{
+    command::{fetch, finish, respond, take_back, Pending, Request, DATA_PHASE_ERROR},
+    raw::*,
+    Adapter, FcPort,
+};
+use crate::{
+    port::Port,
+    session::{Nexus, Session},
+    DRIVER,
+};
+use core::ptr::{self, NonNull};
+use kapi::tracker::Tracked;
+use kernel::{
+    ffi::c_int,
+    prelude::*,
+    sync::{
+        atomic::{Acquire, Relaxed, Release},
+        Arc, ArcBorrow,
+    },
+};
+use scst::{Data, Direction, Incoming, Outstanding, TaskAttribute, Vacant, MAX_CDB};
+
+/// A command arrives: memory for it, cleared.
+///
+/// # Safety
+///
+/// Called by `get_cmd` only, with a session that qla2xxx knows.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_get(session: *const Session) -> *mut Request {
+    // SAFETY: By the function's contract.
+    let pool = unsafe { &(*session).nexus.pool };
+    let number = pool.free.lock().pop();
+    let Some(request) = number.and_then(|at| pool.requests.get(at as usize)) else {
+        return ptr::null_mut();
+    };
+    // SAFETY: It was free, so nobody else uses it.
+    unsafe { ptr::write_bytes(request.cmd.get(), 0, 1) };
+    request.uses.store(1, Release);
+    ptr::from_ref(request).cast_mut()
+}
+
+/// # Safety
+///
+/// Called by `get_cmd_ref` only.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_ref(cmd: *mut Request) -> bool {
+    // SAFETY: A command that exists.
+    unsafe { (*cmd).hold() }
+}
+
+/// # Safety
+///
+/// Called by `put_cmd_ref` only.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_unref(cmd: *mut Request) {
+    if let Some(cmd) = NonNull::new(cmd) {
+        // SAFETY: `qla2x00t_ref` has taken the use.
+        unsafe { Request::put(cmd) };
+    }
+}
+
+/// A request is free.
+///
+/// # Safety
+///
+/// Called by `rel_cmd` only.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_release(session: *const Session, cmd: *mut Request) {
+    // SAFETY: The session waits for all its requests before it goes.
+    let (pool, request) = unsafe { (&(*session).nexus.pool, &*cmd) };
+    request.uses.store(0, Relaxed);
+    let number = request.number;
+    // There is room for all.
+    let _ = pool.free.lock().push_within_capacity(number);
+}
+
+/// qla2xxx is through with a command: its response is sent, or cannot be.
+///
+/// # Safety
+///
+/// Called by `free_cmd` only, perhaps with locks of qla2xxx held.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_done(cmd: *mut Request) {
+    let Some(request) = NonNull::new(cmd) else {
+        return;
+    };
+    // SAFETY: By the function's contract.
+    match unsafe { take_back(cmd) } {
+        // SAFETY: qla2xxx has given it back.
+        Pending::Send(cmd) => unsafe { finish(request, cmd) },
+        // It never got as far as the core.
+        // SAFETY: Nobody else has a use of it.
+        Pending::Nothing => unsafe { Request::put(request) },
+        pending => {
+            // Not to be answered here, as sending takes the locks.
+            // SAFETY: qla2xxx has given it back.
+            unsafe {
+                *(*cmd).pending.get() = pending;
+                qla_c_retry_later(cmd);
+            }
+        }
+    }
+}
+
+/// A command has arrived.
+///
+/// # Safety
+///
+/// Called by `handle_cmd` only.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_command(
+    session: *const Session,
+    cmd: *mut Request,
+    incoming: *const RawIncoming,
+) {
+    // SAFETY: qla2xxx has a use of the session while this runs; the command came
+    // from `qla2x00t_get`.
+    let (session, request, incoming) = unsafe { (&*session, &*cmd, &*incoming) };
+    let mut cdb = [0; MAX_CDB];
+    let len = usize::from(incoming.cdb_len).min(MAX_CDB);
+    // SAFETY: There are so many bytes.
+    let bytes = unsafe { core::slice::from_raw_parts(incoming.cdb, len) };
+    if let Some(to) = cdb.get_mut(..len) {
+        to.copy_from_slice(bytes);
+    }
+    request.tag.store(incoming.tag, Relaxed);
+    if !session.nexus.confirm() {
+        // SAFETY: A command that is being set up.
+        unsafe { qla_c_confirm(cmd, false) };
+    }
+    let incoming = Incoming {
+        cdb: &cdb,
+        cdb_len: u8::try_from(incoming.cdb_len).unwrap_or(u8::MAX),
+        lun: incoming.lun,
+        tag: incoming.tag.into(),
+        attribute: match incoming.attribute {
+            1 => TaskAttribute::HeadOfQueue,
+            2 => TaskAttribute::Ordered,
+            4 => TaskAttribute::Aca,
+            _ => TaskAttribute::Simple,
+        },
+        direction: match incoming.direction {
+            0 => Direction::None,
+            2 => Direction::In,
+            _ => Direction::Out,
+        },
+        length: incoming.length,
+        data: Data::None,
+    };
+    // SAFETY: Not null, as it is part of the request; set up with it, idle as the
+    // command is new, and there until the request is given back, after `finish`.
+    let slot = unsafe {
+        let slot = (&raw const request.slot).cast_mut();
+        Vacant::new(NonNull::new_unchecked(slot))
+    };
+    session.registration.receive(slot, incoming);
+}
+
+/// Data-out have arrived, or will not.
+///
+/// # Safety
+///
+/// Called in process context, after `handle_data`, without locks.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_data(_session: *const Session, cmd: *mut Request, good: bool) {
+    // SAFETY: By the function's contract.
+    match (unsafe { take_back(cmd) }, good) {
+        (Pending::Fetch(cmd), true) => cmd.data_received(),
+        (Pending::Fetch(cmd), false) => cmd.data_failed(DATA_PHASE_ERROR),
+        // SAFETY: qla2xxx has given it back.
+        (other, _) => unsafe { *(*cmd).pending.get() = other },
+    }
+}
+
+/// qla2xxx had no room for a command before.
+///
+/// # Safety
+///
+/// Called in process context, after `qla_c_retry_later`.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_retry(session: *const Session, cmd: *mut Request) {
+    // SAFETY: The command has its session.
+    let void = unsafe { &(*session).nexus.port.driver.void };
+    // SAFETY: By the function's contract.
+    match unsafe { take_back(cmd) } {
+        Pending::Fetch(cmd) => fetch(void, cmd),
+        Pending::Send(cmd) => respond(void, cmd),
+        Pending::Nothing => {}
+    }
+}
+
+/// The command with a tag, for who aborts it.
+///
+/// # Safety
+///
+/// Called by `find_cmd_by_tag` only. What is found may end at any moment; its
+/// memory stays as long as the session.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_find(session: *const Session, tag: u32) -> *mut Request {
+    // SAFETY: qla2xxx knows the session.
+    let pool = unsafe { &(*session).nexus.pool };
+    let found = pool.requests.iter().find(|request| {
+        request.tag.load(Relaxed) == tag
+            && request.uses.load(Acquire) != 0
+            && Outstanding::of(&request.slot, || tag.into()).is_some()
+    });
+    found.map_or(ptr::null_mut(), |found| ptr::from_ref(found).cast_mut())
+}
+
+/// Task management to be carried out.
+///
+/// # Invariants
+///
+/// The session stays until `_tracked` goes.
+struct Errand {
+    session: *const Session,
+    mcmd: *mut Mcmd,
+    lun: u64,
+    function: u16,
+    tag: u32,
+    _tracked: Tracked,
+}
+
+// SAFETY: Both pointers may be used from every thread.
+unsafe impl Send for Errand {}
+
+impl Errand {
+    fn run(self) {
+        // SAFETY: By the type invariants.
+        let answer = unsafe { &*self.session }.manage(self.lun, self.function, self.tag);
+        // SAFETY: qla2xxx waits for the answer.
+        unsafe { qla_c_managed(self.mcmd, answer) };
+    }
+}
+
+/// # Safety
+///
+/// Called by `handle_tmr` only. Nothing is answered if it returns an error.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_manage(
+    session: *const Session,
+    mcmd: *mut Mcmd,
+    lun: u64,
+    function: u16,
+    tag: u32,
+) -> c_int {
+    // SAFETY: qla2xxx knows the session while this runs.
+    let nexus = unsafe { &(*session).nexus };
+    let errand = Errand {
+        session,
+        mcmd,
+        lun,
+        function,
+        tag,
+        _tracked: nexus.errands.track(),
+    };
+    let queue = nexus.port.driver.errands();
+    match queue.queue_atomic(move || errand.run()) {
+        Ok(()) => 0,
+        Err(e) => e.to_errno(),
+    }
+}
+
+/// An initiator has logged in.
+///
+/// # Safety
+///
+/// Called by `check_initiator_node_acl` only, with the port that was enabled.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_login(
+    port: *const Port,
+    initiator: *mut RawFcPort,
+    login: *const RawLogin,
+    session: *mut *const Session,
+) -> c_int {
+    // SAFETY: The port is disowned before it goes, and is in an `Arc`.
+    let port: Arc<Port> = unsafe { ArcBorrow::from_raw(port) }.into();
+    let initiator = FcPort(initiator);
+    // SAFETY: On the caller's stack.
+    let login = unsafe { &*login };
+    let opened = port.login(initiator, login.port_name);
+    let seated = opened.and_then(|opened| {
+        let raw = KBox::into_raw(opened);
+        // SAFETY: On the caller's stack. It is set before the session is found.
+        unsafe { *session = raw };
+        port.seat(login.port_id, login.loop_id, initiator)
+            .inspect_err(|_| {
+                // SAFETY: Just made, and nobody has found it.
+                unsafe { end(raw) };
+            })
+    });
+    match seated {
+        Ok(()) => 0,
+        Err(e) => e.to_errno(),
+    }
+}
+
+/// # Safety
+///
+/// `session` came from `into_raw`, and nobody uses it after this.
+unsafe fn end(session: *mut Session) {
+    // SAFETY: By the function's contract.
+    KBox::into_inner(unsafe { KBox::from_raw(session) }).end();
+}
+
+/// # Safety
+///
+/// Called by `find_sess_by_s_id` only.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_by_id(port: *const Port, id: u32) -> *mut RawFcPort {
+    // SAFETY: The port is disowned before it goes.
+    let port = unsafe { port.as_ref() };
+    port.and_then(|port| port.by_id(id))
+        .map_or(ptr::null_mut(), |found| found.0)
+}
+
+/// # Safety
+///
+/// Called by `find_sess_by_loop_id` only.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_by_loop(port: *const Port, loop_id: u16) -> *mut RawFcPort {
+    // SAFETY: The port is disowned before it goes.
+    let port = unsafe { port.as_ref() };
+    port.and_then(|port| port.by_loop(loop_id))
+        .map_or(ptr::null_mut(), |found| found.0)
+}
+
+fn nexus_of<'a>(session: *const Session) -> Option<&'a Nexus> {
+    // SAFETY: Only qla2xxx's calls about a session that it knows get here.
+    unsafe { session.as_ref() }.map(|session| &*session.nexus)
+}
+
+/// # Safety
+///
+/// Called by `clear_nacl_from_fcport_map` only.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_forget(session: *const Session) {
+    if let Some(nexus) = nexus_of(session) {
+        nexus.forget();
+    }
+}
+
+/// # Safety
+///
+/// Called by `shutdown_sess` only.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_stop(session: *const Session) {
+    if let Some(nexus) = nexus_of(session) {
+        nexus.stop();
+    }
+}
+
+/// # Safety
+///
+/// Called by `free_session` only: qla2xxx does not find the session any more.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_logout(session: *mut Session) {
+    // SAFETY: It came from `qla2x00t_login`, and this is its end.
+    unsafe { end(session) };
+}
+
+/// # Safety
+///
+/// Called with the lock of a device that is bound to qla2xxx.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_appeared(vha: *mut Vha) {
+    // SAFETY: By the function's contract.
+    let adapter = unsafe { Adapter::new(vha) };
+    if let (Some(adapter), Some(driver)) = (adapter, DRIVER.get()) {
+        driver.appeared(adapter);
+    }
+}
+
+/// # Safety
+///
+/// Called with the lock of a device that is still bound to qla2xxx.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_gone(vha: *mut Vha) {
+    // SAFETY: By the function's contract.
+    let adapter = unsafe { Adapter::new(vha) };
+    if let (Some(adapter), Some(driver)) = (adapter, DRIVER.get()) {
+        driver.gone(&adapter);
+    }
+}

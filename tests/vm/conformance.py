@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+# lab: group=conformance timeout=600
+"""iscsi-test-cu of libiscsi on a disk of each kind: each of its tests passes, or data/iscsi-test-cu.txt says why not."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import re
+import subprocess
+
+import scst
+from lib import DATA, Failure, Suite, check, equal, no_differences, note, sh
+
+_KINDS = ("fileio", "blockio", "nullio", "thick")
+
+
+def setup() -> None:
+    """A disk of each kind: a thin file, a block device with discard, nothing, and a file that is not thin."""
+    scst.unload()
+    sh("modprobe", "sg")
+    sh("modprobe", "brd", "rd_nr=1", "rd_size=131072")
+    for name in ("thin", "thick"):
+        scst.image(f"/tmp/{name}", 128)
+    scst.load()
+    # One logical block in a physical one: a test of GET LBA STATUS takes the two for the same.
+    for lun, (kind, handler, params) in enumerate((
+            ("fileio", "fileio", "filename=/tmp/thin; thin_provisioned=1; blocksize=4096"),
+            ("blockio", "blockio", "filename=/dev/ram0"),
+            ("nullio", "nullio", "size_mb=128"),
+            ("thick", "fileio", "filename=/tmp/thick"))):
+        scst.put(scst.add_device(f"vdisk_{handler}", kind, params) / "lb_per_pb_exp", "0")
+        scst.add_lun(kind, lun)
+    for lun in range(len(_KINDS)):
+        scst.wait_disk(lun)
+
+
+def teardown() -> None:
+    """Leave nothing."""
+    scst.clear()
+    scst.unload()
+    sh("rmmod", "brd")
+
+
+suite = Suite(setup, teardown, limit_s=400)
+
+
+def _tests() -> list[str]:
+    """Those that a device which is not iSCSI can have."""
+    names = re.findall(r"(?m)^SCSI\.\w+\.\w+$", sh("iscsi-test-cu", "--list"))
+    check(len(names) > 150, f"iscsi-test-cu --list names only {len(names)} tests")
+    return [name[len("SCSI."):] for name in names if not name.startswith("SCSI.iSCSI")]
+
+
+def _listed(kind: str) -> dict[str, str]:
+    """The results that are not `pass`: pattern of test names, and result."""
+    found = {}
+    for line in (DATA / "iscsi-test-cu.txt").read_text().splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        head, separator, why = line.partition("  : ")
+        if not separator or not why.strip():
+            raise Failure(f"iscsi-test-cu.txt: no reason in '{line}'")
+        where, result, pattern = head.split()
+        if where in ("*", kind):
+            found[pattern] = result
+    return found
+
+
+def _run(test: str, node: str) -> tuple[str, str]:
+    """Run one test in a process of its own, as they disturb one another; the result, and what the tool said."""
+    try:
+        done = subprocess.run(["iscsi-test-cu", "--dataloss", "-V", "-t", f"SCSI.{test}", node],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        return "hang", ""
+    # What comes before is the tool looking around.
+    text = done.stdout.decode(errors="replace").partition("Suite:")[2]
+    summary = re.search(r"tests\s+\d+\s+(\d+)\s+(\d+)\s+(\d+)", text)
+    said = "\n".join(line.strip() for line in text.splitlines() if re.search(r"FAILED|SKIPPED|CU_", line))
+    if done.returncode < 0 or not summary:
+        return "crash", said
+    if "[SKIPPED]" in text and summary[3] == "0":
+        return "skip", said
+    return ("pass" if (summary[2], summary[3]) == ("1", "0") else "fail"), said
+
+
+def _family(kind: str, lun: int) -> None:
+    node = scst.wait_disk(lun, kind="scsi_generic")
+    listed, used, problems = _listed(kind), set(), []
+    counts: dict[str, int] = {}
+    for test in _tests():
+        wanted, pattern = "pass", ""
+        for pattern, result in listed.items():
+            if fnmatch.fnmatchcase(test, pattern):
+                wanted = result
+                used.add(pattern)
+                break
+        result, said = _run(test, node)
+        counts[result] = counts.get(result, 0) + 1
+        if result != wanted:
+            problems.append(f"{test}: {result}, not {wanted}\n{said}".strip())
+    note(f"{kind}: " + ", ".join(f"{count} {result}" for result, count in sorted(counts.items())))
+    problems += [f"listed, but there is no such test: {pattern}" for pattern in listed if pattern not in used]
+    no_differences(problems, 250)
+
+
+for _lun, _kind in enumerate(_KINDS):
+    suite.test(f"iscsi-test-cu on {_kind}")(functools.partial(_family, _kind, _lun))
+
+
+@suite.test("REPORT LUNS, which iscsi-test-cu cannot ask a local device for: no LUN twice, none missing")
+def report_luns() -> None:
+    for lun in range(len(_KINDS)):
+        answer = sh("sg_luns", "-q", scst.wait_disk(lun, kind="scsi_generic"))
+        equal(re.findall(r"[0-9a-f]{16}", answer), [f"{number << 48:016x}" for number in range(len(_KINDS))],
+              f"LUNs that LUN {lun} reports")
+
+
+@suite.test("WRITE SAME with more or less data than a block is refused")
+def data_out() -> None:
+    node = scst.wait_disk(1, kind="scsi_generic")
+    for cdb in ("41 00 00 00 00 00 00 00 01 00", "93 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00"):
+        for size, right in ((256, False), (1024, False), (512, True)):
+            answer = sh("sg_raw", "-s", str(size), "-i", "/dev/zero", node, *cdb.split(), status=None)
+            check(("Good" in answer) == right and (right or "Illegal Request" in answer), f"{size} bytes: {answer}")
+
+
+@suite.test("holes of a thin file: sg_get_lba_status after UNMAP")
+def holes() -> None:
+    block, node = scst.wait_disk(0), scst.wait_disk(0, kind="scsi_generic")
+    sh("dd", "if=/dev/urandom", f"of={block}", "bs=1M", "count=2", "oflag=direct", "status=none")
+    sh("sg_unmap", "--lba=64", "--num=32", "--force", node)
+    answer = sh("sg_get_lba_status", "-b", "--lba=0", node) + sh("sg_get_lba_status", "-b", "--lba=64", node)
+    equal([int(blocks, 0) for blocks in re.findall(r"0x[0-9a-f]+\s+(0x[0-9a-f]+|\d+)", answer)][:2] or answer, [64, 32],
+          f"runs of blocks: {answer}")
+
+
+@suite.test("the echo buffer, log pages and REQUEST SENSE of sg3_utils")
+def small() -> None:
+    node = scst.wait_disk(1, kind="scsi_generic")
+    answer = sh("sg_raw", "-r", "16", node, *"3c 0a 00 00 00 00 00 00 10 00".split(), status=None)
+    check("sequence" in answer, f"an echo buffer that nobody has written: {answer}")
+    sh("sg_write_buffer", "--mode=echo", "--in=/dev/zero", "--length=64", node)
+    check("00 10 00" in sh("sg_raw", "-r", "4", node, *"3c 0b 00 00 00 00 00 00 04 00".split()), "echo buffer descriptor")
+    check("0x2f" in sh("sg_logs", "-l", node), "supported log pages")
+    check("Informational" in sh("sg_logs", "--page=0x2f", node), "page 2Fh")
+    sh("sg_reset", "-d", node)
+    answer = sh("sg_requests", node, status=None)
+    check("reset" in answer or "29" in answer, f"REQUEST SENSE after a reset: {answer}")
+
+
+if __name__ == "__main__":
+    suite.main()
