@@ -29,8 +29,8 @@ class Cluster:
         image.unlink(missing_ok=True)
         disk = vm.Drive("shared", image, 64, shared=True)
         cables = [pair.Cable("ha", number) for number in (0, 1)]
-        extra = [_GUEST, paths.REPO / "tests" / "vm"]
-        timeout = 3000 if _LONG else 400
+        extra = [_GUEST, paths.REPO / "tests" / "vm", paths.REPO / "README.md"]
+        timeout = 3600 if _LONG else 700
 
         def node(number: int) -> pair.Asked:
             config = vm.Config(cpus=1, modules=modules, drives=[disk], qemu=cables[number - 1].end(0), extra=extra,
@@ -61,8 +61,8 @@ class Cluster:
 
     def see_both(self) -> str:
         """Log in; the active node's path is the better one."""
-        guids = [self.nodes[number].ask("guid", 150) for number in (1, 2)]
-        found = self.initiator.ask(f"login {' '.join(guids)}", 150)
+        guids = [self.nodes[number].ask("guid", 300) for number in (1, 2)]
+        found = self.initiator.ask(f"login {' '.join(guids)}", 300)
         return found + ", seen after " + self.initiator.ask("follow active standby")
 
     def follow(self) -> str:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""The initiator of two nodes, with the stock multipathd as a distribution sets it up: udev, and the section for SCST that its documentation has."""
+"""The initiator of two nodes, with the stock multipathd as a distribution sets it up: udev, and what the README says."""
 
 from __future__ import annotations
 
@@ -20,23 +20,19 @@ import asked
 import srp
 from lib import Failure, Fio, check, sh, wait_until
 
-_CONF = """defaults {
+_DEFAULTS = """defaults {
 	find_multipaths no
 	polling_interval 1
 	max_polling_interval 1
 }
-devices {
-	device {
-		vendor "SCST_.*"
-		product ".*"
-		path_grouping_policy group_by_prio
-		prio alua
-		hardware_handler "1 alua"
-		failback immediate
-		no_path_retry queue
-	}
-}
 """
+
+
+def _section() -> str:
+    """What the README tells administrators to have."""
+    chapter = Path("/lab/README.md").read_text().partition("### One disk, two nodes: ALUA")[2]
+    return "devices {" + chapter.partition("```\ndevices {")[2].partition("```")[0]
+
 
 # What the daemon's checker and prioritizer make of a state; the priority of a path that is down is an old one.
 _VIEWS = {"active": ("ready", "50"), "nonoptimized": ("ready", "10"), "standby": ("ghost", "1"),
@@ -74,7 +70,7 @@ class Initiator:
         for link in self._links:
             link.up()
         os.makedirs("/etc/multipath", exist_ok=True)
-        Path("/etc/multipath.conf").write_text(_CONF)
+        Path("/etc/multipath.conf").write_text(_DEFAULTS + _section())
         with open("/tmp/multipathd.log", "wb") as log:
             subprocess.Popen(["multipathd", "-d", "-v2"], stdout=log, stderr=log)  # pylint: disable=consider-using-with
 
