@@ -70,6 +70,8 @@ class Mmdebstrap:
             missing.append("mmdebstrap")
         if not any(ring.exists() for ring in keyrings):
             missing.append("debian-archive-keyring")
+        if self.is_root and not shutil.which("mount"):
+            missing.append("mount")  # not in the smallest of Debian's systems
         if missing and self.is_root:
             _install_as_root(missing)
             self.program = shutil.which("mmdebstrap") or self.program
