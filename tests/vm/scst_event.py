@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Optional
 
 import scst
-from lib import Suite, check, equal, errno_name, sh
+from lib import Failure, Suite, check, equal, errno_name, sh
 
 _NODE = "/dev/scst_event"
 _ALLOW, _DISALLOW, _NEXT, _DONE = 0x40407501, 0x40407502, 0xc0447503, 0x40087504
@@ -190,7 +190,10 @@ def waiting() -> None:
 def _during(command: list[str], act: Callable[[], None]) -> tuple[int, str]:
     """Run COMMAND, and ACT while it runs; its status and output."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        act()
+        try:
+            act()
+        except Failure as failure:
+            raise Failure(f"{failure}; {command[0]}: {process.communicate(timeout=90)[0].strip()}") from None
         output = process.communicate(timeout=60)[0]
         return process.returncode, output
 
