@@ -114,7 +114,7 @@ static void free_cmd(struct qla_tgt_cmd *cmd)
 
 static struct qla_tgt_cmd *find_cmd_by_tag(struct fc_port *sess, uint64_t tag)
 {
-	return sess->se_sess ? qla2x00t_find(sess->se_sess, tag) : NULL;
+	return qla2x00t_find(sess->vha->vha_tgt.target_lport_ptr, sess, tag);
 }
 
 int qla_c_send(struct qla_tgt_cmd *cmd, const struct qla_c_answer *answer)
@@ -207,10 +207,10 @@ static u64 wire_lun(u64 lun)
 static int handle_tmr(struct qla_tgt_mgmt_cmd *mcmd, u64 lun, uint16_t func,
 		      uint32_t tag)
 {
-	if (!mcmd->sess->se_sess)
-		return -ESHUTDOWN;
-	return qla2x00t_manage(mcmd->sess->se_sess, mcmd, wire_lun(lun), func,
-			       tag);
+	struct fc_port *sess = mcmd->sess;
+
+	return qla2x00t_manage(sess->vha->vha_tgt.target_lport_ptr, sess, mcmd,
+			       wire_lun(lun), func, tag);
 }
 
 static void free_mcmd(struct qla_tgt_mgmt_cmd *mcmd)
@@ -265,7 +265,7 @@ static struct fc_port *find_sess_by_s_id(struct scsi_qla_host *vha,
 
 static void clear_nacl_from_fcport_map(struct fc_port *sess)
 {
-	qla2x00t_forget(sess->se_sess);
+	qla2x00t_forget(sess->vha->vha_tgt.target_lport_ptr, sess);
 }
 
 static void sess_unused(struct kref *kref)
@@ -279,9 +279,9 @@ static void put_sess(struct fc_port *sess)
 		kref_put(&sess->sess_kref, sess_unused);
 }
 
+/* All that has to be done is done when it ends. */
 static void shutdown_sess(struct fc_port *sess)
 {
-	qla2x00t_stop(sess->se_sess);
 }
 
 static void free_session(struct fc_port *sess)

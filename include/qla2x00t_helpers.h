@@ -77,15 +77,16 @@ void qla2x00t_command(const void *session, struct qla_tgt_cmd *cmd,
 		      const struct qla_c_incoming *in);
 void qla2x00t_data(const void *session, struct qla_tgt_cmd *cmd, bool good);
 void qla2x00t_retry(const void *session, struct qla_tgt_cmd *cmd);
-struct qla_tgt_cmd *qla2x00t_find(const void *session, u32 tag);
-int qla2x00t_manage(const void *session, struct qla_tgt_mgmt_cmd *mcmd,
-		    u64 lun, u16 function, u32 tag);
+struct qla_tgt_cmd *qla2x00t_find(const void *port, struct fc_port *fcport,
+				  u32 tag);
+int qla2x00t_manage(const void *port, struct fc_port *fcport,
+		    struct qla_tgt_mgmt_cmd *mcmd, u64 lun, u16 function,
+		    u32 tag);
 int qla2x00t_login(const void *port, struct fc_port *fcport,
 		   const struct qla_c_login *login, const void **session);
 struct fc_port *qla2x00t_by_id(const void *port, u32 port_id);
 struct fc_port *qla2x00t_by_loop(const void *port, u16 loop_id);
-void qla2x00t_forget(const void *session);
-void qla2x00t_stop(const void *session);
+void qla2x00t_forget(const void *port, struct fc_port *fcport);
 void qla2x00t_logout(const void *session);
 void qla2x00t_appeared(struct scsi_qla_host *vha);
 void qla2x00t_gone(struct scsi_qla_host *vha);

@@ -124,7 +124,8 @@ pub fn read(path: &str, max: usize) -> Result<KVec<u8>> {
 pub fn replace(path: &str, bytes: &[u8]) -> Result {
     let (dir, name) = split(path)?;
     let new_path = CString::try_from_fmt(fmt!("{}.new", path))?;
-    let new_name = CString::try_from_fmt(fmt!("{}.new", name.to_str().map_err(|_| EINVAL)?))?;
+    let text = name.to_str().map_err(|_| EINVAL)?;
+    let new_name = CString::try_from_fmt(fmt!("{}.new", text))?;
     let flags = bindings::O_WRONLY | bindings::O_CREAT | bindings::O_TRUNC;
     let file = File::open(&new_path, flags, 0o600)?;
     file.write(bytes)?;
@@ -152,7 +153,12 @@ pub fn remove(path: &str) -> Result {
     sync_dir(&dir)
 }
 
-/// Brings the names in a directory to stable storage.
+/// Brings the names in a directory to stable storage, where its file system
+/// knows how.
 fn sync_dir(dir: &CStr) -> Result {
-    File::open(dir, bindings::O_RDONLY | bindings::O_DIRECTORY, 0)?.sync()
+    let dir = File::open(dir, bindings::O_RDONLY | bindings::O_DIRECTORY, 0)?;
+    match dir.sync() {
+        Err(e) if e == EINVAL => Ok(()),
+        result => result,
+    }
 }

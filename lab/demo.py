@@ -59,6 +59,8 @@ def run(modules: Optional[Path]) -> int:
         else:
             say("[run] our modules are not in this clone's build: the peers only")
         records = [record for one in measured for record in one.result()]
+    over_fc = [*(figures.FC if figures.have_ours(modules, "qla2x00tgt") else ()), *figures.FC_PEERS]
+    records += [one.record for one in figures.profiles(over_fc, figures.loads(0), modules, 500, 2000)]
     say("\n" + figures.table(records))
     say(f"\nrecords: {figures.save(records, 'run.json')}")
     return 0

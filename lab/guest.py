@@ -17,6 +17,8 @@ from .sandbox import Bind
 PACKAGES = ("bash", "coreutils", "util-linux", "mount", "kmod", "fio", "sg3-utils", "lsscsi", "e2fsprogs", "xfsprogs",
             "python3", "dmsetup", "procps", "psmisc", "strace", "iproute2", "gawk", "grep", "sed", "findutils",
             "busybox-static", "hostname", "file", "xxd",
+            # multipath: the stock daemon, and udev, without which it has no paths
+            "multipath-tools", "udev",
             # SRP: verbs from user space, discovery; iproute2 brings rdma, dmsetup makes multipath devices
             "ibverbs-providers", "python3-pyverbs", "srptools",
             # iscsi-test-cu: a conformance test that drives /dev/sgN too

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import queue
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Optional
 
 from . import paths, proc, vm
+from .errors import LabError
 
 OnLine = Callable[[str], bool]
 
@@ -57,3 +59,52 @@ def run(machines: Sequence[tuple[vm.Machine, Optional[OnLine]]],
 def tell(machine: vm.Machine, word: str) -> None:
     """Say something to the job of a machine: it finds a file of that name in /lab/share."""
     (machine.share / word).touch()
+
+
+class Asked:
+    """A machine whose job does what it is asked to, one thing after the other (`asked.serve` of tests/vm)."""
+
+    def __init__(self, name: str, machine: vm.Machine) -> None:
+        self.name, self.machine = name, machine
+        self._lines: "queue.SimpleQueue[str]" = queue.SimpleQueue()
+        self._count = 0
+
+    def on_line(self, line: str) -> bool:
+        """A line of the job; true where it says that it is to be killed."""
+        self._lines.put(line)
+        return line.endswith(" kill me")
+
+    def ended(self) -> None:
+        """The machine has ended: nobody waits for it any more."""
+        self._lines.put("ended")
+
+    def ask(self, words: str, seconds: float = 60) -> str:
+        """Have something done, and its answer; LabError if that fails or is not there in time."""
+        self._put(words)
+        while True:
+            try:
+                line = self._lines.get(timeout=seconds)
+            except queue.Empty:
+                raise LabError(f"{self.name}: {words}: no answer in {seconds:g} s") from None
+            number, _, answer = line.partition(" ")
+            if line == "ended":
+                self._lines.put(line)
+                raise LabError(f"{self.name}: {words}: the machine has stopped")
+            if answer == "kill me":
+                return ""
+            if number == str(self._count):
+                how, _, text = answer.partition(" ")
+                if how != "ok":
+                    raise LabError(f"{self.name}: {words}: {text}")
+                return text
+
+    def give_up(self) -> None:
+        """Have it end, whenever it gets to that."""
+        self._put("end")
+
+    def _put(self, words: str) -> None:
+        self._count += 1
+        question = self.machine.share / f"ask.{self._count}"
+        partial = question.with_suffix(".partial")
+        partial.write_text(words)
+        partial.rename(question)

@@ -43,6 +43,8 @@ class Drive:
     name: str
     image: Path
     size_mb: int = 64
+    shared: bool = False
+    """Another machine has it at the same time."""
 
     def option(self) -> str:
         """QEMU's -drive argument; the image is made if it is not there."""
@@ -50,7 +52,8 @@ class Drive:
             self.image.parent.mkdir(parents=True, exist_ok=True)
             with self.image.open("wb") as handle:
                 handle.truncate(self.size_mb << 20)
-        return f"file={self.image},format=raw,if=none,cache=writeback,id={self.name}"
+        locking = ",file.locking=off" if self.shared else ""
+        return f"file={self.image},format=raw,if=none,cache=writeback,id={self.name}{locking}"
 
 
 @dataclasses.dataclass(frozen=True)

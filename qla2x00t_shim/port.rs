@@ -5,13 +5,13 @@
 use crate::{
     attrs,
     driver::Driver,
-    qla::{Adapter, FcPort, IniMode},
+    qla::{Adapter, FcPort, IniMode, SessionRef},
     session::Session,
 };
 use kapi::{
     lock::{new_spinlock_irq, SpinLockIrq},
     sysfs::Link,
-    tracker::Tracker,
+    tracker::{Tracked, Tracker},
 };
 use kernel::{
     prelude::*,
@@ -27,11 +27,18 @@ use scst::{TargetParams, TargetRegistration};
 const PATIENCE_MS: u32 = 10_000;
 
 /// Somebody who is logged in, as qla2xxx looks for them.
-#[derive(Clone, Copy)]
-struct Seat {
-    id: u32,
-    loop_id: u16,
-    port: FcPort,
+#[derive(Clone)]
+pub(crate) struct Seat {
+    /// Port identifier.
+    pub(crate) id: u32,
+    /// Number of qla2xxx's.
+    pub(crate) loop_id: u16,
+    /// The initiator.
+    pub(crate) port: FcPort,
+    /// Its session, which ends only after the seat is gone.
+    pub(crate) session: SessionRef,
+    /// Those who use the session by its seat; it waits for them.
+    pub(crate) visitors: Tracker,
 }
 
 /// A target port.
@@ -169,8 +176,7 @@ impl Port {
     }
 
     /// An initiator has logged in: qla2xxx finds it from now on. Process context.
-    pub(crate) fn seat(&self, id: u32, loop_id: u16, port: FcPort) -> Result {
-        let seat = Seat { id, loop_id, port };
+    pub(crate) fn seat(&self, seat: Seat) -> Result {
         loop {
             let want = self.seats.lock().len().saturating_add(1);
             let mut larger = KVec::with_capacity(want, GFP_KERNEL)?;
@@ -178,13 +184,13 @@ impl Port {
             if larger.capacity() <= seats.len() {
                 continue;
             }
-            let at = seats.partition_point(|other| other.id < id);
+            let at = seats.partition_point(|other| other.id < seat.id);
             for old in seats.get(..at).unwrap_or_default() {
-                let _ = larger.push_within_capacity(*old);
+                let _ = larger.push_within_capacity(old.clone());
             }
             let _ = larger.push_within_capacity(seat);
             for old in seats.get(at..).unwrap_or_default() {
-                let _ = larger.push_within_capacity(*old);
+                let _ = larger.push_within_capacity(old.clone());
             }
             let old = core::mem::replace(&mut *seats, larger);
             drop(seats);
@@ -195,10 +201,12 @@ impl Port {
 
     /// An initiator is no longer to be found. Any context.
     pub(crate) fn unseat(&self, port: FcPort) {
-        let mut seats = self.seats.lock();
-        if let Some(at) = seats.iter().position(|seat| seat.port == port) {
-            let _ = seats.remove(at);
-        }
+        let gone = {
+            let mut seats = self.seats.lock();
+            let at = seats.iter().position(|seat| seat.port == port);
+            at.and_then(|at| seats.remove(at).ok())
+        };
+        drop(gone);
     }
 
     /// Who has a port identifier. Any context.
@@ -214,6 +222,14 @@ impl Port {
         let seats = self.seats.lock();
         let seat = seats.iter().find(|seat| seat.loop_id == loop_id)?;
         Some(seat.port)
+    }
+
+    /// The session of an initiator that has a seat; it stays as long as the token
+    /// that comes with it. Any context.
+    pub(crate) fn visit(&self, port: FcPort) -> Option<(SessionRef, Tracked)> {
+        let seats = self.seats.lock();
+        let seat = seats.iter().find(|seat| seat.port == port)?;
+        Some((seat.session, seat.visitors.track()))
     }
 
     /// An initiator logs in. Process context.

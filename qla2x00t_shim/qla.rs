@@ -25,7 +25,7 @@ mod command;
 mod raw;
 mod void;
 
-use crate::port::Port;
+use crate::{port::Port, session::Session};
 use core::{fmt::Write, ptr::NonNull};
 use kapi::{sysfs, work::WorkQueue};
 use kernel::{error::to_result, prelude::*};
@@ -215,6 +215,15 @@ impl FcPort {
         unsafe { qla_c_close(self.0) };
     }
 }
+
+/// A session, as qla2xxx and [`Port`]'s seats know it: only an address.
+#[derive(Clone, Copy)]
+pub(crate) struct SessionRef(*const Session);
+
+// SAFETY: It is only an address here.
+unsafe impl Send for SessionRef {}
+// SAFETY: As above.
+unsafe impl Sync for SessionRef {}
 
 /// Adapters that come and go; dropping this ends it.
 pub(crate) struct Watch(());

@@ -51,9 +51,9 @@ pub(crate) struct Nexus {
     name: Wwn,
     #[pin]
     pub(crate) pool: Pool,
-    /// Task management that is being carried out.
-    pub(crate) errands: Tracker,
-    /// The initiator, or an administrator, has ended it.
+    /// Those who have come by the session's seat, task management among them.
+    pub(crate) visitors: Tracker,
+    /// It is about to end.
     closing: Atomic<u32>,
     /// Last: until then it exists.
     _tracked: Tracked,
@@ -75,7 +75,7 @@ impl Session {
                 initiator,
                 name,
                 pool <- Pool::new(port.adapter.depth()),
-                errands: Tracker::new()?,
+                visitors: Tracker::new()?,
                 closing: Atomic::new(0),
                 _tracked: port.sessions.track(),
             }? Error),
@@ -137,9 +137,13 @@ impl Session {
             registration,
             nexus,
         } = self;
-        nexus.stop();
+        nexus.closing.store(1, Relaxed);
+        // Nobody else comes to it from here on.
+        nexus.port.unseat(nexus.initiator);
+        // No command is to wait for data any more.
+        nexus.pool.cancel_fetching(|_| true);
         let mut seconds = 0u32;
-        while !nexus.errands.wait_none(PATIENCE_MS) {
+        while !nexus.visitors.wait_none(PATIENCE_MS) {
             seconds = seconds.saturating_add(PATIENCE_MS / 1000);
             log_err!(
                 "Session {}: still waiting for task management after {seconds} s",
@@ -156,17 +160,6 @@ impl Session {
 }
 
 impl Nexus {
-    /// No command waits for data any more. Process context.
-    pub(crate) fn stop(&self) {
-        self.closing.store(1, Relaxed);
-        self.pool.cancel_fetching(|_| true);
-    }
-
-    /// qla2xxx no longer finds it. Any context.
-    pub(crate) fn forget(&self) {
-        self.port.unseat(self.initiator);
-    }
-
     /// Whether responses are to be confirmed.
     #[inline]
     pub(crate) fn confirm(&self) -> bool {

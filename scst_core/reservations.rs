@@ -47,7 +47,7 @@ pub(crate) const MAX_REGISTRANTS: usize = 4096;
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) head: Head,
-    pub(crate) places: KVec<Option<Registrant>>,
+    pub(crate) places: KVVec<Option<Registrant>>,
     /// Who has the logical unit by RESERVE (SPC-2 5.5).
     pub(crate) reserved: Option<NexusId>,
 }
@@ -56,7 +56,7 @@ impl State {
     /// A copy with room for `more` registrations.
     pub(crate) fn copy(&self, more: usize) -> Result<Self, AllocError> {
         let used = state::registrants(&self.places).count();
-        let mut places = KVec::with_capacity(used.saturating_add(more), GFP_KERNEL)?;
+        let mut places = KVVec::with_capacity(used.saturating_add(more), GFP_KERNEL)?;
         for registrant in state::registrants(&self.places) {
             places.push(Some(*registrant), GFP_KERNEL)?;
         }
@@ -312,7 +312,7 @@ fn read_with(
     most: usize,
     read: impl FnOnce(&mut dyn FnMut(Registrant)) -> Option<Head>,
 ) -> Result<State> {
-    let mut places = KVec::with_capacity(most.min(MAX_REGISTRANTS), GFP_KERNEL)?;
+    let mut places = KVVec::with_capacity(most.min(MAX_REGISTRANTS), GFP_KERNEL)?;
     let mut all = true;
     let head = read(&mut |registrant| {
         all &= places.push_within_capacity(Some(registrant)).is_ok();

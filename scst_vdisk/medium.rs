@@ -9,6 +9,7 @@ use crate::{
     io::{Extent, Store, Synchronous},
     log,
     unit::Unit,
+    vfs::{File, OpenMode},
 };
 use kapi::counted::InUse;
 use kernel::{
@@ -213,6 +214,32 @@ impl<S: Medium> Unit<S> {
     pub(crate) fn activate(&self) -> Result {
         let path = self.store.backing().path.lock();
         open(&self.store, &self.disk, &path).map(drop)
+    }
+
+    /// Learns how long a medium is that is not opened yet: initiators ask for
+    /// that in standby too (READ CAPACITY, SPC-6 5.18.2.4.4), and most do not ask
+    /// again when it is. Where it cannot be read here, as of a replica that only
+    /// another node may open, it stays unknown until then.
+    pub(crate) fn measure(&self) {
+        const LOOK: OpenMode = OpenMode {
+            read_only: true,
+            direct: false,
+        };
+        let path = self.store.backing().path.lock();
+        let size = match path.as_ref() {
+            Some(path) => File::open(path, LOOK).and_then(|file| file.size()),
+            None => return,
+        };
+        match size {
+            Ok(size) => {
+                self.disk.set_size(size);
+            }
+            Err(e) => log::info!(
+                "{}: its size is not known until it is opened (error {})",
+                self.disk.name(),
+                e.to_errno()
+            ),
+        }
     }
 
     /// Closes the medium: commands that use it end first, later ones find the

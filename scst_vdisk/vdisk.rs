@@ -305,6 +305,8 @@ fn stored<S: Medium>(
     let disk = &unit.disk;
     if options.active {
         unit.activate()?;
+    } else if disk.bind_alua_state.get() {
+        unit.measure();
     }
     unit.store
         .backing()

@@ -5,11 +5,11 @@
 use super::{
     command::{fetch, finish, respond, take_back, Pending, Request, DATA_PHASE_ERROR},
     raw::*,
-    Adapter, FcPort,
+    Adapter, FcPort, SessionRef,
 };
 use crate::{
-    port::Port,
-    session::{Nexus, Session},
+    port::{Port, Seat},
+    session::Session,
     DRIVER,
 };
 use core::ptr::{self, NonNull};
@@ -197,12 +197,21 @@ unsafe extern "C" fn qla2x00t_retry(session: *const Session, cmd: *mut Request) 
 ///
 /// # Safety
 ///
-/// Called by `find_cmd_by_tag` only. What is found may end at any moment; its
-/// memory stays as long as the session.
+/// Called by `find_cmd_by_tag` only, with the port that was enabled, if it is. What
+/// is found may end at any moment.
 #[no_mangle]
-unsafe extern "C" fn qla2x00t_find(session: *const Session, tag: u32) -> *mut Request {
-    // SAFETY: qla2xxx knows the session.
-    let pool = unsafe { &(*session).nexus.pool };
+unsafe extern "C" fn qla2x00t_find(
+    port: *const Port,
+    initiator: *mut RawFcPort,
+    tag: u32,
+) -> *mut Request {
+    // SAFETY: The port is disowned before it goes.
+    let port = unsafe { port.as_ref() };
+    let Some((session, _visit)) = port.and_then(|port| port.visit(FcPort(initiator))) else {
+        return ptr::null_mut();
+    };
+    // SAFETY: It stays for the visit.
+    let pool = unsafe { &(*session.0).nexus.pool };
     let found = pool.requests.iter().find(|request| {
         request.tag.load(Relaxed) == tag
             && request.uses.load(Acquire) != 0
@@ -215,23 +224,23 @@ unsafe extern "C" fn qla2x00t_find(session: *const Session, tag: u32) -> *mut Re
 ///
 /// # Invariants
 ///
-/// The session stays until `_tracked` goes.
+/// The session stays until `_visit` goes.
 struct Errand {
-    session: *const Session,
+    session: SessionRef,
     mcmd: *mut Mcmd,
     lun: u64,
     function: u16,
     tag: u32,
-    _tracked: Tracked,
+    _visit: Tracked,
 }
 
-// SAFETY: Both pointers may be used from every thread.
+// SAFETY: The pointer may be used from every thread.
 unsafe impl Send for Errand {}
 
 impl Errand {
     fn run(self) {
         // SAFETY: By the type invariants.
-        let answer = unsafe { &*self.session }.manage(self.lun, self.function, self.tag);
+        let answer = unsafe { &*self.session.0 }.manage(self.lun, self.function, self.tag);
         // SAFETY: qla2xxx waits for the answer.
         unsafe { qla_c_managed(self.mcmd, answer) };
     }
@@ -239,27 +248,33 @@ impl Errand {
 
 /// # Safety
 ///
-/// Called by `handle_tmr` only. Nothing is answered if it returns an error.
+/// Called by `handle_tmr` only, with the port that was enabled, if it is. Nothing
+/// is answered if it returns an error.
 #[no_mangle]
 unsafe extern "C" fn qla2x00t_manage(
-    session: *const Session,
+    port: *const Port,
+    initiator: *mut RawFcPort,
     mcmd: *mut Mcmd,
     lun: u64,
     function: u16,
     tag: u32,
 ) -> c_int {
-    // SAFETY: qla2xxx knows the session while this runs.
-    let nexus = unsafe { &(*session).nexus };
+    // SAFETY: The port is disowned before it goes.
+    let Some(port) = (unsafe { port.as_ref() }) else {
+        return ENODEV.to_errno();
+    };
+    let Some((session, visit)) = port.visit(FcPort(initiator)) else {
+        return ENODEV.to_errno();
+    };
     let errand = Errand {
         session,
         mcmd,
         lun,
         function,
         tag,
-        _tracked: nexus.errands.track(),
+        _visit: visit,
     };
-    let queue = nexus.port.driver.errands();
-    match queue.queue_atomic(move || errand.run()) {
+    match port.driver.errands().queue_atomic(move || errand.run()) {
         Ok(()) => 0,
         Err(e) => e.to_errno(),
     }
@@ -287,11 +302,19 @@ unsafe extern "C" fn qla2x00t_login(
         let raw = KBox::into_raw(opened);
         // SAFETY: On the caller's stack. It is set before the session is found.
         unsafe { *session = raw };
-        port.seat(login.port_id, login.loop_id, initiator)
-            .inspect_err(|_| {
-                // SAFETY: Just made, and nobody has found it.
-                unsafe { end(raw) };
-            })
+        // SAFETY: Just made.
+        let visitors = unsafe { (*raw).nexus.visitors.clone() };
+        let seat = Seat {
+            id: login.port_id,
+            loop_id: login.loop_id,
+            port: initiator,
+            session: SessionRef(raw),
+            visitors,
+        };
+        port.seat(seat).inspect_err(|_| {
+            // SAFETY: Just made, and nobody has found it.
+            unsafe { end(raw) };
+        })
     });
     match seated {
         Ok(()) => 0,
@@ -329,28 +352,15 @@ unsafe extern "C" fn qla2x00t_by_loop(port: *const Port, loop_id: u16) -> *mut R
         .map_or(ptr::null_mut(), |found| found.0)
 }
 
-fn nexus_of<'a>(session: *const Session) -> Option<&'a Nexus> {
-    // SAFETY: Only qla2xxx's calls about a session that it knows get here.
-    unsafe { session.as_ref() }.map(|session| &*session.nexus)
-}
-
 /// # Safety
 ///
-/// Called by `clear_nacl_from_fcport_map` only.
+/// Called by `clear_nacl_from_fcport_map` only, with the port that was enabled, if
+/// it is.
 #[no_mangle]
-unsafe extern "C" fn qla2x00t_forget(session: *const Session) {
-    if let Some(nexus) = nexus_of(session) {
-        nexus.forget();
-    }
-}
-
-/// # Safety
-///
-/// Called by `shutdown_sess` only.
-#[no_mangle]
-unsafe extern "C" fn qla2x00t_stop(session: *const Session) {
-    if let Some(nexus) = nexus_of(session) {
-        nexus.stop();
+unsafe extern "C" fn qla2x00t_forget(port: *const Port, initiator: *mut RawFcPort) {
+    // SAFETY: The port is disowned before it goes.
+    if let Some(port) = unsafe { port.as_ref() } {
+        port.unseat(FcPort(initiator));
     }
 }
 

@@ -195,6 +195,12 @@ def _during(command: list[str], act: Callable[[], None]) -> tuple[int, str]:
         return process.returncode, output
 
 
+def _quiet() -> None:
+    """Take the unit attentions that are due for what was configured."""
+    for _ in range(6):
+        sh("sg_turs", scst.wait_disk(0, kind="scsi_generic"), status=None)
+
+
 def _stpg(state: str) -> list[str]:
     return ["sg_stpg", "--tp=1", f"--state={state}", scst.wait_disk(0, kind="scsi_generic")]
 
@@ -219,6 +225,7 @@ def stpg() -> None:
             equal(daemon.done(number, status), 0, "NOTIFY_DONE")
             equal(daemon.done(number, status), errno.ENOENT, "NOTIFY_DONE again")
 
+        _quiet()
         before, failed = scst.get(path), scst.failed(0)
         result, output = _during(_stpg({"nonoptimized": "1", "active": "0"}[state]), serve)
         equal(result == 0, status == 0, f"sg_stpg with status {status}: {output.strip()}")
@@ -233,6 +240,7 @@ def stpg() -> None:
 def alone() -> None:
     path = scst.GROUPS / "dg/target_groups/tg/state"
     scst.put(path, "active")
+    _quiet()
     daemon = Daemon((_STPG,))
 
     def die() -> None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import random
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from pathlib import Path
 import scst
 import srp
 import srp_target
-from lib import Fio, check, equal, fio, note, scaled, sh, wait_until
+from lib import Failure, Fio, check, equal, fio, note, scaled, sh, wait_until
 from srp import Host, Link, Multipath
 from srp_target import Target
 
@@ -71,19 +73,47 @@ def luns(target: Target) -> None:
             wait_until(lambda host=host: host.luns() == [0, 1], 10, "LUNs are missing")
 
 
+class _Files(threading.Thread):
+    """Writes files on a mounted file system, and reads them from the disk again, until told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.enough = threading.Event()
+        self.count = 0
+        self.problem = "it was not stopped"
+
+    def run(self) -> None:
+        rng = random.Random(2)
+        try:
+            while not self.enough.is_set():
+                path, data = f"{_MOUNT}/{self.count % 16}", rng.randbytes(rng.randint(1, 1 << 19))
+                with open(path, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                check(Path(path).read_bytes() == data, f"file {self.count} is not what was written")
+                self.count += 1
+            self.problem = ""
+        except (OSError, Failure) as error:
+            self.problem = str(error)
+
+
 @plan.test("002-004: files on two paths, which are logged out and in again")
 def files(target: Target) -> None:
     with _two_paths() as (device, paths):
         sh("mkfs.ext4", "-q", "-F", device.node)
         sh("mount", device.node, _MOUNT)
         try:
-            load = Fio(device.node, [{"filename": f"{_MOUNT}/data"}], rw="randwrite", iodepth=64, size="8m", sync=1,
-                       verify="md5", verify_fatal=1, loops=10**6)
-            try:
-                _lose_paths(device, paths, scaled(3, 60))
-                _stop(load)
-            finally:
-                load.kill()
+            load = _Files()
+            load.start()
+            _lose_paths(device, paths, scaled(3, 60))
+            before = load.count
+            wait_until(lambda: load.count > before or not load.is_alive(), 30, "no file is written any more")
+            load.enough.set()
+            load.join(30)
+            equal(load.problem, "", "what became of the files")
+            note(f"{load.count} files")
         finally:
             sh("umount", _MOUNT)
         check(" error" not in sh("e2fsck", "-f", "-n", device.node), "the file system has errors")

@@ -8,13 +8,17 @@ from __future__ import annotations
 import srp_debug
 import srp_ibcm as ibcm
 import srp_target
+from lib import LONG
 from srp import Link
 
 plan = srp_target.Plan(ibcm.setup, [Link(0), ibcm.LINK], limit_s=100, rdma_cm_port=0)
 plan.suite.expected = srp_debug.EXPECTED
 
-for _test in (ibcm.life, ibcm.rejected, ibcm.repeated, ibcm.lost_rtu, ibcm.half_open, ibcm.second_thoughts, ibcm.channels,
-              ibcm.disabled, ibcm.outstanding, ibcm.mutated):
+# What has a life of its own in the CM; the rest is for the soak.
+_ALWAYS = (ibcm.life, ibcm.lost_rtu, ibcm.half_open, ibcm.second_thoughts)
+_LONG = (ibcm.rejected, ibcm.repeated, ibcm.delayed, ibcm.channels, ibcm.disabled, ibcm.outstanding, ibcm.mutated)
+
+for _test in (*_ALWAYS, *(_LONG if LONG else ())):
     plan.test(f"logins by IB/CM: {_test.__name__}", only=("ours",))(_test)
 
 
