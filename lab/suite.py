@@ -39,12 +39,14 @@ def _skip(what: str, why: str) -> Counts:
     return Counts(skipped=1, skips=[f"{what} ({why})"])
 
 
-def _check(mode: Mode) -> Counts:
-    def inputs() -> str:
-        tree = kernel.stock("7.2").path if kernel.have_modules() else None
-        return keep.key((paths.REPO / path for path in check.tracked()), tree)
+def _all_files() -> str:
+    """The key of what depends on nothing but the files of this clone and on what is pinned."""
+    tree = kernel.stock("7.2").path if kernel.have_modules() else None
+    return keep.key((paths.REPO / path for path in check.tracked()), tree)
 
-    return keep.run("check", inputs, check.run, mode.fresh)
+
+def _check(mode: Mode) -> Counts:
+    return keep.run("check", _all_files, check.run, mode.fresh)
 
 
 def _lab(mode: Mode) -> Counts:
@@ -128,7 +130,7 @@ def _miri() -> Counts:
 
 
 def _fabric(mode: Mode) -> Counts:
-    return fc.tests()
+    return keep.run("fabric", _all_files, fc.tests, mode.fresh)
 
 
 def _build(mode: Mode) -> Counts:

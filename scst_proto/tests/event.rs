@@ -20,7 +20,8 @@ fn filter(code: u32, issuer: &str, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn ioctl_numbers_hold_direction_size_type_and_number() {
-    let number = |direction: u32, size: u32, n: u32| direction << 30 | size << 16 | 0x75 << 8 | n;
+    let number =
+        |direction: u32, size: u32, n: u32| (direction << 30) | (size << 16) | (0x75 << 8) | n;
     assert_eq!(event::ioctl::ALLOW, number(1, 64, 1));
     assert_eq!(event::ioctl::DISALLOW, number(1, 64, 2));
     assert_eq!(event::ioctl::NEXT, number(3, 68, 3));
