@@ -12,6 +12,8 @@
 		      "these qla2xxx headers are not those that qla2xxx.ko was built with: " \
 		      "make include/qla2x00t_layout.h for this kernel (packaging/qla2x00t-layout.sh)")
 
+/* Kernel: 7.2 */
+
 QLA_LAYOUT(offsetof(struct qla_tgt_cmd, se_cmd), 8);
 QLA_LAYOUT(offsetof(struct qla_tgt_cmd, sess), 496);
 QLA_LAYOUT(offsetof(struct qla_tgt_cmd, state), 516);

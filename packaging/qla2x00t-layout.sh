@@ -9,6 +9,12 @@ set -eu
 vmlinux=$1
 module=$2
 
+series=$(modinfo -F vermagic "$module" | sed -n 's/^\([0-9]*\.[0-9]*\).*/\1/p')
+if [ -z "$series" ]; then
+	echo "qla2x00t-layout.sh: $module does not say for which kernel it is" >&2
+	exit 1
+fi
+
 cat <<'HEADER'
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
@@ -25,6 +31,7 @@ cat <<'HEADER'
 		      "make include/qla2x00t_layout.h for this kernel (packaging/qla2x00t-layout.sh)")
 
 HEADER
+printf '/* Kernel: %s */\n\n' "$series"
 
 # structure: members
 layout() {
