@@ -84,7 +84,7 @@ impl Op {
                 all,
                 spec,
             } => {
-                let flags = u8::from(*all) << 2 | u8::from(!spec.is_empty()) << 3;
+                let flags = (u8::from(*all) << 2) | (u8::from(!spec.is_empty()) << 3);
                 let mut list = basic(*key, *new, flags);
                 if !spec.is_empty() {
                     list.extend((spec.len() as u32 * 24).to_be_bytes());
@@ -544,7 +544,8 @@ fn conflicts() {
     let row = |op: u8, action: u16| opcode::lookup(op, action, PeripheralDeviceType::DISK).unwrap();
     let six = |op: u8, byte4: u8| [op, 0, 0, 0, byte4, 0];
     // Operation code, service action, CDB; refused when reading is left, when nothing is, when another has RESERVE.
-    let table: &[(u8, u16, [u8; 6], bool, bool, bool)] = &[
+    type Row = (u8, u16, [u8; 6], bool, bool, bool);
+    let table: &[Row] = &[
         (0x00, 0, six(0x00, 0), false, false, true),
         (0x12, 0, six(0x12, 0), false, false, false),
         (0x03, 0, six(0x03, 0), false, false, false),

@@ -31,7 +31,9 @@ def setup() -> None:
             ("blockio", "blockio", "filename=/dev/ram0"),
             ("nullio", "nullio", "size_mb=128"),
             ("thick", "fileio", "filename=/tmp/thick"))):
-        scst.put(scst.add_device(f"vdisk_{handler}", kind, params) / "lb_per_pb_exp", "0")
+        device = scst.add_device(f"vdisk_{handler}", kind, params)
+        if handler != "nullio":
+            scst.put(device / "lb_per_pb_exp", "0")
         scst.add_lun(kind, lun)
     for lun in range(len(_KINDS)):
         scst.wait_disk(lun)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=base timeout=60 drives=scratch:32
+# lab: group=disks timeout=60 drives=scratch:32
 #
 # The machine itself: what every other test takes for granted.
 count=0

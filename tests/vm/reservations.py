@@ -27,7 +27,7 @@ def setup() -> None:
     sh("modprobe", "sg")
     scst.add_device("vdisk_fileio", "disk", "filename=/tmp/disk")
     scst.add_lun("disk", 0)
-    scst.add_lun("disk", 0, scst.add_target("second") / "luns")
+    scst.add_lun("disk", 0, scst.add_target("second", "second_host") / "luns")
     scst.wait_disk(0)
     scst.wait_disk(0, scst.LOCAL / "second")
 

@@ -200,8 +200,11 @@ def _during(command: list[str], act: Callable[[], None]) -> tuple[int, str]:
 
 def _quiet() -> None:
     """Take the unit attentions that are due for what was configured."""
-    for _ in range(6):
-        sh("sg_turs", scst.wait_disk(0, kind="scsi_generic"), status=None)
+    node = scst.wait_disk(0, kind="scsi_generic")
+    for _ in range(20):
+        if "Good" in sh("sg_raw", node, *("00",) * 6, status=None):
+            return
+    raise Failure("unit attentions without end")
 
 
 def _stpg(state: str) -> list[str]:

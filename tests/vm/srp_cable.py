@@ -35,9 +35,10 @@ def multipath_cable(target: Target) -> None:
     paths = [srp.login(link, **_PATIENCE) for link in _LINKS]
     device = Multipath("mp", *(host.disk(0) for host in paths))
     try:
-        # An attempt to reconnect that the cut link makes fail takes the initiator 80 s, in which it does nothing else.
+        # No attempts without a link: after one whose queue pair cannot be made, which ib_srp of 7.2 makes before it has
+        # drained the old one, the completions of that add requests to its free list twice (BUG in list_debug.c).
         for host in paths:
-            host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=5)
+            host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=-1)
             host.set_command_timeout(0, 2)
         load = Fio(device.node, rw="randwrite", size="8m", verify="crc32c", verify_fatal=1, time_based=None, runtime=3600)
         try:
@@ -50,7 +51,9 @@ def multipath_cable(target: Target) -> None:
                 time.sleep(0.5)
                 check(load.running, "the load ended without a path")
                 link.plug()
+                host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=1)
                 host.wait_state("running", 60)
+                host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=-1)
                 device.reinstate(host.disk(0))
                 time.sleep(0.5)
                 equal(device.working(), 2, "working paths")
