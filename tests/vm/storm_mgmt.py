@@ -232,8 +232,11 @@ def consistent() -> None:
 @suite.test("what is configured then still serves I/O")
 def serves() -> None:
     scst.clear()
-    node = scst.disk("vdisk_fileio", "after", 0, "filename=/tmp/f0")
-    sh("dd", f"if={node}", "of=/dev/null", "bs=64k", "count=8", "iflag=direct", "status=none")
+    # A target of its own: the session of the other one may have been closed.
+    target = scst.add_target("after_tgt", "after_host")
+    scst.add_device("vdisk_fileio", "after", "filename=/tmp/f0")
+    scst.add_lun("after", 0, target / "luns")
+    sh("dd", f"if={scst.wait_disk(0, target)}", "of=/dev/null", "bs=64k", "count=8", "iflag=direct", "status=none")
 
 
 @suite.test("all of it can be removed, and the modules unload")
