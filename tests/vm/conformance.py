@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=conformance timeout=600
+# lab: group=conformance timeout=600 soak=yes
 """iscsi-test-cu of libiscsi on each kind of disk: a test passes, or data/iscsi-test-cu.txt says why not."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 import scst
-from lib import DATA, Failure, Suite, check, equal, no_differences, note, sh
+from lib import DATA, LONG, Failure, Suite, check, equal, no_differences, note, sh
 
 _KINDS = ("fileio", "blockio", "nullio", "thick")
 
@@ -109,7 +109,7 @@ def _family(kind: str, lun: int) -> None:
     no_differences(problems, 250)
 
 
-for _lun, _kind in enumerate(_KINDS):
+for _lun, _kind in enumerate(_KINDS if LONG else _KINDS[:1]):
     suite.test(f"iscsi-test-cu on {_kind}")(functools.partial(_family, _kind, _lun))
 
 
