@@ -240,7 +240,8 @@ pub fn run(fabric: &mut Fabric, line: &str) -> Answer {
                 .zones()
                 .iter()
                 .map(|(name, zone)| format!("{name}: {}\n", zone.join(" ")))
-                .collect())
+                .collect::<Vec<_>>()
+                .concat())
         }
         other => return Err(format!("no command is called '{other}'; try help")),
     }

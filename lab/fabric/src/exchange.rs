@@ -264,7 +264,7 @@ impl Fabric {
         let atio = Atio {
             kind: kind::ATIO,
             count: 1,
-            attribute_length: (COMMAND_BYTES | u16::from(fcp.attribute) << 12).into(),
+            attribute_length: (COMMAND_BYTES | (u16::from(fcp.attribute) << 12)).into(),
             exchange: exchange.into(),
             r_ctl: 0x06,
             destination: id_be(self.hbas[target].id),

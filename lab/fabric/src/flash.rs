@@ -69,7 +69,7 @@ fn little(bytes: &[u8]) -> u32 {
     bytes
         .iter()
         .rev()
-        .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+        .fold(0, |sum, byte| (sum << 8) | u32::from(*byte))
 }
 
 /// NVRAM (`struct nvram_24xx` of the driver): names, defaults, and a checksum that makes the sum of all words zero.
@@ -85,10 +85,13 @@ fn nvram(port_name: u64, node_name: u64) -> [u8; NVRAM_BYTES] {
     put(20, &port_name.to_be_bytes());
     put(28, &node_name.to_be_bytes());
     put(36, &8u16.to_le_bytes()); // login retries
-    put(44, &(1u32 << 14 | 1 << 13 | 1 << 2 | 1 << 1).to_le_bytes()); // node name, full login, full duplex, fairness
-    put(48, &(2u32 << 4 | 1 << 12).to_le_bytes()); // loop preferred, FC tape
+    put(
+        44,
+        &((1u32 << 14) | (1 << 13) | (1 << 2) | (1 << 1)).to_le_bytes(),
+    ); // node name, full login, full duplex, fairness
+    put(48, &((2u32 << 4) | (1 << 12)).to_le_bytes()); // loop preferred, FC tape
     put(52, &(2u32 << 13).to_le_bytes()); // rate by negotiation
-    put(256, &(1u32 << 11 | 1 << 10).to_le_bytes()); // LIP reset, full LIP login
+    put(256, &((1u32 << 11) | (1 << 10)).to_le_bytes()); // LIP reset, full LIP login
     put(328, &[5]); // seconds after a reset
     put(336, &128u16.to_le_bytes()); // LUNs
     put(340, &30u16.to_le_bytes()); // port down retries

@@ -187,7 +187,7 @@ pub struct Hba {
 impl Hba {
     /// An adapter that no driver has touched yet.
     pub fn new(name: &str, switch: &str, port_name: u64, id: u32) -> Self {
-        let node_name = port_name & 0x000f_ffff_ffff_ffff | 0x20 << 56;
+        let node_name = port_name & 0x000f_ffff_ffff_ffff | (0x20 << 56);
         Self {
             name: name.into(),
             switch: switch.into(),
@@ -268,7 +268,7 @@ impl Hba {
         self.current.as_ref().map_or(0, |event| {
             0x8000
                 | event.reason as u32
-                | u32::from(event.mailbox.first().copied().unwrap_or(0)) << 16
+                | (u32::from(event.mailbox.first().copied().unwrap_or(0)) << 16)
         })
     }
 
@@ -404,7 +404,7 @@ mod tests {
         let mut hba = running();
         hba.notify(event::LINK_UP, [4, 0, 0]);
         hba.notify(event::PORT_UPDATE, [0xffff, 6, 0xff]);
-        assert_eq!(hba.host_status(), 0x8000 | 0x12 | 0x8011 << 16);
+        assert_eq!(hba.host_status(), 0x8000 | 0x12 | (0x8011 << 16));
         assert_eq!(hba.registers.mailbox_out[1], 4);
         hba.cleared();
         assert_eq!(hba.host_status() >> 16, 0x8014);

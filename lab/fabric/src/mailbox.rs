@@ -62,11 +62,11 @@ const SWITCH_NODE_NAME: u64 = 0x1000_0005_1e00_0001;
 fn address(mailbox: &Mailbox) -> u64 {
     [6, 7, 2, 3]
         .into_iter()
-        .fold(0, |sum, at| sum << 16 | u64::from(mailbox[at]))
+        .fold(0, |sum, at| (sum << 16) | u64::from(mailbox[at]))
 }
 
 fn pair(high: u16, low: u16) -> u32 {
-    u32::from(high) << 16 | u32::from(low)
+    (u32::from(high) << 16) | u32::from(low)
 }
 
 fn fail(mailbox: &mut Mailbox, why: u16) {
@@ -358,7 +358,7 @@ mod tests {
         let mut fabric = fabric(1);
         let answer = run(&mut fabric, 0, &[(0, code::FIRMWARE_STATE)]);
         assert_eq!(answer[..2], [COMPLETE, READY]);
-        assert_eq!(fabric.hbas[0].host_status(), 0x8010 | 0x4000 << 16);
+        assert_eq!(fabric.hbas[0].host_status(), 0x8010 | (0x4000 << 16));
         fabric.hbas[0].cleared();
         assert_eq!(run(&mut fabric, 0, &[(0, 0xff)])[0], UNKNOWN);
         assert_eq!(fabric.hbas[0].host_status() & 0xff, 0x11);

@@ -92,7 +92,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
             &adapter.name,
             &adapter.switch,
             adapter.port_name,
-            0x01_0000 | number << 8,
+            0x01_0000 | (number << 8),
         ));
     }
     let wake = Arc::new(Condvar::new());

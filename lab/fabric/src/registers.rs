@@ -73,10 +73,10 @@ pub fn read(hba: &Hba, offset: u64, width: usize) -> u32 {
 /// Writes VALUE, WIDTH bytes wide, to the register at OFFSET.
 pub fn write(hba: &mut Hba, offset: u64, width: usize, value: u32) -> Effect {
     match offset {
-        0x00 if value & 1 << 31 != 0 => hba.registers.flash_address = value & !(1 << 31),
+        0x00 if value & (1 << 31) != 0 => hba.registers.flash_address = value & !(1 << 31),
         0x00 => {
             hba.registers.flash_data = hba.flash.read(value);
-            hba.registers.flash_address = value | 1 << 31;
+            hba.registers.flash_address = value | (1 << 31);
         }
         0x04 => hba.registers.flash_data = value,
         0x08 if value & 1 != 0 => return Effect::Reset,

@@ -128,7 +128,7 @@ impl Fabric {
             .iter()
             .take(4)
             .rev()
-            .fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+            .fold(0, |sum, byte| (sum << 8) | u32::from(*byte));
         match registers::write(hba, offset, data.len(), value) {
             Effect::None => {}
             Effect::Reset => self.reset(index),
