@@ -278,7 +278,10 @@ class Fio:
         return str(self._process.communicate(timeout=timeout - early)[0])
 
     def result(self, timeout: float = 120, errors: bool = False) -> dict[str, Any]:
-        """Wait for the end and give the first job's record; I/O errors fail unless ERRORS are expected."""
+        """Wait for the end and give the first job's record; I/O errors fail unless ERRORS are expected.
+
+        With those expected the record may be empty: fio did not get to the end of writing it.
+        """
         try:
             output = self._output(timeout)
         except subprocess.TimeoutExpired:
@@ -290,7 +293,13 @@ class Fio:
         if start < 0:
             raise Failure(f"fio left no result (status {self._process.returncode}): {output.strip()}\n{text}")
         # What follows: a second signal makes it print a second time, and a device that has gone leaves remarks.
-        records: list[dict[str, Any]] = json.JSONDecoder().raw_decode(text, start)[0]["jobs"]
+        try:
+            records: list[dict[str, Any]] = json.JSONDecoder().raw_decode(text, start)[0]["jobs"]
+        except ValueError:
+            # A second signal, or the loss of its devices, ended it while it wrote.
+            if errors:
+                return {}
+            raise Failure(f"fio's result is cut off (status {self._process.returncode}): {output.strip()}\n{text}") from None
         self._out.unlink()
         wrong = [record["error"] for record in records if record["error"]]
         if not errors and (wrong or self._process.returncode not in (0, 128 if self._stopped else 0)):
