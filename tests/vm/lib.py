@@ -267,7 +267,7 @@ class Fio:
 
     def _output(self, timeout: float) -> str:
         """What it printed, when it has ended. One that is still starting may lose a signal: it gets it again."""
-        early = min(timeout, 20)
+        early = min(timeout, 45)
         try:
             return str(self._process.communicate(timeout=early)[0])
         except subprocess.TimeoutExpired:
