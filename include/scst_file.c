@@ -5,6 +5,26 @@
 #include <linux/namei.h>
 #include "scst_file.h"
 
+/* Finds a directory and holds its mount writable until let_go(). */
+static int hold(const char *dir, struct path *path)
+{
+	int err;
+
+	err = kern_path(dir, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, path);
+	if (err)
+		return err;
+	err = mnt_want_write(path->mnt);
+	if (err)
+		path_put(path);
+	return err;
+}
+
+static void let_go(struct path *path)
+{
+	mnt_drop_write(path->mnt);
+	path_put(path);
+}
+
 int scst_c_rename_within(const char *dir, const char *from, const char *to)
 {
 	struct qstr old_name = QSTR(from), new_name = QSTR(to);
@@ -12,12 +32,9 @@ int scst_c_rename_within(const char *dir, const char *from, const char *to)
 	struct path path;
 	int err;
 
-	err = kern_path(dir, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &path);
+	err = hold(dir, &path);
 	if (err)
 		return err;
-	err = mnt_want_write(path.mnt);
-	if (err)
-		goto put;
 	rd.mnt_idmap = mnt_idmap(path.mnt);
 	rd.old_parent = path.dentry;
 	rd.new_parent = path.dentry;
@@ -26,9 +43,7 @@ int scst_c_rename_within(const char *dir, const char *from, const char *to)
 		err = vfs_rename(&rd);
 		end_renaming(&rd);
 	}
-	mnt_drop_write(path.mnt);
-put:
-	path_put(&path);
+	let_go(&path);
 	return err;
 }
 
@@ -40,12 +55,9 @@ int scst_c_unlink_within(const char *dir, const char *name)
 	struct path path;
 	int err;
 
-	err = kern_path(dir, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &path);
+	err = hold(dir, &path);
 	if (err)
 		return err;
-	err = mnt_want_write(path.mnt);
-	if (err)
-		goto put;
 	idmap = mnt_idmap(path.mnt);
 	dentry = start_removing(idmap, path.dentry, &last);
 	if (IS_ERR(dentry)) {
@@ -54,8 +66,6 @@ int scst_c_unlink_within(const char *dir, const char *name)
 		err = vfs_unlink(idmap, d_inode(path.dentry), dentry, NULL);
 		end_dirop(dentry);
 	}
-	mnt_drop_write(path.mnt);
-put:
-	path_put(&path);
+	let_go(&path);
 	return err;
 }
