@@ -426,6 +426,18 @@ class Multipath:
         sh("dmsetup", "remove", "--retry", "--noudevsync", self.name)
 
 
+def lose_paths(device: Multipath, paths: dict[Link, Host], gone: Sequence[Link]) -> None:
+    """Log these links of a multipath device's PATHS out, and in again."""
+    for link in gone:
+        start_logout(paths[link])
+    for link in gone:
+        paths[link].wait_gone()
+    device.set_paths(*(host.disk(0) for link, host in paths.items() if link not in gone))
+    for link in gone:
+        paths[link] = login(link)
+    device.set_paths(*(host.disk(0) for host in paths.values()))
+
+
 def _number(node: str) -> str:
     device = os.stat(node).st_rdev
     return f"{os.major(device)}:{os.minor(device)}"

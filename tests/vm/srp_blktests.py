@@ -55,15 +55,7 @@ def _two_paths() -> Iterator[tuple[Multipath, dict[Link, Host]]]:
 def _lose_paths(device: Multipath, paths: dict[Link, Host], rounds: int) -> None:
     """Log one path out, or all, and in again, over and over."""
     for number in range(rounds):
-        gone = _LINKS if number % 3 == 1 else (_LINKS[number % 2],)
-        for link in gone:
-            srp.start_logout(paths[link])
-        for link in gone:
-            paths[link].wait_gone()
-        device.set_paths(*(paths[link].disk(0) for link in _LINKS if link not in gone))
-        for link in gone:
-            paths[link] = srp.login(link)
-        device.set_paths(*(host.disk(0) for host in paths.values()))
+        srp.lose_paths(device, paths, _LINKS if number % 3 == 1 else (_LINKS[number % 2],))
 
 
 @plan.test("001: LUNs are found, and found again")

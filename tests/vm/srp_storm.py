@@ -138,15 +138,7 @@ def multipath_logins(target: Target) -> None:
     load = _verifying(device.node, loops=scaled(1, 100), time_based=None, runtime=scaled(4, 300))
     try:
         for number in range(scaled(4, 120)):
-            gone = _LINKS if number % 3 == 2 else (_LINKS[number % 2],)
-            for link in gone:
-                srp.start_logout(paths[link])
-            for link in gone:
-                paths[link].wait_gone()
-            device.set_paths(*(paths[link].disk(0) for link in _LINKS if link not in gone))
-            for link in gone:
-                paths[link] = srp.login(link)
-            device.set_paths(*(host.disk(0) for host in paths.values()))
+            srp.lose_paths(device, paths, _LINKS if number % 3 == 2 else (_LINKS[number % 2],))
         equal(device.working(), 2, "working paths")
         load.result(180)
     finally:
