@@ -60,7 +60,7 @@ static HANDLER: &[Attr<Handler>] = &[
 ];
 
 fn show_mgmt(handler: &Handler, page: &mut Page<'_>) -> Result {
-    if handler.ops().params().is_empty() {
+    if !handler.is_virtual() {
         return show_pass_through(page);
     }
     emit!(
