@@ -15,7 +15,7 @@ from typing import Optional
 import mgmt
 import recording
 import scst
-from lib import DATA, Kmsg, Suite, check, equal, no_differences, sh
+from lib import DATA, Kmsg, Suite, Uevents, check, equal, no_differences, sh
 
 _SECOND = scst.LOCAL / "second_tgt"
 _DG = scst.GROUPS / "dg1"
@@ -217,6 +217,7 @@ def _build() -> None:
 def _attentions() -> dict[tuple[str, int], list[str]]:
     """The unit attentions that wait at each logical unit, which are gone after this."""
     found = {}
+    events = Uevents()
     for target, lun in _ALL:
         here = []
         while True:
@@ -224,7 +225,11 @@ def _attentions() -> dict[tuple[str, int], list[str]]:
             if outcome == "good" or "not accessible" in outcome or len(here) > 8:
                 break
             here.append(outcome)
+        if _INQUIRY_CHANGED in here:
+            # The initiator looks at such a device anew in its own time, with commands that take the next attention.
+            events.wait(scst.scsi_device(lun, target), "SDEV_UA=INQUIRY_DATA_HAS_CHANGED")
         found[target.name, lun] = here
+    events.close()
     return found
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Optional
 
+# From linux/netlink.h and asm/socket.h; the group in which the kernel speaks, not udev.
+_NETLINK_KOBJECT_UEVENT = 15
+_SO_RCVBUFFORCE = 33
+_FROM_THE_KERNEL = 1
 # How much longer than a test takes at most on a quiet machine it may take beside another one.
 _SLACK = 2
 LONG = os.environ.get("LAB_LENGTH") == "long" or os.environ.get("SOAK") == "1"
@@ -122,6 +127,32 @@ class Kmsg:
     def close(self) -> None:
         """Stop listening."""
         os.close(self._fd)
+
+
+class Uevents:
+    """What the kernel tells of its devices from now on."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_KOBJECT_UEVENT)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
+        self._socket.bind((0, _FROM_THE_KERNEL))
+
+    def wait(self, device: Path, text: str, seconds: float = 20) -> None:
+        """Until the kernel has told TEXT (`NAME=value`) of DEVICE (its directory in sysfs); earlier events are passed over."""
+        want = (f"DEVPATH={device.resolve().as_posix().removeprefix('/sys')}", text)
+        end = time.monotonic() + seconds
+        while True:
+            self._socket.settimeout(max(0.01, end - time.monotonic()))
+            try:
+                fields = self._socket.recv(16384).decode(errors="replace").split("\0")
+            except TimeoutError:
+                raise Failure(f"after {seconds:g} s: no event {' '.join(want)}") from None
+            if all(field in fields for field in want):
+                return
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
 
 
 _Test = Callable[[], None]
