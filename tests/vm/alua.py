@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=alua timeout=240
+# lab: group=scsi timeout=240
 """Device groups and ALUA: the tree, management, what each state serves, and who is told of what."""
 
 from __future__ import annotations
