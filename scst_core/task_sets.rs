@@ -10,7 +10,8 @@
 //! for a while the nexuses stop counting.
 //!
 //! A command counts from its arrival until its response has been given to the
-//! transport, so that the next one cannot be answered before it.
+//! transport, so that the next one cannot be answered before it. An ACA condition keeps
+//! what has not started; what a handler has cannot be called back, and ends as it would.
 
 use crate::{
     cmd::{answer_failed, counted, status, Cmd, Command, CommandLoan, Executing, Task},
