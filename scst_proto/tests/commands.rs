@@ -115,7 +115,12 @@ fn the_document_is_what_the_code_says() {
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     for (number, (is, should)) in written.lines().zip(now.lines()).enumerate() {
-        assert_eq!(is, should, "line {} of COMMANDS.md", number + 1);
+        assert_eq!(
+            is,
+            should,
+            "line {} of COMMANDS.md; to write it anew: WRITE_COMMANDS=1 cargo test",
+            number + 1
+        );
     }
     assert_eq!(written.lines().count(), now.lines().count());
 }
