@@ -4,6 +4,7 @@
 //! waits for. All sequences of a few events, and long ones at random.
 
 use proptest::prelude::*;
+use scst_proto::opcode::PeripheralDeviceType;
 use scst_proto::sense::INVALID_MESSAGE;
 use scst_proto::task_set::{Arrival, Attribute, Rules, Task, TaskSet};
 use std::collections::VecDeque;
@@ -389,5 +390,26 @@ fn what_a_set_has_to_know_of() {
             let special = naca || attribute != Simple;
             assert_eq!(task(attribute, naca, false, 1).is_special(), special);
         }
+    }
+}
+
+#[test]
+fn what_a_cdb_tells() {
+    let of = |cdb: &[u8]| {
+        let cdb = scst_proto::cdb::decode(cdb, PeripheralDeviceType::DISK).unwrap();
+        let task = Task::new(&cdb, Ordered, 7);
+        assert_eq!((task.attribute, task.nexus), (Ordered, 7));
+        (task.naca, task.writes, task.fences)
+    };
+    assert_eq!(of(&[0; 6]), (false, false, false));
+    assert_eq!(of(&[0, 0, 0, 0, 0, 4]), (true, false, false));
+    assert_eq!(of(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0]), (false, true, false));
+    assert_eq!(of(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 4]), (true, false, false));
+    for action in 0..8 {
+        let fences = action == 5;
+        assert_eq!(
+            of(&[0x5f, action, 0, 0, 0, 0, 0, 0, 24, 0]),
+            (false, false, fences)
+        );
     }
 }
