@@ -10,6 +10,7 @@ use crate::{
     handlers::Handler,
     nexus::Nexus,
     reservations::Reservations,
+    task_sets::TaskSet,
     threads::{ThreadPool, MAX_THREADS},
     util::{log_err, Name},
 };
@@ -58,6 +59,10 @@ pub(crate) struct Device {
     group: Mutex<Option<Arc<DeviceGroup>>>,
     #[pin]
     pub(crate) reservations: Reservations,
+    /// The task set of nexuses that share one.
+    pub(crate) tasks: Arc<TaskSet>,
+    /// How many nexuses prevent the removal of the medium.
+    pub(crate) preventing: Atomic<u32>,
     #[pin]
     threads: Mutex<ThreadConfig>,
     #[pin]
@@ -101,7 +106,7 @@ impl Device {
         let shared_pool = ThreadPool::new(name, node)?;
         let name = Name::new(name)?;
         Arc::pin_init(
-            pin_init!(Self {
+            try_pin_init!(Self {
                 name,
                 id,
                 handler,
@@ -117,10 +122,12 @@ impl Device {
                 group_id: Atomic::new(0),
                 group <- new_mutex!(None, "scst_device_group_of"),
                 reservations <- Reservations::new(),
+                tasks: TaskSet::new(true)?,
+                preventing: Atomic::new(0),
                 threads <- new_mutex!(ThreadConfig { count, shared: false }),
                 dirs <- new_mutex!(Dirs::default()),
                 _tracked: tracked,
-            }),
+            }? Error),
             GFP_KERNEL,
         )
     }
@@ -144,6 +151,11 @@ impl Device {
             nexus.update_limit();
         }
         Ok(())
+    }
+
+    /// Whether an initiator prevents the removal of the medium. Any context.
+    pub(crate) fn removal_prevented(&self) -> bool {
+        self.preventing.load(Relaxed) != 0
     }
 
     /// How often the device is blocked. Any context.
@@ -380,6 +392,13 @@ pub struct DeviceHandle {
 }
 
 impl DeviceHandle {
+    /// Whether an initiator prevents the removal of the medium (PREVENT ALLOW MEDIUM
+    /// REMOVAL). May sleep; takes the configuration's lock.
+    pub fn removal_prevented(&self) -> bool {
+        let device = scst_core().ok().and_then(|c| c.device(self.name.as_str()));
+        device.is_some_and(|device| device.removal_prevented())
+    }
+
     /// Establishes a unit attention on every nexus of the device. May sleep;
     /// takes the configuration's lock.
     pub fn unit_attention(&self, sense: Sense) {

@@ -26,10 +26,11 @@
 //!    access each.
 //! 3. The listeners of [`events::Events`], then one's own state: spinlocks with
 //!    interrupts off. The queue of a [`threads::ThreadPool`], the unit attentions of a
-//!    [`nexus::Nexus`]: likewise, for a few instructions.
+//!    [`nexus::Nexus`], a [`task_sets::TaskSet`]: likewise, for a few instructions.
 //!
 //! The data path takes none of them for a handler that does not sleep. It finds
-//! the nexus in a map under RCU and counts its use per CPU.
+//! the nexus in a map under RCU and counts its use per CPU. Commands whose task
+//! attribute is not SIMPLE take that of their task set, and so do others beside them.
 //!
 //! `show` functions of attributes take only locks of 2 and 3, so directories
 //! may be removed (which waits for them) under 1; `store` functions may take
@@ -70,6 +71,8 @@ mod session;
 mod stats;
 mod target;
 mod target_luns;
+mod task;
+mod task_sets;
 mod threads;
 mod tmf;
 mod util;

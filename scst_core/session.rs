@@ -163,6 +163,7 @@ fn drain(nexuses: &[RetiredArc<Counted<Nexus>>]) {
                 seconds
             );
         }
+        nexus.forget();
         Reservations::nexus_lost(nexus);
         nexus.session().state.lock().past.add(&nexus.stats);
     }
