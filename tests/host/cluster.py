@@ -13,7 +13,7 @@ from bench import figures
 from lab import guest, kernel, pair, paths, vm
 
 _HERE = Path(__file__).resolve().parent
-_MOVES = 6
+_MOVES = 4
 
 
 class Cluster:
