@@ -5,10 +5,11 @@ A test is an executable that speaks KTAP. A comment line in it, `# lab: key=valu
     group=NAME     tests of one group share a boot, in the order of their names    (default: default)
     kernel=debug   the debug kernel instead of the stock one
     icount=yes     one processor, whose time is counted in instructions: latencies do not depend on the host
-    cpus=N mem=SIZE timeout=SECONDS drives=NAME:MB,...
+    cpus=N         processors of the machine in `make test`; in `make soak` there are always two    (default: 2)
+    mem=SIZE timeout=SECONDS drives=NAME:MB,...
     fc=N           N Fibre Channel adapters of one fabric (lab/fc.py), a port of its command language beside them
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
-    soak=kasan     as soak=yes, there on the debug kernel with KASAN; of a group all or none
+    soak=kasan     as soak=yes, there on the debug kernel with KASAN
     append=WORD,...  words for the kernel's command line
     allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)
 """
@@ -86,12 +87,9 @@ def _timeout(tests: list[Test]) -> int:
     return sum(int(test.needs.get("timeout", 120)) for test in tests)
 
 
-def _kernel(tests: list[Test], long: bool) -> str:
-    """Which kernel a group boots: `stock`, `debug` or `kasan`."""
-    checked = {test.needs.get("soak") == "kasan" for test in tests}
-    if len(checked) > 1:
-        raise ValueError(f"group {tests[0].group[1]}: either all of its tests have soak=kasan or none")
-    return "kasan" if long and checked == {True} else tests[0].group[0]
+def _kernel(test: Test, long: bool) -> str:
+    """Which kernel it boots: `stock`, `debug` or `kasan`."""
+    return "kasan" if long and test.needs.get("soak") == "kasan" else test.group[0]
 
 
 def _tree(name: str) -> kernel.Tree:
@@ -118,9 +116,9 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
         drive.image.unlink(missing_ok=True)
     timeout = _timeout(tests) * (_LONG_FACTOR if long else 1) + 60
     mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
-    return vm.Config(cpus=largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
+    return vm.Config(cpus=2 if long else largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
                      append=" ".join(test.needs["append"].replace(",", " ") for test in tests if "append" in test.needs),
-                     icount=icount == {"yes"}, kernel=_bootable(_kernel(tests, long)),
+                     icount=icount == {"yes"}, kernel=_bootable(_kernel(tests[0], long)),
                      extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "packaging", paths.REPO / "README.md"],
                      allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
 
@@ -162,17 +160,23 @@ def _judge(test: Test, section: Optional[tuple[list[str], Optional[int]]]) -> Co
 
 
 class _Where:
-    """Tells how far a machine has come."""
+    """Tells how far a machine has come, and what it took there."""
 
-    def __init__(self, reached: Callable[[str], None]) -> None:
+    def __init__(self, machine: vm.Machine, reached: Callable[[str], None]) -> None:
+        self._machine = machine
         self._reached = reached
         self._test = ""
+        self.cost: dict[str, float] = {}
+        """Processor seconds of each test."""
 
     def line(self, text: str) -> bool:
         """A line that the machine has printed. False: it runs on."""
         if text.startswith("##lab begin "):
             self._test = text.split()[2]
+            self.cost[self._test] = -self._machine.spent()
             self._reached(self._test)
+        elif text.startswith("##lab end "):
+            self.cost[self._test] += self._machine.spent()
         elif text.startswith(("ok ", "not ok ")):
             self._reached(f"{self._test}: {text}")
         return False
@@ -183,19 +187,21 @@ def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None, pre
 
     PREFIX: of the name of its directory in build/vm.
     """
-    flavour, group = _kernel(tests, long), tests[0].group[1]
+    flavour, group = _kernel(tests[0], long), tests[0].group[1]
     if modules is None and kernel.have_modules():
         modules = kernel.build_modules(_tree(flavour))
     job = _JOB % {"length": "long" if long else "short", "tests": " ".join(test.path.name for test in tests)}
     config, name = _config(tests, long, modules), f"{prefix}-{flavour}-{group}"
     adapters = max(int(test.needs.get("fc", 0)) for test in tests)
     with fc.attached(name, adapters) as slots, step("vm", f"group {group} ({flavour} kernel)") as reached:
-        result = vm.run(name, job, dataclasses.replace(config, fc=slots), _Where(reached).line)
+        machine = vm.Machine(name, job, dataclasses.replace(config, fc=slots))
+        where = _Where(machine, reached)
+        result = machine.run(where.line)
     sections = _sections(result.output)
     total = Counts()
     for test in tests:
         counts = _judge(test, sections.get(test.path.name))
-        say(f"    {'FAIL' if counts.failed else 'ok  '} {test.path.name}: {counts}")
+        say(f"    {'FAIL' if counts.failed else 'ok  '} {test.path.name}: {counts} ({where.cost.get(test.path.name, 0):.0f} s of processors)")
         total.add(counts)
     if result.timed_out or result.status is None or result.complaints:
         total.fail(f"group {group}: {result.problem()}")
@@ -215,11 +221,12 @@ def jobs(names: list[str], long: bool) -> list[lanes.Job]:
             continue
         if long and not names and test.needs.get("soak") not in ("yes", "kasan"):
             continue
-        groups.setdefault(test.group, []).append(test)
+        groups.setdefault((_kernel(test, long), test.group[1]), []).append(test)
     return [_job(tests, long) for tests in groups.values()]
 
 
 def _job(tests: list[Test], long: bool) -> lanes.Job:
     what = f"in the virtual machine: {' '.join(test.path.name for test in tests)}"
     # Where time is instructions a busy host changes nothing.
-    return lanes.Job(tests[0].group[1], what, lambda: run_group(tests, long), "icount" not in tests[0].needs, _timeout(tests))
+    name = f"{tests[0].group[1]}-kasan" if _kernel(tests[0], long) == "kasan" else tests[0].group[1]
+    return lanes.Job(name, what, lambda: run_group(tests, long), "icount" not in tests[0].needs, _timeout(tests))
