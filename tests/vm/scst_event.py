@@ -48,9 +48,9 @@ suite = Suite(setup, teardown)
 def node() -> None:
     mode = os.stat(NODE).st_mode
     equal((stat.S_ISCHR(mode), stat.S_IMODE(mode)), (True, 0o600), "type and mode")
-    before = int(Path("/sys/module/scst/refcnt").readtext())
+    before = int(Path("/sys/module/scst/refcnt").read_text())
     daemon = Daemon()
-    equal(int(Path("/sys/module/scst/refcnt").readtext()), before + 1, "references of scst")
+    equal(int(Path("/sys/module/scst/refcnt").read_text()), before + 1, "references of scst")
     daemon.close()
 
 
@@ -198,7 +198,7 @@ def told() -> None:
     equal((function, lun), (4, 0), "function and LUN")
     equal([text(payload[at:at + 256]) for at in (16, 272, 528, 784)],
           ["d", scst.SESSION, "scst_local_tgt", scst.SESSION], "names")
-    Path(f"/sys/class/scsi_host/host{scst.host_of()}/scan").writetext("0 0 7")
+    Path(f"/sys/class/scsi_host/host{scst.host_of()}/scan").write_text("0 0 7")
     _, payload = daemon.event(LUN_NOT_FOUND)
     equal(struct.unpack_from("=Q", payload)[0], 7, "LUN")
     equal([text(payload[at:at + 256]) for at in (8, 264)], [scst.SESSION, "scst_local_tgt"], "names")
