@@ -204,9 +204,11 @@ def _host(script: Path, mode: Mode) -> Counts:
 def _host_jobs(mode: Mode) -> list[lanes.Job]:
     """Tests that drive machines from outside: executables in tests/host that speak KTAP.
 
-    A line `# lab: timed=no` says that nothing in one depends on how fast its machines are.
+    A line `# lab: timed=no` says that nothing in one depends on how fast its machines are, `# lab: soak=only` that it is no
+    part of a short run.
     """
-    scripts = [path for path in sorted(_HOST_TESTS.glob("*")) if os.access(path, os.X_OK) and path.is_file()]
+    scripts = [path for path in sorted(_HOST_TESTS.glob("*")) if os.access(path, os.X_OK) and path.is_file()
+               and (mode.long or not re.search("^# lab: soak=only$", path.read_text(), re.M))]
     return [lanes.Job(path.name, "drives machines from outside", functools.partial(_host, path, mode),
                       not re.search("^# lab: timed=no$", path.read_text(), re.M), 100) for path in scripts]
 

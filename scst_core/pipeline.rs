@@ -19,7 +19,7 @@ use crate::{
     task_sets,
 };
 use core::convert::Infallible;
-use kapi::{counted::InUse, loan::LoanQueue};
+use kapi::{counted::InUse, loan::LoanQueue, sg::Gfp};
 use kernel::{prelude::*, sync::rcu};
 use scst_proto::{
     cdb::{self, Cdb},
@@ -240,12 +240,16 @@ pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Refusal> {
         .nexus
         .as_ref()
         .is_some_and(|n| n.device.lu.void(&loan.cdb));
-    loan.data = match void {
-        true => Data::Void,
-        false => crate::config::buffer(length)
-            .map(Data::Pooled)
-            .map_err(|_| Refusal::Status(status::BUSY))?,
+    if void {
+        loan.data = Data::Void;
+        return Ok(());
+    }
+    let length = length as usize;
+    let buffer = match &loan.nexus {
+        Some(nexus) => nexus.device.buffers.get(length, Gfp::Atomic),
+        None => crate::config::buffer(length),
     };
+    loan.data = Data::Pooled(buffer.map_err(|_| Refusal::Status(status::BUSY))?);
     Ok(())
 }
 
