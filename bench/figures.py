@@ -19,9 +19,9 @@ _GUEST = paths.REPO / "bench" / "guest"
 # TCG has no speculation to mitigate. Pressure accounting costs every wake-up: shared/baseline is reproduced without it on
 # the local stacks and with it on SRP (LIO at queue depth 1: 128,700 with, 122,700 without, 127,800 there).
 _APPEND = {"srp": "mitigations=off", "fc": "mitigations=off psi=0", "": "mitigations=off psi=0"}
-# Adapters are in another process, whose time is not the guest's: with -icount a guest that waits for one is at its next timer
-# at once, so that all that it asks of the adapter times out. There instructions are counted by the plugin, and time is the host's.
-# The processor is that of -icount.
+# Adapters are in another process, whose time is not the guest's: with -icount the clock of a guest that waits for one leaps to its
+# next timer (loading qla2xxx takes 100 s of such time), so fio's rate would be anything but instructions. There the plugin counts
+# them, and time is the host's. The processor is that of -icount.
 _MODEL = ("-cpu", "Skylake-Server,-erms")
 # Such an I/O is a dozen round trips between processes, so there are fewer.
 _FC_IOS = 3000
@@ -104,7 +104,8 @@ def present(modules: Optional[Path], every: bool = False) -> list[Stack]:
 def record(stack: Stack, load: Load, fio: Path) -> dict[str, object]:
     """One figure, from fio's JSON. Guest time is instructions, so it gives both rate and cost."""
     text = fio.read_text()
-    job = json.loads(text[text.index("{"):])["jobs"][0]
+    # fio says around it what commands it has run.
+    job = json.JSONDecoder().raw_decode(text, text.index("{"))[0]["jobs"][0]
     side = job["read" if "read" in load.rw else "write"]
     size = int(load.block_size[:-1]) << {"k": 10, "m": 20}[load.block_size[-1]]
     return {"stack": stack.stack, "transport": stack.transport, "handler": stack.handler, "rw": load.rw,

@@ -180,10 +180,9 @@ fc_link() {
 	local try
 	modprobe qla2xxx qlini_mode=exclusive || return
 	for try in {1..60}; do
-		[ "$(cat /sys/class/fc_remote_ports/*/port_state 2> /dev/null | grep -c Online)" = 2 ] && break
+		[ "$(cat /sys/class/fc_remote_ports/*/port_state 2> /dev/null | grep -c Online)" = 2 ] && return
 		sleep 0.1
 	done
-	echo "ports known after $try tries" >&2
 }
 fc_unlink() { modprobe -r qla2xxx; }
 
@@ -199,6 +198,17 @@ fc_disk() {
 	done
 	echo "no FC disk after 60 s" >&2
 	return 1
+}
+
+# fc_moderate US: interrupts of the adapters may wait so long for more that they are for
+fc_moderate() {
+	local name answer=
+	for name in /sys/class/virtio-ports/*/name; do
+		[ "$(cat "$name")" != fabric ] || exec 9<> "/dev/$(basename "${name%/name}")"
+	done
+	echo "moderate us=$1" >&9 && read -r answer <&9
+	exec 9>&-
+	[ "$answer" = ok ]
 }
 
 stack_lio_fc() {
