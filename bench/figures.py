@@ -192,7 +192,8 @@ def profiles(stacks: Sequence[Stack], jobs: Sequence[Load], modules: Optional[Pa
             old.unlink()
         plan = _plan(some, jobs)
         text = "".join(_line(stack, load, count) for stack, load in plan for count in (short, short + extra))
-        with step("bench", f"profiling {len(plan)} fio jobs{' over ' * bool(network)}{network}", 10 + (25 if network else 5) * len(plan)):
+        seconds = 10 + {"srp": 25, "fc": 10}.get(network, 5) * len(plan)
+        with step("bench", f"profiling {len(plan)} fio jobs{' over ' * bool(network)}{network}", seconds):
             result = _boot(boot, network, text, modules, extra=[mark],
                            append=" nokaslr", qemu=["-plugin", f"file={plugin},out={dumps}"])
         if not result.ok:
