@@ -183,6 +183,11 @@ def _limits(mode: Mode) -> Counts:
             judge(found.record, "own_insns_per_io", found.ours(), "instructions per I/O in our modules")
     else:
         counts.add(_skip("bench over SRP", "no ib_srpt in this clone's build"))
+    if figures.have_ours(modules, "qla2x00tgt"):
+        for found in figures.profiles(figures.FC, [figures.Load("randread", "4k", 32, 0)], modules, 100, 300):
+            judge(found.record, "own_insns_per_io", found.ours(), "instructions per I/O in our modules")
+    else:
+        counts.add(_skip("bench over Fibre Channel", "no qla2x00tgt in this clone's build"))
     return counts
 
 
