@@ -5,6 +5,7 @@
 use crate::{
     cmd::{Command, CommandLoan, Task},
     device::Device,
+    protection::FailedChecks,
     reservations::id_of,
     session::Session,
     stats::Stats,
@@ -47,6 +48,8 @@ pub(crate) mod gate {
     pub(crate) const LIMITED: u32 = 8;
     /// An administrator has blocked the device: commands wait.
     pub(crate) const BLOCKED: u32 = 16;
+    /// The device has protection information.
+    pub(crate) const PROTECTED: u32 = 64;
     /// The LUN is gone: nobody will unblock or abort what is kept here.
     pub(crate) const GONE: u32 = 32;
     /// The code of the [`Access`](scst_proto::pr::access::Access) that reservations
@@ -104,6 +107,7 @@ pub struct Nexus {
     /// Commands that [`Nexus::admit`] has counted and that are not answered.
     admitted: Atomic<u32>,
     pub(crate) stats: Stats,
+    pub(crate) failed_checks: FailedChecks,
     /// Threads of this nexus alone (`threads_pool_type` per_initiator); none
     /// for a device that never sleeps, and for the core's own commands.
     pub(crate) pool: Option<Arc<ThreadPool>>,
@@ -134,16 +138,22 @@ impl Nexus {
             0 => 0,
             _ => gate::BLACK_HOLE,
         };
+        let protected = match device.lu.protection() {
+            Some(_) => gate::PROTECTED,
+            None => 0,
+        };
+        let gate = gate::UNIT_ATTENTION | read_only | black_hole | blocked | protected;
         let nexus = Counted::new(Self {
             session,
             device,
             seen,
-            gate: Atomic::new(gate::UNIT_ATTENTION | read_only | black_hole | blocked),
+            gate: Atomic::new(gate),
             attentions,
             hole,
             held,
             admitted: Atomic::new(0),
             stats: Stats::new()?,
+            failed_checks: FailedChecks::new(),
             pool,
         })?;
         nexus.update_limit();
