@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What scst_vdisk/block.rs asks of the block layer: a bio with tuples. */
+/* What scst_vdisk/integrity.rs asks of the block layer: a bio with tuples. */
 #include <linux/bio.h>
 #include <linux/bio-integrity.h>
 #include <linux/blkdev.h>

@@ -4,7 +4,7 @@
 
 #include <linux/blk_types.h>
 
-/* Blocks and their protection information; the Rust side is scst_vdisk/block.rs. */
+/* Blocks and their protection information; the Rust side is scst_vdisk/integrity.rs. */
 struct scst_c_tagged {
 	void *data;
 	void *tags;

@@ -102,7 +102,10 @@ pub(crate) fn publish(sessions: &Dir, session: &Arc<Session>, attrs: KVec<Group>
     let mut groups = attrs;
     groups.push(Group::new(session.clone(), ATTRS)?, GFP_KERNEL)?;
     groups.push(Group::new(session.clone(), COUNTERS)?, GFP_KERNEL)?;
-    groups.push(Group::new(session.clone(), protection::SESSION)?, GFP_KERNEL)?;
+    groups.push(
+        Group::new(session.clone(), protection::SESSION)?,
+        GFP_KERNEL,
+    )?;
     if !session.transport().is_internal() {
         groups.push(Group::new(session.clone(), CLOSE)?, GFP_KERNEL)?;
     }

@@ -74,10 +74,7 @@ pub(crate) fn driver_dir(targets: &Dir, driver: &Arc<Driver>) -> Result<Dir> {
     if driver.ops().has_mgmt() {
         groups.push(Group::new(driver.clone(), DRIVER_MGMT)?, GFP_KERNEL)?;
     }
-    groups.push(
-        Group::new(driver.clone(), DRIVER_PROTECTION)?,
-        GFP_KERNEL,
-    )?;
+    groups.push(Group::new(driver.clone(), DRIVER_PROTECTION)?, GFP_KERNEL)?;
     Dir::create(Parent::Dir(targets), driver.name().as_bytes(), groups)
 }
 

@@ -205,7 +205,8 @@ pub(crate) fn show_capabilities(page: &mut Page<'_>, checks: bool) -> Result {
     Ok(())
 }
 
-const FAILED_HELP: &str = "Checks of protection information that have failed, in the target port, the core and the \
+const FAILED_HELP: &str =
+    "Checks of protection information that have failed, in the target port, the core and the \
                            device: application tag, reference tag, guard. Write to reset.";
 
 /// Attributes of targets.

@@ -30,8 +30,8 @@ use kernel::{
     workqueue::{new_work, Work, WorkItem},
 };
 use scst::{
-    Answered, Cmd, Held, InTransfer, LunEvent, Outstanding, SessionRegistration, TargetRegistration,
-    Transport,
+    Answered, Cmd, Held, InTransfer, LunEvent, Outstanding, SessionRegistration,
+    TargetRegistration, Transport,
 };
 use scst_proto::lun::Lun;
 

@@ -7,8 +7,8 @@
 
 use crate::identity::T10_DEV_ID_MAX;
 use crate::mgmt::{is, Error, Param, Params, Wrong};
-use crate::protection::Kind;
 use crate::number::{parse_bool, parse_i64, parse_max, parse_u64};
+use crate::protection::Kind;
 
 /// The smallest block size in bytes.
 pub const MIN_BLOCK_SIZE: u32 = 512;
@@ -95,7 +95,9 @@ impl DifMode {
             (Self::DEV_CHECK, "dev_check"),
             (Self::DEV_STORE, "dev_store"),
         ];
-        let set = words.into_iter().filter(move |(mode, _)| self.contains(*mode));
+        let set = words
+            .into_iter()
+            .filter(move |(mode, _)| self.contains(*mode));
         set.map(|(_, word)| word)
     }
 

@@ -3,8 +3,9 @@
 //! `vdisk_blockio`: a disk on a block device, without a page cache between.
 
 use crate::{
-    block::{self, BlockDevice, Integrity, Op},
+    block::{self, BlockDevice, Op},
     disk::{Discard, Disk},
+    integrity::Integrity,
     io::{Extent, Pending, Store},
     log,
     medium::{Backing, Medium},
@@ -160,13 +161,7 @@ impl Medium for BlockStore {
         open.read_tagged(pos, data, tags, seed, device_checks(disk))
     }
 
-    fn write_tagged(
-        open: &BlockDevice,
-        disk: &Disk,
-        pos: u64,
-        data: &[u8],
-        tags: &[u8],
-    ) -> Result {
+    fn write_tagged(open: &BlockDevice, disk: &Disk, pos: u64, data: &[u8], tags: &[u8]) -> Result {
         let mut own = KVec::with_capacity(tags.len(), GFP_NOWAIT)?;
         own.extend_from_slice(tags, GFP_NOWAIT)?;
         let seed = pos.wrapping_shr(disk.conf.block_shift);

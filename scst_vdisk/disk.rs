@@ -91,7 +91,9 @@ impl Conf {
             tst: options.tst.unwrap_or(DEFAULT_TST),
             thin: options.thin_provisioned,
             numa_node: options.numa_node_id,
-            protection: options.protection().map(|(kind, mode)| Protection { kind, mode }),
+            protection: options
+                .protection()
+                .map(|(kind, mode)| Protection { kind, mode }),
         }
     }
 

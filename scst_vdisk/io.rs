@@ -14,8 +14,7 @@ use scst::{status, Cmd, Executing};
 use scst_proto::lba_status::Provisioned;
 use scst_proto::sense::{
     Sense, ABORTED, COMMAND_TIMEOUT, GUARD_CHECK_FAILED, INTERNAL_TARGET_FAILURE, INVALID_OPCODE,
-    NOT_READY, READ_ERROR,
-    SPACE_ALLOCATION_FAILED, WRITE_ERROR, WRITE_PROTECTED,
+    NOT_READY, READ_ERROR, SPACE_ALLOCATION_FAILED, WRITE_ERROR, WRITE_PROTECTED,
 };
 
 /// A piece of the disk in bytes; in range, and whole blocks.

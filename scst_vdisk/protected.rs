@@ -16,9 +16,7 @@ use crate::{
     log,
     medium::{Backing, Medium},
     nullio::Null,
-    protection::{
-        blocks_of_a_piece, run, until_next_piece, Blocks, Task,
-    },
+    protection::{blocks_of_a_piece, piece_of, run, until_next_piece, Blocks, Task},
     vfs::{File, OpenMode},
 };
 use kernel::{
@@ -77,9 +75,9 @@ impl TagFile {
     }
 
     /// The lock of the piece that `lba` is in.
-    fn lane(&self, lba: u64, block: usize) -> Result<&Mutex<()>> {
-        let piece = lba / blocks_of_a_piece(block) as u64;
-        let lane = self.lanes.get(piece as usize % LANES).ok_or(EINVAL)?;
+    fn lane(&self, lba: u64, block_shift: u32) -> Result<&Mutex<()>> {
+        let piece = piece_of(lba, block_shift) as usize;
+        let lane = self.lanes.get(piece % LANES).ok_or(EINVAL)?;
         Ok(lane)
     }
 
@@ -125,7 +123,7 @@ impl TagFile {
         let ones = KVec::from_elem(0xffu8, FILL, GFP_KERNEL)?;
         let mut done = 0;
         while done < len {
-            let left = usize::try_from(len - done).unwrap_or(FILL);
+            let left = usize::try_from(len.saturating_sub(done)).unwrap_or(FILL);
             let part = ones.get(..left).unwrap_or(&ones);
             self.file.write_now(from.saturating_add(done), part)?;
             done = done.saturating_add(part.len() as u64);
@@ -164,7 +162,7 @@ impl<M: Medium> Blocks for Opened<'_, M> {
         }
         match &self.0.tags {
             Some(file) => {
-                let _lane = file.lane(lba, disk.block_size() as usize)?.lock();
+                let _lane = file.lane(lba, disk.conf.block_shift)?.lock();
                 M::read_at(&self.0.data, pos, data)?;
                 file.read(lba, tags)?;
                 Ok(true)
@@ -181,7 +179,7 @@ impl<M: Medium> Blocks for Opened<'_, M> {
         }
         match &self.0.tags {
             Some(file) => {
-                let _lane = file.lane(lba, disk.block_size() as usize)?.lock();
+                let _lane = file.lane(lba, disk.conf.block_shift)?.lock();
                 M::write_at(&self.0.data, pos, data)?;
                 file.write(lba, tags)
             }
@@ -299,9 +297,11 @@ fn each_piece(
     let block = disk.block_size() as usize;
     let mut done = 0usize;
     while done < len {
-        let lba = pos.saturating_add(done as u64).wrapping_shr(disk.conf.block_shift);
-        let bytes = until_next_piece(lba, block).saturating_mul(block);
-        let bytes = bytes.min(len - done);
+        let lba = pos
+            .saturating_add(done as u64)
+            .wrapping_shr(disk.conf.block_shift);
+        let blocks = until_next_piece(lba, disk.conf.block_shift);
+        let bytes = blocks.saturating_mul(block).min(len.saturating_sub(done));
         f(lba, done, bytes)?;
         done = done.saturating_add(bytes);
     }
@@ -312,11 +312,16 @@ fn each_piece(
 fn read_plain(disk: &Disk, medium: &impl Blocks, pos: u64, buf: &mut [u8]) -> Result {
     let format = disk.format().ok_or(EINVAL)?;
     let block = disk.block_size() as usize;
-    let most = blocks_of_a_piece(block).saturating_mul(TUPLE);
+    let shift = disk.conf.block_shift;
+    let most = blocks_of_a_piece(shift).saturating_mul(TUPLE);
     let mut tags = KVec::from_elem(0u8, most, GFP_KERNEL)?;
     each_piece(disk, pos, buf.len(), |lba, at, len| {
-        let data = buf.get_mut(at..).and_then(|b| b.get_mut(..len)).ok_or(EINVAL)?;
-        let tags = tags.get_mut(..len / block * TUPLE).ok_or(EINVAL)?;
+        let data = buf
+            .get_mut(at..)
+            .and_then(|b| b.get_mut(..len))
+            .ok_or(EINVAL)?;
+        let tagged = len.wrapping_shr(shift).saturating_mul(TUPLE);
+        let tags = tags.get_mut(..tagged).ok_or(EINVAL)?;
         if !medium.read(lba, data, tags)? {
             return Ok(());
         }
@@ -330,11 +335,13 @@ fn read_plain(disk: &Disk, medium: &impl Blocks, pos: u64, buf: &mut [u8]) -> Re
 fn write_plain(disk: &Disk, medium: &impl Blocks, pos: u64, buf: &[u8]) -> Result {
     let format = disk.format().ok_or(EINVAL)?;
     let block = disk.block_size() as usize;
-    let most = blocks_of_a_piece(block).saturating_mul(TUPLE);
+    let shift = disk.conf.block_shift;
+    let most = blocks_of_a_piece(shift).saturating_mul(TUPLE);
     let mut tags = KVec::from_elem(0u8, most, GFP_KERNEL)?;
     each_piece(disk, pos, buf.len(), |lba, at, len| {
         let data = buf.get(at..).and_then(|b| b.get(..len)).ok_or(EINVAL)?;
-        let tags = tags.get_mut(..len / block * TUPLE).ok_or(EINVAL)?;
+        let tagged = len.wrapping_shr(shift).saturating_mul(TUPLE);
+        let tags = tags.get_mut(..tagged).ok_or(EINVAL)?;
         let crc = kapi::crc::t10dif;
         Access::plain(&format, lba).generate(0, data, block, tags, crc);
         medium.write(lba, data, tags)
@@ -379,9 +386,7 @@ impl<M: Medium> Medium for Protected<M> {
         self.inner.adopt(disk, path, &open.data)?;
         let blocks = M::size_of(&open.data)?.wrapping_shr(disk.conf.block_shift);
         match &open.tags {
-            Some(file) if !disk.conf.read_only => {
-                file.grow(blocks.saturating_mul(TUPLE as u64))
-            }
+            Some(file) if !disk.conf.read_only => file.grow(blocks.saturating_mul(TUPLE as u64)),
             _ => Ok(()),
         }
     }

@@ -5,7 +5,7 @@
 //! it means is `scst_proto::protection`'s matter.
 //!
 //! Blocks and their information go through buffers of ours, a piece at a time,
-//! in a thread. A piece lies within one lane of the medium ([`PIECE`]), so that
+//! in a thread. A piece lies within one lane of the medium ([`piece_of`]), so that
 //! who keeps blocks and information in two places can keep others from seeing
 //! one of them without the other.
 
@@ -22,8 +22,8 @@ use scst_proto::{
     sense::{MISCOMPARE, PARAMETER_LIST_LENGTH_ERROR},
 };
 
-/// Bytes of data that are moved at once, or one block if that is more.
-pub(crate) const PIECE: usize = 32 << 10;
+/// log2 of the bytes of data that are moved at once, unless a block has more.
+pub(crate) const PIECE_SHIFT: u32 = 15;
 
 /// How buffers are allocated: without waiting, as memory may become free only by a
 /// write to this very disk. Who gets none is told that the disk is busy.
@@ -100,9 +100,11 @@ impl<'a> Buffer<'a> {
             false => InTransfer::Absent,
         };
         let wire = match info {
-            InTransfer::Interleaved => {
-                KVec::from_elem(0u8, blocks.saturating_mul(block + TUPLE), BUFFER_FLAGS)?
-            }
+            InTransfer::Interleaved => KVec::from_elem(
+                0u8,
+                blocks.saturating_mul(block.saturating_add(TUPLE)),
+                BUFFER_FLAGS,
+            )?,
             _ => KVec::new(),
         };
         Ok(Self {
@@ -196,10 +198,12 @@ fn try_run(
     let dpicz = disk.control().dpicz();
     let access = Access::of(&format, cmd.cdb(), cmd.raw_cdb(), dpicz)?;
     let block = disk.block_size() as usize;
-    let most = blocks_of_a_piece(block).min((at.len as usize / block).max(1));
+    let shift = disk.conf.block_shift;
+    let all = (at.len as usize).wrapping_shr(shift);
+    let most = blocks_of_a_piece(shift).min(all.max(1));
     let mut buffer = Buffer::new(cmd, &access, block, most)?;
-    let all = (at.len as usize) / block;
-    let prepared = cmd.length() as usize / buffer.stride();
+    let prepared = (cmd.length() as usize).checked_div(buffer.stride());
+    let prepared = prepared.unwrap_or(0);
     let count = match task {
         Task::Read | Task::Write { .. } => all.min(prepared),
         Task::Verify | Task::Compare { .. } => all,
@@ -221,7 +225,7 @@ fn try_run(
     let mut index = 0;
     while index < count {
         let lba = first.saturating_add(index as u64);
-        let n = until_next_piece(lba, block).min(count - index);
+        let n = until_next_piece(lba, shift).min(count.saturating_sub(index));
         match task {
             Task::Read => run.read(&mut buffer, index, lba, n)?,
             Task::Write { .. } => run.write(&mut buffer, index, lba, n)?,
@@ -240,15 +244,21 @@ fn try_run(
     })
 }
 
-/// Blocks that a piece has at most.
-pub(crate) fn blocks_of_a_piece(block: usize) -> usize {
-    (PIECE / block.max(1)).max(1)
+/// The number of the piece that `lba` is in, with blocks of `1 << block_shift` bytes.
+pub(crate) fn piece_of(lba: u64, block_shift: u32) -> u64 {
+    lba.wrapping_shr(PIECE_SHIFT.saturating_sub(block_shift))
+}
+
+/// Blocks that a piece has.
+pub(crate) fn blocks_of_a_piece(block_shift: u32) -> usize {
+    1usize.wrapping_shl(PIECE_SHIFT.saturating_sub(block_shift))
 }
 
 /// Blocks from `lba` on up to the next one that begins a piece.
-pub(crate) fn until_next_piece(lba: u64, block: usize) -> usize {
-    let most = blocks_of_a_piece(block) as u64;
-    (most - lba % most) as usize
+pub(crate) fn until_next_piece(lba: u64, block_shift: u32) -> usize {
+    let blocks = blocks_of_a_piece(block_shift);
+    let passed = lba as usize & blocks.wrapping_sub(1);
+    blocks.wrapping_sub(passed)
 }
 
 /// A command under way.
@@ -285,7 +295,13 @@ impl<B: Blocks> Run<'_, B> {
         Ok(kept)
     }
 
-    fn read(&mut self, buffer: &mut Buffer<'_>, index: usize, lba: u64, n: usize) -> Result<(), Failure> {
+    fn read(
+        &mut self,
+        buffer: &mut Buffer<'_>,
+        index: usize,
+        lba: u64,
+        n: usize,
+    ) -> Result<(), Failure> {
         let kept = self.fill(index, lba, n)?;
         let block = self.disk.block_size() as usize;
         let (data, tags) = parts(&mut self.data, &mut self.tags, block, n)?;
@@ -296,7 +312,13 @@ impl<B: Blocks> Run<'_, B> {
         Ok(buffer.put(index, data, tags)?)
     }
 
-    fn write(&mut self, buffer: &mut Buffer<'_>, index: usize, lba: u64, n: usize) -> Result<(), Failure> {
+    fn write(
+        &mut self,
+        buffer: &mut Buffer<'_>,
+        index: usize,
+        lba: u64,
+        n: usize,
+    ) -> Result<(), Failure> {
         let block = self.disk.block_size() as usize;
         let crc = kapi::crc::t10dif;
         let (data, tags) = parts(&mut self.data, &mut self.tags, block, n)?;
@@ -349,7 +371,11 @@ impl<B: Blocks> Run<'_, B> {
         filled?;
         let found = self.data.get(..n.saturating_mul(block)).unwrap_or(&[]);
         let sent = self.sent.get(..blocks.saturating_mul(block)).unwrap_or(&[]);
-        match found.iter().zip(sent.iter().cycle()).position(|(f, s)| f != s) {
+        match found
+            .iter()
+            .zip(sent.iter().cycle())
+            .position(|(f, s)| f != s)
+        {
             Some(at) => {
                 let at = sent_from.saturating_mul(block).saturating_add(at);
                 Err(MISCOMPARE.with_information(at as u64).into())

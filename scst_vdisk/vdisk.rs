@@ -16,7 +16,7 @@
 //! | `nullio.rs`, `fileio.rs`, `blockio.rs`, `cdrom.rs` | the stores |
 //! | `protection.rs`, `protected.rs` | commands of disks with protection information; their stores |
 //! | `pieces.rs` | parts of a scatterlist |
-//! | `vfs.rs`, `block.rs` | the kernel's files and block devices: all `unsafe` code |
+//! | `vfs.rs`, `block.rs`, `integrity.rs` | the kernel's files and block devices: all `unsafe` code |
 
 #![deny(unsafe_code)]
 
@@ -32,6 +32,8 @@ mod commands;
 mod disk;
 mod fileio;
 mod gate;
+#[allow(unsafe_code)]
+mod integrity;
 mod io;
 mod log;
 mod medium;
@@ -323,9 +325,7 @@ fn tag_path(name: &str, options: &VdiskOptions<'_>, default: bool) -> Result<Opt
     let kept = options.dif_mode.contains(DifMode::DEV_STORE);
     Ok(match options.dif_filename {
         Some(path) => Some(CString::try_from_fmt(fmt!("{}", path))?),
-        None if kept && default => {
-            Some(CString::try_from_fmt(fmt!("{}/{}.dif", DIRECTORY, name))?)
-        }
+        None if kept && default => Some(CString::try_from_fmt(fmt!("{}/{}.dif", DIRECTORY, name))?),
         None => None,
     })
 }

@@ -327,8 +327,12 @@ pub(crate) fn verify<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         return match (unit.span(&cdb), cdb.bytchk()) {
             (Err(sense), _) => cmd.check_condition(sense),
             (Ok(at), 0) => unit.store.verify(&unit.disk, cmd, at, Task::Verify),
-            (Ok(at), 1) => unit.store.verify(&unit.disk, cmd, at, Task::Compare { one: false }),
-            (Ok(at), 3) => unit.store.verify(&unit.disk, cmd, at, Task::Compare { one: true }),
+            (Ok(at), 1) => unit
+                .store
+                .verify(&unit.disk, cmd, at, Task::Compare { one: false }),
+            (Ok(at), 3) => unit
+                .store
+                .verify(&unit.disk, cmd, at, Task::Compare { one: true }),
             _ => cmd.check_condition(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 2)),
         };
     }

@@ -19,7 +19,9 @@ const KINDS: [Kind; 3] = [Kind::Type1, Kind::Type2, Kind::Type3];
 
 /// Long division by x^16 + x^15 + x^11 + x^9 + x^8 + x^7 + x^5 + x^4 + x^2 + x + 1.
 fn division(data: &[u8]) -> u16 {
-    let bits = data.iter().flat_map(|b| (0..8).rev().map(move |n| b >> n & 1));
+    let bits = data
+        .iter()
+        .flat_map(|b| (0..8).rev().map(move |n| b >> n & 1));
     let mut rest = 0u32;
     for bit in bits.chain([0; 16]) {
         rest = rest << 1 | u32::from(bit);
@@ -194,8 +196,21 @@ fn near(n: u32) -> impl Strategy<Value = u32> {
 
 fn cases() -> impl Strategy<Value = Case> {
     let kind = prop_oneof![Just(Kind::Type1), Just(Kind::Type2), Just(Kind::Type3)];
-    let tag = prop_oneof![Just(0u64), Just(0x5_0000_1234), Just(0x1_0000), any::<u64>()];
-    let first = (kind, 0u8..6, tag, 0u32..u32::MAX - 8, any::<u32>(), any::<u16>(), any::<u16>());
+    let tag = prop_oneof![
+        Just(0u64),
+        Just(0x5_0000_1234),
+        Just(0x1_0000),
+        any::<u64>()
+    ];
+    let first = (
+        kind,
+        0u8..6,
+        tag,
+        0u32..u32::MAX - 8,
+        any::<u32>(),
+        any::<u16>(),
+        any::<u16>(),
+    );
     (first, 0u64..4, any::<u8>()).prop_flat_map(|(first, index, byte)| {
         let (kind, protect, tag, lba, seed, app, mask) = first;
         let reference = match kind {

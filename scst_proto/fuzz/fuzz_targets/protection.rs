@@ -36,7 +36,9 @@ fuzz_target!(|input: &[u8]| {
     let blocks = data.len() / block.max(1);
     let mut made = vec![0; blocks * TUPLE];
     access.generate(u64::from(*c), data, block, &mut made, crc_t10dif);
-    access.verify(u64::from(*c), data, block, &made, crc_t10dif).unwrap();
+    access
+        .verify(u64::from(*c), data, block, &made, crc_t10dif)
+        .unwrap();
     let mut wire = vec![0; blocks * (block.max(1) + TUPLE)];
     join(&mut wire, block, data, &made);
     let (mut user, mut info) = (data.to_vec(), vec![0; made.len()]);
