@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import struct
@@ -12,14 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import scst
+import sg
 from lib import Failure, Kmsg, Suite, check, equal, errno_name, fio, scaled, sh
 
 _BLOCK = 512
 _MIB = 16
-_NO_SENSE = ("", -1)
-_GUARD = "Logical block guard check failed"
-_APP = "Logical block application tag check failed"
-_REF = "Logical block reference tag check failed"
+_NO_SENSE = (0, 0, -1)
+# Additional sense codes and qualifiers.
+_GUARD, _APP, _REF = (0x10, 1), (0x10, 2), (0x10, 3)
+_MISCOMPARE, _OPCODE, _FIELD = (0x1d, 0), (0x20, 0), (0x24, 0)
 
 
 def setup() -> None:
@@ -61,22 +63,14 @@ def _wire(blocks: list[bytes], first: int, app: int = 0, wrong: str = "", at: in
     return out
 
 
-def _raw(node: str, cdb: bytes, sent: bytes = b"", wanted: int = 0) -> tuple[bytes, tuple[str, int]]:
-    """A command through /dev/sg: what was read, and the additional sense with the INFORMATION field."""
-    command = ["sg_raw"]
-    if sent:
-        Path("/tmp/dif-out").write_bytes(sent)
-        command += ["-s", str(len(sent)), "-i", "/tmp/dif-out"]
-    if wanted:
-        Path("/tmp/dif-in").unlink(missing_ok=True)
-        command += ["-r", str(wanted), "-o", "/tmp/dif-in"]
-    text = sh(*command, node, *(f"{byte:02x}" for byte in cdb), status=None)
-    sense = re.search(r"Additional sense: (.+)", text)
-    if sense:
-        info = re.search(r"Info fld=0x([0-9a-f]+)", text)
-        return b"", (sense[1].strip(), int(info[1], 16) if info else -1)
-    check("SCSI Status: Good" in text, f"sg_raw {cdb.hex()}: {text}")
-    return (Path("/tmp/dif-in").read_bytes() if wanted else b""), _NO_SENSE
+def _raw(node: str, cdb: bytes, sent: bytes = b"", wanted: int = 0) -> tuple[bytes, tuple[int, int, int]]:
+    """A command through /dev/sg: what was read, and additional sense code, qualifier and INFORMATION field."""
+    answer = sg.command(node, cdb.hex(" "), wanted, sent)
+    if answer.status == 2:
+        info = int.from_bytes(answer.sense[3:7], "big") if answer.sense[0] & 0x80 else -1
+        return b"", (*answer.additional_sense(), info)
+    equal(answer.words(), "good", f"command {cdb.hex()}")
+    return answer.data, _NO_SENSE
 
 
 def _rw(write: bool, protect: int, lba: int, blocks: int) -> bytes:
@@ -88,12 +82,12 @@ def _rw32(write: bool, protect: int, lba: int, blocks: int, tags: tuple[int, int
     return struct.pack(">B6xBHBxQIHHI", 0x7f, 0x18, 0x0b if write else 0x09, protect << 5, lba, *tags, blocks)
 
 
-def _read(node: str, protect: int, lba: int, blocks: int) -> tuple[bytes, tuple[str, int]]:
+def _read(node: str, protect: int, lba: int, blocks: int) -> tuple[bytes, tuple[int, int, int]]:
     size = _BLOCK + (8 if protect else 0)
     return _raw(node, _rw(False, protect, lba, blocks), wanted=blocks * size)
 
 
-def _write(node: str, protect: int, lba: int, data: bytes) -> tuple[str, int]:
+def _write(node: str, protect: int, lba: int, data: bytes) -> tuple[int, int, int]:
     size = _BLOCK + (8 if protect else 0)
     return _raw(node, _rw(True, protect, lba, len(data) // size), data)[1]
 
@@ -161,16 +155,16 @@ def _checks() -> None:
     for field, sense, checking in wrong:
         for protect in range(1, 6):
             bad = _wire(blocks[:3], lba, 0x77, field, 2)
-            want = (sense, lba + 2) if protect in checking else _NO_SENSE
+            want = (*sense, lba + 2) if protect in checking else _NO_SENSE
             equal(_write(node, protect, lba, bad), want, f"write with WRPROTECT {protect} and a wrong {field}")
         # The last but one that was not checked is on the medium now.
         equal(_write(node, 3, lba, bad), _NO_SENSE, "a write that is not checked")
         for protect in range(6):
-            want = (sense, lba + 2) if protect in (*checking, 0) else _NO_SENSE
+            want = (*sense, lba + 2) if protect in (*checking, 0) else _NO_SENSE
             equal(_read(node, protect, lba, 3)[1], want, f"read with RDPROTECT {protect} and a wrong {field}")
         equal(_read(node, 3, lba, 3)[0], bad, f"what is on the medium with a wrong {field}")
         verify = bytes([0x2f, 1 << 5]) + _rw(False, 0, lba, 3)[2:]
-        equal(_raw(node, verify)[1], (sense, lba + 2), f"VERIFY with a wrong {field}")
+        equal(_raw(node, verify)[1], (*sense, lba + 2), f"VERIFY with a wrong {field}")
     counts = _failed(0)
     check(all(counts["scst"]) and not any(counts["tgt"] + counts["dev"]), f"dif_checks_failed: {counts}")
     escaped = _wire(blocks[:1], lba + 5, 0xffff, "guard")
@@ -178,11 +172,11 @@ def _checks() -> None:
     equal(_read(node, 1, lba, 1), (escaped, _NO_SENSE), "and as it is read")
     compare = bytes([0x2f, 1 << 5 | 2]) + _rw(False, 0, lba + 10, 2)[2:]
     equal(_raw(node, compare, _wire(blocks[10:12], lba + 10, 0x77))[1], _NO_SENSE, "VERIFY with BYTCHK")
-    equal(_raw(node, compare, _wire(blocks[11:13], lba + 10, 0x77))[1][0], "Miscompare during verify operation", "and other data")
+    equal(_raw(node, compare, _wire(blocks[11:13], lba + 10, 0x77))[1][:2], _MISCOMPARE, "and other data")
     for cdb in (_rw(False, 6, lba, 1), _rw(True, 7, lba, 1)):
         sent = {"sent": bytes(520)} if cdb[0] == 0x2a else {"wanted": 520}
-        equal(_raw(node, cdb, **sent)[1][0], "Invalid field in cdb", "a reserved protect field")
-    equal(_raw(node, _rw32(False, 1, lba, 1, (lba, 0, 0)), wanted=520)[1][0], "Invalid command operation code", "READ(32), type 1")
+        equal(_raw(node, cdb, **sent)[1][:2], _FIELD, "a reserved protect field")
+    equal(_raw(node, _rw32(False, 1, lba, 1, (lba, 0, 0)), wanted=520)[1][:2], _OPCODE, "READ(32), type 1")
     scst.put(scst.TARGET / f"sessions/{scst.SESSION}/lun0/dif_checks_failed", "0")
     equal(sum(map(sum, _failed(0).values())), 0, "dif_checks_failed after it was reset")
     _gone("checked", 0)
@@ -195,19 +189,19 @@ def _types() -> None:
     wire = _wire(block, 0xdeadbeef, 0x1230)
     equal(_raw(node, _rw32(True, 1, 7, 1, (0xdeadbeef, 0x123f, 0xfff0)), wire)[1], _NO_SENSE, "WRITE(32)")
     equal(_raw(node, _rw32(False, 1, 7, 1, (0xdeadbeef, 0x123f, 0xfff0)), wanted=520), (wire, _NO_SENSE), "READ(32)")
-    equal(_raw(node, _rw32(False, 1, 7, 1, (0xdeadbeee, 0, 0)), wanted=520)[1], (_REF, 7), "another reference tag")
-    equal(_raw(node, _rw32(False, 1, 7, 1, (0xdeadbeef, 0x123f, 0xffff)), wanted=520)[1], (_APP, 7), "another application tag")
+    equal(_raw(node, _rw32(False, 1, 7, 1, (0xdeadbeee, 0, 0)), wanted=520)[1], (*_REF, 7), "another reference tag")
+    equal(_raw(node, _rw32(False, 1, 7, 1, (0xdeadbeef, 0x123f, 0xffff)), wanted=520)[1], (*_APP, 7), "another application tag")
     equal(_read(node, 0, 7, 1), (block[0], _NO_SENSE), "READ(10) without protect field")
-    equal(_read(node, 1, 7, 1)[1][0], "Invalid command operation code", "READ(10) with one")
+    equal(_read(node, 1, 7, 1)[1][:2], _OPCODE, "READ(10) with one")
     _gone("two", 0)
     _, node = _file("three", 0, "dif_mode=scst|dev_store; dif_type=3")
     wire = _wire(block, 0x01020304, 0x1111)
     equal(_write(node, 1, 9, wire), _NO_SENSE, "any tags with type 3")
     equal(_read(node, 1, 9, 1), (wire, _NO_SENSE), "the same tags")
     scst.put(scst.DEVICES / "three/dif_static_app_tag", "0x010203041112")
-    equal(_read(node, 1, 9, 1)[1], (_APP, 9), "another application tag than the administrator's")
+    equal(_read(node, 1, 9, 1)[1], (*_APP, 9), "another application tag than the administrator's")
     scst.put(scst.DEVICES / "three/dif_static_app_tag", "0x010203051111")
-    equal(_read(node, 1, 9, 1)[1], (_REF, 9), "another reference tag than the administrator's")
+    equal(_read(node, 1, 9, 1)[1], (*_REF, 9), "another reference tag than the administrator's")
     _gone("three", 0)
 
 
@@ -220,7 +214,7 @@ def _made() -> None:
         _, node = _disk(handler, name, lun, f"{where}; dif_mode={mode}; dif_type=1")
         data = bytes(_BLOCK) if handler == "nullio" else b"\x5a" * _BLOCK
         equal(_write(node, 1, 11, _wire([data], 11)), _NO_SENSE, "a good write")
-        equal(_write(node, 1, 11, _wire([data], 12)), (_REF, 11), "a wrong one")
+        equal(_write(node, 1, 11, _wire([data], 12)), (*_REF, 11), "a wrong one")
         equal(_read(node, 1, 11, 1), (_wire([data], 11), _NO_SENSE), "a read")
         equal(_failed(lun)[row], [0, 1, 0], f"dif_checks_failed of {mode}")
         _gone(name, lun)
@@ -244,7 +238,7 @@ def _reads_badly(block: str, lba: int, log: Callable[[], list[str]]) -> None:
     """The initiator gets an error for a block, and its kernel says what about."""
     fd = os.open(block, os.O_RDONLY | os.O_DIRECT)
     try:
-        os.preadv(fd, [__import__("mmap").mmap(-1, 4096)], lba * _BLOCK)
+        os.preadv(fd, [mmap.mmap(-1, 4096)], lba * _BLOCK)
     except OSError as error:
         check(errno_name(error.errno or 0) in ("EILSEQ", "EIO"), f"a damaged block: {error}")
     else:
@@ -269,13 +263,13 @@ def _behind_sd() -> None:
     _reads_badly(block, lba, log.lines)
     log.close()
     equal(_failed(0)["scst"][2] > 0, True, "the guard in dif_checks_failed")
-    equal(_read(node, 1, lba, 1)[1], (_GUARD, lba), "the block, raw")
+    equal(_read(node, 1, lba, 1)[1], (*_GUARD, lba), "the block, raw")
     # What is written anew is good again, and what was given back is not checked.
     equal(_write(node, 0, lba, b"\x11" * _BLOCK), _NO_SENSE, "a write without tuples")
     equal(_read(node, 1, lba, 1), (_wire([b"\x11" * _BLOCK], lba), _NO_SENSE), "has tuples")
     equal(_raw(node, bytes([0x04, 0x90, 0, 0, 0, 0]), bytes(4))[1], _NO_SENSE, "FORMAT UNIT of this type")
     equal(_read(node, 1, lba, 1)[0][_BLOCK:], b"\xff" * 8, "a formatted block")
-    equal(_raw(node, bytes([0x04, 0xd0, 0, 0, 0, 0]), bytes(4))[1][0], "Invalid field in cdb", "FORMAT UNIT of another type")
+    equal(_raw(node, bytes([0x04, 0xd0, 0, 0, 0, 0]), bytes(4))[1][:2], _FIELD, "FORMAT UNIT of another type")
     _gone("sd", 0)
 
 
@@ -290,12 +284,12 @@ def _block_device() -> None:
     data = [b"\x21" * _BLOCK, b"\x43" * _BLOCK]
     equal(_write(node, 1, 30, _wire(data, 30)), _NO_SENSE, "a write with tuples")
     equal(_read(node, 1, 30, 2), (_wire(data, 30), _NO_SENSE), "comes back")
-    equal(_write(node, 1, 30, _wire(data, 30, 0, "ref", 1)), (_REF, 31), "a wrong one is refused")
+    equal(_write(node, 1, 30, _wire(data, 30, 0, "ref", 1)), (*_REF, 31), "a wrong one is refused")
     equal(_raw(f"/dev/{name}", _rw(False, 1, 30, 2), wanted=1040), (_wire(data, 30), _NO_SENSE), "what the device has")
     _gone("both", 0)
     # Only the device checks.
     _, node = _disk("blockio", "below", 0, f"filename=/dev/{name}; dif_mode=dev_check|dev_store; dif_type=1")
-    equal(_write(node, 1, 30, _wire(data, 30, 0, "guard", 1)), (_GUARD, 31), "a wrong guard for the device")
+    equal(_write(node, 1, 30, _wire(data, 30, 0, "guard", 1)), (*_GUARD, 31), "a wrong guard for the device")
     equal(_failed(0)["dev"], [0, 0, 1], "dif_checks_failed of the device")
     _gone("below", 0)
     sh("rmmod", "scsi_debug")
@@ -322,7 +316,7 @@ def _refused() -> None:
     log.close()
     # A device without protection information has no protect field either.
     _, node = _disk("nullio", "plain", 0, f"size_mb={_MIB}")
-    equal(_read(node, 1, 0, 1)[1][0], "Invalid field in cdb", "RDPROTECT without protection information")
+    equal(_read(node, 1, 0, 1)[1][:2], _FIELD, "RDPROTECT without protection information")
     _gone("plain", 0)
 
 
