@@ -14,7 +14,7 @@ from pathlib import Path
 
 import scst
 import sg
-from lib import Failure, Kmsg, Suite, check, equal, errno_name, fio, scaled, sh
+from lib import Failure, Kmsg, Suite, check, equal, errno_name, fio, scaled, sh, wait_until
 
 _BLOCK = 512
 _MIB = 16
@@ -136,8 +136,8 @@ def _said() -> None:
         integrity = Path("/sys/block", os.path.basename(block), "integrity")
         equal(scst.get(integrity / "format"), f"T10-DIF-TYPE{3 if kind == 3 else 1}-CRC", f"type {kind}: what sd makes of it")
         equal(scst.get(integrity / "device_is_integrity_capable"), "1", "device_is_integrity_capable")
-        text = sh("sg_opcodes", "-n", "-o", "0x7f,9", node, status=None)
-        equal("not supported" in text, kind != 2, f"type {kind}: READ(32) in {text}")
+        supported, _ = _raw(node, bytes([0xa3, 0x0c, 3, 0x7f, 0, 9, 0, 0, 0, 64, 0, 0]), wanted=64)
+        equal(supported[1] & 7, 3 if kind == 2 else 1, f"type {kind}: SUPPORT of READ(32)")
         _gone(name, lun)
 
 
@@ -275,8 +275,11 @@ def _behind_sd() -> None:
 
 @suite.test("dif: blocks and tuples on a block device that keeps both")
 def _block_device() -> None:
-    sh("modprobe", "scsi_debug", "dif=1", "dix=1", f"dev_size_mb={_MIB}")
-    name = next(Path("/sys/bus/pseudo/drivers/scsi_debug").glob("adapter0/host*/target*/*/block/*")).name
+    sh("modprobe", "scsi_debug", "dif=1", "dix=1", "delay=0", f"dev_size_mb={_MIB}")
+    where = Path("/sys/bus/pseudo/drivers/scsi_debug")
+    disks = "adapter0/host*/target*/*/block/*/integrity/format"
+    wait_until(lambda: any(where.glob(disks)), 20, "no disk of scsi_debug")
+    name = next(where.glob(disks)).parts[-3]
     params = f"filename=/dev/{name}; dif_mode=scst|dev_check|dev_store"
     equal(scst.write(scst.HANDLERS / "vdisk_blockio/mgmt", f"add_device b3 {params}; dif_type=3"), 22, "type 3 on type 1")
     block, node = _disk("blockio", "both", 0, f"{params}; dif_type=1")
@@ -285,14 +288,14 @@ def _block_device() -> None:
     equal(_write(node, 1, 30, _wire(data, 30)), _NO_SENSE, "a write with tuples")
     equal(_read(node, 1, 30, 2), (_wire(data, 30), _NO_SENSE), "comes back")
     equal(_write(node, 1, 30, _wire(data, 30, 0, "ref", 1)), (*_REF, 31), "a wrong one is refused")
-    equal(_raw(f"/dev/{name}", _rw(False, 1, 30, 2), wanted=1040), (_wire(data, 30), _NO_SENSE), "what the device has")
+    equal(_raw(f"/dev/{name}", _rw(False, 0, 30, 2), wanted=1024), (b"".join(data), _NO_SENSE), "what the device has")
     _gone("both", 0)
     # Only the device checks.
     _, node = _disk("blockio", "below", 0, f"filename=/dev/{name}; dif_mode=dev_check|dev_store; dif_type=1")
     equal(_write(node, 1, 30, _wire(data, 30, 0, "guard", 1)), (*_GUARD, 31), "a wrong guard for the device")
     equal(_failed(0)["dev"], [0, 0, 1], "dif_checks_failed of the device")
     _gone("below", 0)
-    sh("rmmod", "scsi_debug")
+    wait_until(lambda: scst.try_rmmod("scsi_debug"), 20, "rmmod scsi_debug: in use")
 
 
 @suite.test("dif: what is not possible is refused with what is wrong")
