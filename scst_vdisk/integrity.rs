@@ -58,7 +58,7 @@ impl BlockDevice {
             )
         };
         // `BLK_INTEGRITY_REF_TAG` of include/linux/blk-integrity.h.
-        const REF_TAG: u8 = 1 << 4;
+        const REF_TAG: u8 = 1 << 3;
         Integrity {
             crc: csum == bindings::blk_integrity_checksum_BLK_INTEGRITY_CSUM_CRC,
             there: bytes != 0,
@@ -120,8 +120,6 @@ impl BlockDevice {
         };
         // SAFETY: The device is open; the memory is valid by the contract, and not
         // used any more when this returns.
-        kernel::error::to_result(unsafe {
-            scst_vdisk_c_rw_tagged(self.as_ptr(), &raw const what)
-        })
+        kernel::error::to_result(unsafe { scst_vdisk_c_rw_tagged(self.as_ptr(), &raw const what) })
     }
 }
