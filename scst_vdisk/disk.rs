@@ -26,7 +26,6 @@ use scst_proto::{
     mode::{Control, ModeDevice, ModeValues},
     opcode::PeripheralDeviceType,
     options::{DifMode, Handler, VdiskOptions},
-    protection::{Format, Kind},
     sense::Sense,
 };
 
@@ -103,7 +102,7 @@ impl Conf {
     }
 
     /// ATO: whether initiators' application tags are kept.
-    fn keeps_tags(&self) -> bool {
+    pub(crate) fn keeps_tags(&self) -> bool {
         self.protection
             .is_some_and(|p| p.mode.contains(DifMode::DEV_STORE))
     }
@@ -282,6 +281,9 @@ pub(crate) struct Disk {
     pub(crate) write_cache: Switch,
     /// Bytes 2 to 5 of the Control mode page.
     control: Atomic<u32>,
+    /// What a reset makes of them: what MODE SELECT with SP has left.
+    saved_control: Atomic<u32>,
+    saved_cache: Switch,
     /// Log2 of the physical blocks in logical ones.
     physical: Atomic<u32>,
     discard_granularity: Atomic<u32>,
@@ -296,7 +298,6 @@ pub(crate) struct Disk {
     pub(crate) bind_alua_state: Switch,
     pub(crate) async_io: Switch,
     pub(crate) read_zero: Switch,
-    pub(crate) removal_prevented: Switch,
     /// Held by the COMPARE AND WRITE or ORWRITE that runs.
     #[pin]
     pub(crate) comparing: Mutex<()>,
@@ -330,6 +331,8 @@ impl Disk {
                 thin: Switch::new(conf.thin == Some(true)),
                 write_cache: Switch::new(conf.has_volatile_cache()),
                 control: Atomic::new(u32::from_be_bytes(conf.control().0)),
+                saved_control: Atomic::new(u32::from_be_bytes(conf.control().0)),
+                saved_cache: Switch::new(conf.has_volatile_cache()),
                 physical: Atomic::new(physical),
                 discard_granularity: Atomic::new(1),
                 discard_alignment: Atomic::new(u32::MAX),
@@ -341,7 +344,6 @@ impl Disk {
                 bind_alua_state: Switch::new(options.bind_alua_state),
                 async_io: Switch::new(options.async_io),
                 read_zero: Switch::new(false),
-                removal_prevented: Switch::new(false),
                 comparing <- new_mutex!(()),
                 echo <- new_mutex!(KVec::new()),
                 names <- new_mutex!(names),
@@ -408,27 +410,6 @@ impl Disk {
         (fua || !self.write_cache.get()) && !self.conf.nv_cache
     }
 
-    /// How the blocks are protected, if they are.
-    pub(crate) fn protection(&self) -> Option<Protection> {
-        self.conf.protection
-    }
-
-    /// Whether 32-byte CDBs tell tags.
-    pub(crate) fn has_type2(&self) -> bool {
-        self.conf.protection.is_some_and(|p| p.kind == Kind::Type2)
-    }
-
-    /// The same with what may change, as it is now.
-    pub(crate) fn format(&self) -> Option<Format> {
-        let Protection { kind, mode } = self.conf.protection?;
-        Some(Format {
-            kind,
-            checks: mode != DifMode::DEV_STORE,
-            stored: self.conf.keeps_tags(),
-            tag: self.dif_tag.load(Relaxed),
-        })
-    }
-
     /// What log lines tell of the size.
     fn geometry(&self) -> Geometry {
         Geometry {
@@ -469,6 +450,12 @@ impl Disk {
     /// Keeps the core's handle of the device.
     pub(crate) fn set_device(&self, device: Option<DeviceHandle>) {
         *self.device.lock() = device;
+    }
+
+    /// Whether an initiator prevents the removal of the medium. Process context.
+    pub(crate) fn removal_prevented(&self) -> bool {
+        let device = self.device.lock().clone();
+        device.is_some_and(|device| device.removal_prevented())
     }
 
     /// Tells all initiators. Process context; not in a command's thread, as the
@@ -566,7 +553,7 @@ impl Disk {
             dpofua: self.conf.handler != Handler::Cdrom,
             wce_changeable: default.wce,
             current,
-            saved: default,
+            saved: self.saved_mode(),
             default,
         }
     }
@@ -576,6 +563,21 @@ impl Disk {
         self.control
             .store(u32::from_be_bytes(values.control.0), Relaxed);
         self.write_cache.set(values.wce);
+    }
+
+    /// What is in force after a reset.
+    pub(crate) fn saved_mode(&self) -> ModeValues {
+        ModeValues {
+            wce: self.saved_cache.get(),
+            control: Control(self.saved_control.load(Relaxed).to_be_bytes()),
+        }
+    }
+
+    /// Has a reset restore `values`, as long as the device is there.
+    pub(crate) fn save_mode(&self, values: &ModeValues) {
+        self.saved_control
+            .store(u32::from_be_bytes(values.control.0), Relaxed);
+        self.saved_cache.set(values.wce);
     }
 
     /// The peripheral device type.

@@ -14,11 +14,11 @@ use crate::{
     io::Extent,
     writes::{self, Failure},
 };
-use kernel::{bindings, prelude::*};
-use scst::{Cmd, Executing, InTransfer, Stage};
+use kernel::{bindings, prelude::*, sync::atomic::Relaxed};
+use scst::{Cmd, Executing, InTransfer, Protection, Stage};
 use scst_proto::{
     options::DifMode,
-    protection::{join, split, Access, CheckFailed, Format, Wrong, TUPLE},
+    protection::{join, split, Access, CheckFailed, Format, Kind, Wrong, TUPLE},
     sense::{MISCOMPARE, PARAMETER_LIST_LENGTH_ERROR},
 };
 
@@ -43,6 +43,29 @@ pub(crate) trait Blocks {
     /// Brings all that was written to stable storage.
     fn sync(&self) -> Result {
         Ok(())
+    }
+}
+
+impl Disk {
+    /// How the blocks are protected, if they are.
+    pub(crate) fn protection(&self) -> Option<Protection> {
+        self.conf.protection
+    }
+
+    /// Whether 32-byte CDBs tell tags.
+    pub(crate) fn has_type2(&self) -> bool {
+        self.conf.protection.is_some_and(|p| p.kind == Kind::Type2)
+    }
+
+    /// The same with what may change, as it is now.
+    pub(crate) fn format(&self) -> Option<Format> {
+        let Protection { kind, mode } = self.conf.protection?;
+        Some(Format {
+            kind,
+            checks: mode != DifMode::DEV_STORE,
+            stored: self.conf.keeps_tags(),
+            tag: self.dif_tag.load(Relaxed),
+        })
     }
 }
 

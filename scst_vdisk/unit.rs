@@ -12,6 +12,7 @@ use kernel::{prelude::*, sync::Arc};
 use scst::{Cmd, Context, DeviceHandle, Executing, LogicalUnit, Protection};
 use scst_proto::{
     cdb::Cdb,
+    mode::Control,
     options::Handler,
     sense::{Sense, INVALID_FIELD_IN_CDB, NOT_READY, NO_MEDIUM},
 };
@@ -189,6 +190,28 @@ impl<S: Store> LogicalUnit for Unit<S> {
 
     fn descriptor_sense(&self) -> bool {
         self.disk.control().d_sense()
+    }
+
+    fn control(&self) -> Control {
+        self.disk.control()
+    }
+
+    fn has_aca(&self) -> bool {
+        true
+    }
+
+    fn reset(&self) {
+        let saved = self.disk.saved_mode();
+        let cache_off = self.disk.write_cache.get() && !saved.wce;
+        self.disk.set_mode(&saved);
+        // As for MODE SELECT: nobody needs to ask for what is in the cache any more.
+        if let (true, Err(e)) = (cache_off, self.store.sync_now()) {
+            log::error!(
+                "{}: writing the cache after a reset failed ({:?})",
+                self.disk.name(),
+                e
+            );
+        }
     }
 
     fn default_threads(&self) -> u32 {
