@@ -15,7 +15,7 @@ use crate::{
     util::{log_err, Name},
 };
 use core::ops::Deref;
-use kapi::{counted::Counted, cpumask::CpuMask, sysfs::Dir, tracker::Tracked};
+use kapi::{counted::Counted, cpumask::CpuMask, pool::SgShare, sysfs::Dir, tracker::Tracked};
 use kernel::{
     prelude::*,
     sync::{
@@ -42,6 +42,8 @@ pub(crate) struct Device {
     pub(crate) handler: Arc<Handler>,
     pub(crate) pdt: PeripheralDeviceType,
     pub(crate) lu: Unit,
+    /// What its commands may have of the pool of buffers (`scst_max_dev_cmd_mem`).
+    pub(crate) buffers: Arc<SgShare>,
     pub(crate) numa_node: Atomic<i32>,
     max_commands: Atomic<u32>,
     /// A [`PoolKind`].
@@ -99,6 +101,7 @@ impl Device {
         node: i32,
         tracked: Tracked,
     ) -> Result<Arc<Self>> {
+        let buffers = scst_core()?.share_of_buffers()?;
         let pdt = PeripheralDeviceType(handler.ops().device_type());
         let count = lu.default_threads();
         let lu = Unit(lu);
@@ -112,6 +115,7 @@ impl Device {
                 handler,
                 pdt,
                 lu,
+                buffers,
                 numa_node: Atomic::new(node),
                 max_commands: Atomic::new(DEFAULT_MAX_COMMANDS),
                 pool_kind: Atomic::new(PoolKind::PerInitiator as u32),

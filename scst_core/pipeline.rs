@@ -14,12 +14,12 @@ use crate::{
     },
     handler::Context,
     nexus::{access_of, gate, reserved_of, swallows, Nexus},
-    report_luns,
+    protection, report_luns,
     session::Session,
     task_sets,
 };
 use core::convert::Infallible;
-use kapi::{counted::InUse, loan::LoanQueue};
+use kapi::{counted::InUse, loan::LoanQueue, sg::Gfp};
 use kernel::{prelude::*, sync::rcu};
 use scst_proto::{
     cdb::{self, Cdb},
@@ -153,7 +153,11 @@ fn check(loan: &mut CommandLoan, claimed: Direction) -> Result<(), Refusal> {
     if claimed != direction {
         compare(claimed, direction)?;
     }
-    let expected = match cdb.expected_bytes(device.lu.block_shift()) {
+    let bytes = match gate & gate::PROTECTED {
+        0 => cdb.expected_bytes(device.lu.block_shift()),
+        _ => protection::expected(loan, nexus),
+    };
+    let expected = match bytes {
         Some(bytes) => u32::try_from(bytes).unwrap_or(u32::MAX),
         None => loan.prepared,
     };
@@ -240,12 +244,16 @@ pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Refusal> {
         .nexus
         .as_ref()
         .is_some_and(|n| n.device.lu.void(&loan.cdb));
-    loan.data = match void {
-        true => Data::Void,
-        false => crate::config::buffer(length)
-            .map(Data::Pooled)
-            .map_err(|_| Refusal::Status(status::BUSY))?,
+    if void {
+        loan.data = Data::Void;
+        return Ok(());
+    }
+    let length = length as usize;
+    let buffer = match &loan.nexus {
+        Some(nexus) => nexus.device.buffers.get(length, Gfp::Atomic),
+        None => crate::config::buffer(length),
     };
+    loan.data = Data::Pooled(buffer.map_err(|_| Refusal::Status(status::BUSY))?);
     Ok(())
 }
 
