@@ -63,6 +63,8 @@ pub(crate) mod counted {
     pub(crate) const WAITS: u8 = 2;
     /// By the task set, in which it has started.
     pub(crate) const STARTED: u8 = 4;
+    /// It was to vanish when it arrived, and waits.
+    pub(crate) const VANISHES: u8 = 8;
 }
 
 /// Direction of the data, as seen by the initiator.

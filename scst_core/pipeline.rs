@@ -202,7 +202,7 @@ fn later(cmd: &Command, gate: u32, special: bool) -> Result<(), Refusal> {
 }
 
 /// Whether a test wants this command to vanish.
-fn vanishes(cmd: &Command) -> bool {
+pub(crate) fn vanishes(cmd: &Command) -> bool {
     let moves_data = !matches!(cmd.cdb.direction(), Direction::None);
     cmd.nexus.as_ref().is_some_and(|nexus| {
         nexus.gate() & gate::BLACK_HOLE != 0 && swallows(nexus.session().black_hole(), moves_data)
@@ -312,7 +312,7 @@ pub(crate) fn resume(loan: CommandLoan) {
 
 /// Lets a command begin that did not have to wait or has waited long enough.
 pub(crate) fn start(loan: CommandLoan) {
-    if vanishes(&loan) {
+    if loan.counted & counted::VANISHES != 0 || vanishes(&loan) {
         return refuse(loan, Refusal::Swallow);
     }
     let lent = matches!(loan.data, Data::Lent(_));
