@@ -124,7 +124,7 @@ impl Port {
         let state = self.adapter.state();
         if state.mode() == Some(IniMode::Enabled) {
             log_err!(
-                "{}: qla2xxx does not let it be a target: load that with qlini_mode=exclusive, disabled or dual",
+                "{}: qla2xxx does not let it be a target: load that with qlini_mode=exclusive, disabled or dual, or write one of them to qlini_mode of its host",
                 self.name()
             );
             return Err(EINVAL);
@@ -142,7 +142,7 @@ impl Port {
         match self.adapter.state().online() {
             true => pr_info!("Target {} enabled\n", self.name()),
             false => pr_warn!(
-                "Target {} enabled, but it is not online: look at its firmware and cable\n",
+                "Target {} enabled, but it has no link: look at its cable, the switch's port and the adapter's firmware\n",
                 self.name()
             ),
         }

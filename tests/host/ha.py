@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Optional
 
+import story
 from bench import figures
 from lab import guest, kernel, pair, paths, vm
 from lab.errors import LabError
@@ -21,10 +19,11 @@ _FAIL_OVERS = 200 if _LONG else 4
 _STATES = ("nonoptimized", "standby", "unavailable", "offline", "active") if _LONG else ("nonoptimized", "unavailable", "active")
 
 
-class Cluster:
+class Cluster(story.Machines):
     """Three machines, and what is asked of them."""
 
     def __init__(self, modules: Path) -> None:
+        super().__init__()
         image = paths.BUILD / "disks/ha-shared.img"
         image.unlink(missing_ok=True)
         disk = vm.Drive("shared", image, 64, shared=True)
@@ -44,13 +43,7 @@ class Cluster:
                            append="net.ifnames=0")
         self.initiator = pair.Asked("initiator", vm.Machine(
             "ha-initiator", "#!/bin/bash\nexec /lab/ha_guest/initiator.py\n", config))
-
-        self._dead: Optional[pair.Asked] = None
-
-    @property
-    def all(self) -> list[pair.Asked]:
-        """The machines."""
-        return [self.nodes[1], self.nodes[2], self.initiator]
+        self.all = [self.nodes[1], self.nodes[2], self.initiator]
 
     def states(self, one: str, two: str) -> None:
         """Both nodes have the same view; who is to serve less hears it first."""
@@ -99,74 +92,27 @@ class Cluster:
         self.nodes[3 - alive].ask("state standby active")
         self.nodes[alive].ask("state active standby")
         self.initiator.ask(f"through {alive}", 100)
-        self.nodes[alive].ask("die")
-        self._dead = self.nodes[alive]
+        self.kill(self.nodes[alive])
         self.nodes[3 - alive].ask("state active offline")
         took = self.initiator.ask(f"through {3 - alive}", 150)
         views = ["dead", "active"] if alive == 1 else ["active", "dead"]
         self.initiator.ask(f"follow {' '.join(views)}", 100)
         return f"I/O went on after {took}; {self.initiator.ask('finish', 250)}"
 
-    def end(self) -> str:
-        """All that still runs ends by itself."""
-        self.initiator.ask("leave", 100)
-        for machine in self.all:
-            if machine is not self._dead:
-                machine.ask("end", 100)
-        return ""
-
-    def run(self, story: Callable[[], None]) -> None:
-        """Run STORY beside the machines."""
-        machines = [(each.machine, each.on_line) for each in self.all]
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            told = pool.submit(story)
-            results = pair.run(machines, after=lambda number: self.all[number].ended())
-            told.result()
-        for each, result in zip(self.all, results):
-            if not result.ok and not result.killed:
-                print(f"# {each.name}: " + result.problem().replace("\n", "\n# "), flush=True)
-                raise LabError(f"{each.name} did not end well")
-
 
 def main() -> int:
     """KTAP."""
     modules = kernel.build_modules(kernel.stock("7.2")) if kernel.have_modules() else None
     if modules is None or not figures.have_ours(modules, "ib_srpt"):
-        print("KTAP version 1\n1..1\nok 1 - two nodes # SKIP no ib_srpt in this clone's build", flush=True)
-        return 0
+        return story.skip("no ib_srpt in this clone's build")
     guest.stock()
     cluster = Cluster(modules)
-    steps = [("the initiator sees one disk through two nodes", cluster.see_both),
-             ("multipathd follows every state", cluster.follow),
-             (f"fio --verify survives {_FAIL_OVERS} fail-overs", cluster.fail_over),
-             ("the active node's machine is killed, and the other one serves", cluster.death),
-             ("everything is taken down", cluster.end)]
-    print(f"KTAP version 1\n1..{len(steps) + 1}", flush=True)
-    failed = False
-
-    def story() -> None:
-        nonlocal failed
-        for number, (name, step) in enumerate(steps, 1):
-            try:
-                text = "" if failed else step()
-                verdict = "not ok" if failed else "ok"
-            except LabError as error:
-                failed, verdict, text = True, "not ok", str(error)
-            for line in text.splitlines():
-                print(f"# {line}", flush=True)
-            print(f"{verdict} {number} - {name}", flush=True)
-        if failed:
-            for machine in cluster.all:
-                machine.give_up()
-
-    try:
-        cluster.run(story)
-        verdict = "ok"
-    except LabError as error:
-        print(f"# {error}", flush=True)
-        failed, verdict = True, "not ok"
-    print(f"{verdict} {len(steps) + 1} - the machines end, and their kernels have nothing to say", flush=True)
-    return int(failed)
+    return cluster.tell([
+        ("the initiator sees one disk through two nodes", cluster.see_both),
+        ("multipathd follows every state", cluster.follow),
+        (f"fio --verify survives {_FAIL_OVERS} fail-overs", cluster.fail_over),
+        ("the active node's machine is killed, and the other one serves", cluster.death),
+        ("everything is taken down", cluster.end)])
 
 
 if __name__ == "__main__":

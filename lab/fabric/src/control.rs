@@ -96,7 +96,7 @@ fn ports(fabric: &Fabric) -> String {
             (false, false) => "none",
         };
         text += &format!(
-            "{} switch={} wwpn={:016x} id={:06x} {state} {role} sessions={} commands={} ctios={} interrupts={}\n",
+            "{} switch={} wwpn={:016x} id={:06x} {state} {role} sessions={} commands={} ctios={} twice={} resets={} interrupts={}\n",
             hba.name,
             hba.switch,
             hba.port_name,
@@ -104,6 +104,8 @@ fn ports(fabric: &Fabric) -> String {
             hba.sessions.len(),
             hba.counts.commands,
             hba.counts.ctios,
+            hba.counts.twice,
+            hba.counts.resets,
             hba.counts.interrupts,
         );
     }

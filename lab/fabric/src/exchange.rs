@@ -147,6 +147,7 @@ impl Fabric {
             kind::TASK_MANAGEMENT => self.task_management(index, entry.into()),
             kind::ABORT => self.abort(index, entry.into()),
             kind::LOGIN => self.login(index, entry.into()),
+            kind::ELS => self.link_service(index, entry.into()),
             kind::CT => {
                 let answer = self.name_server(index, entry.into());
                 self.hbas[index].post(Which::Response, answer);
@@ -189,9 +190,7 @@ impl Fabric {
                 .post(Which::Response, command.status(status::PORT_UNAVAILABLE));
         }
         let there = session.is_some_and(|session| {
-            session.state == LoginState::Process
-                && self.hbas[session.peer].serves()
-                && self.sees(index, session.peer)
+            session.state == LoginState::Process && self.knows(index, session.peer)
         });
         if !there {
             return self.hbas[index].post(Which::Response, command.status(status::LOGGED_OUT));
@@ -331,7 +330,13 @@ impl Fabric {
                 let answer = task.answer(flags & Ctio::TERMINATE != 0, &entry.into());
                 self.send(Frame::Response(exchange, answer.into()));
             }
-            _ => done.status = ctio_status::INVALID_EXCHANGE.into(),
+            _ => {
+                let answers = flags & (Ctio::STATUS | Ctio::TERMINATE) == Ctio::STATUS;
+                if answers && self.remembers_answer(exchange) {
+                    self.hbas[index].counts.twice += 1;
+                }
+                done.status = ctio_status::INVALID_EXCHANGE.into();
+            }
         }
         if flags & Ctio::SILENT == 0 {
             self.hbas[index].post(Which::Response, done);
@@ -395,6 +400,7 @@ impl Fabric {
                 answer.response_length = u32::from(detail.response_length.get()).into();
             }
             self.exchanges.insert(exchange, Exchange::Command(command));
+            self.remember_answer(exchange);
             self.send(Frame::Response(exchange, answer.into()));
         } else {
             self.exchanges.insert(exchange, Exchange::Command(command));

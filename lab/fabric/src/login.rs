@@ -3,9 +3,9 @@
 //! Logins and logouts. A target's driver is asked for each (immediate notify) and its answer decides.
 
 use crate::exchange::{Exchange, Frame};
-use crate::hba::{LoginState, Session, Which};
+use crate::hba::{event, LoginState, Session, Which};
 use crate::switch::Fabric;
-use crate::wire::initiator::{self, Login as Entry};
+use crate::wire::initiator::{self, Els, Login as Entry};
 use crate::wire::target::{ImmediateNotify, NotifyAck};
 use crate::wire::{from_id_le, id_le, kind, status, Header};
 use zerocopy::little_endian::U32;
@@ -36,6 +36,8 @@ const NOTIFY_ELS: u16 = 0x46;
 /// The target rejects.
 const ACK_REJECT: u16 = 0x08;
 const ACK_SUCCESS: u16 = 1;
+/// The new state of a port, in an event: it has logged out.
+const LOGGED_OUT: u16 = 7;
 /// LS_RJT: unable to perform.
 const UNABLE: u32 = 0x0003_0000;
 /// Numbers of sessions that a port's own firmware gives begin here.
@@ -59,6 +61,13 @@ impl Fabric {
         self.hbas[at]
             .session_with(peer)
             .unwrap_or(FIRST_NUMBER + u16::try_from(peer).unwrap_or(0))
+    }
+
+    /// Whether a target can be reached and has a session with who sends to it.
+    pub fn knows(&self, index: usize, target: usize) -> bool {
+        self.hbas[target].serves()
+            && self.sees(index, target)
+            && self.hbas[target].session_with(index).is_some()
     }
 
     /// Answers a login or logout entry.
@@ -107,6 +116,27 @@ impl Fabric {
         }
     }
 
+    /// Ends a login that its driver does not want to wait for any more; false if there is none.
+    pub fn abort_login(&mut self, index: usize, handle: U32) -> bool {
+        let found = self
+            .exchanges
+            .iter()
+            .find_map(|(name, exchange)| match exchange {
+                Exchange::Login(login)
+                    if login.initiator == index && login.entry.header.handle == handle =>
+                {
+                    Some(*name)
+                }
+                _ => None,
+            });
+        let Some(Exchange::Login(login)) = found.and_then(|name| self.exchanges.remove(&name))
+        else {
+            return false;
+        };
+        self.login_failed(login);
+        true
+    }
+
     /// Runs a login or logout entry.
     pub fn login(&mut self, index: usize, entry: Entry) {
         let number = entry.nport.get();
@@ -131,21 +161,57 @@ impl Fabric {
             Entry::LOGO | Entry::PRLO | Entry::TPRLO => {
                 if let Some(session) = self.hbas[index].sessions.remove(&number) {
                     self.end_between(index, session.peer);
-                    let told = entry.flags.get() & Entry::CONDITIONAL == 0
-                        && self.hbas[session.peer].serves()
-                        && self.sees(index, session.peer)
-                        && self.hbas[session.peer].session_with(index).is_some();
-                    if told {
-                        let exchange = self.begin(Exchange::Logout {
-                            initiator: index,
-                            target: session.peer,
-                        });
-                        self.notify_els(session.peer, index, els::LOGO, exchange);
+                    if entry.flags.get() & Entry::CONDITIONAL == 0 {
+                        self.tell_logout(index, session.peer);
                     }
                 }
                 self.login_done(index, &entry, status::COMPLETE, 0, 0);
             }
             _ => self.login_done(index, &entry, status::COMPLETE, 0, 0),
+        }
+    }
+
+    /// Runs a link service that a driver has written itself: a logout.
+    pub fn link_service(&mut self, index: usize, mut entry: Els) {
+        let id = from_id_le(entry.destination);
+        let request = entry.flags.get() & Els::ANSWER == 0;
+        let peer = self
+            .reachable(index, id)
+            .filter(|_| self.hbas[index].online());
+        self.trace(index, || {
+            format!("link service {:#04x} to {id:06x}: {peer:?}", entry.code)
+        });
+        entry.rest = [0; 32];
+        entry.completion = match peer {
+            Some(peer) if request && entry.code == els::LOGO => {
+                self.end_between(index, peer);
+                self.tell_logout(index, peer);
+                status::COMPLETE
+            }
+            Some(_) => status::FAILED,
+            None => status::PORT_UNAVAILABLE,
+        }
+        .into();
+        self.hbas[index].post(Which::Response, entry);
+    }
+
+    /// Tells PEER that this adapter has logged out.
+    fn tell_logout(&mut self, index: usize, peer: usize) {
+        let Some(number) = self.hbas[peer].session_with(index) else {
+            return;
+        };
+        if !self.hbas[peer].online() || !self.sees(index, peer) {
+            return;
+        }
+        if self.hbas[peer].serves() {
+            let exchange = self.begin(Exchange::Logout {
+                initiator: index,
+                target: peer,
+            });
+            self.notify_els(peer, index, els::LOGO, exchange);
+        } else {
+            self.hbas[peer].sessions.remove(&number);
+            self.hbas[peer].notify(event::PORT_UPDATE, [number, LOGGED_OUT, 0]);
         }
     }
 

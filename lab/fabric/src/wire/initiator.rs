@@ -186,6 +186,45 @@ impl Login {
     pub const SKIP_PRLI: u16 = 0x20;
 }
 
+/// A link service that the driver has written itself; a target's driver sends such entries too.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Els {
+    /// Kind 0x53.
+    pub header: Header,
+    /// In the answer.
+    pub completion: U16,
+    /// The session; none for who is not logged in.
+    pub nport: U16,
+    /// Segments of the frame.
+    pub segments: U16,
+    /// Virtual port.
+    pub vp: u8,
+    /// Start of frame.
+    pub sof: u8,
+    /// Of the one that it answers.
+    pub exchange: U32,
+    /// Segments of the answer.
+    pub answer_segments: U16,
+    /// Which service.
+    pub code: u8,
+    /// Unused.
+    pub reserved: u8,
+    /// To whom.
+    pub destination: [u8; 3],
+    /// From whom.
+    pub source: [u8; 3],
+    /// What it is, in the upper three bits: 0 for a request.
+    pub flags: U16,
+    /// Where frame and answer are; in the answer how many bytes came, and error codes.
+    pub rest: [u8; 32],
+}
+
+impl Els {
+    /// Bits of the flags that are 0 in a request.
+    pub const ANSWER: u16 = 0xe000;
+}
+
 /// A request to a server of the fabric.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -236,6 +275,7 @@ entries!(
     TaskManagement,
     Abort,
     Login,
+    Els,
     Ct,
     MailboxEntry
 );
