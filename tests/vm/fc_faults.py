@@ -12,7 +12,7 @@ import fc
 import fc_ours
 import fc_plan
 import scst
-from lib import Fio, Suite, check, equal, note, scaled, sh, wait_until
+from lib import LONG, Fio, Suite, check, equal, note, scaled, sh, wait_until
 
 _DRIVER = Path("/sys/bus/pci/drivers/qla2xxx")
 
@@ -52,8 +52,7 @@ def verified() -> Iterator[Fio]:
         note(f"{record['write']['total_ios']} writes, {record['read']['total_ios']} reads compared")
     finally:
         load.kill()
-    twice = [line for line in fc_ours.fabric[0].do("ports").splitlines() if "twice=0" not in line]
-    equal(twice, [], "commands that were answered twice")
+    equal(fc_ours.count("hba1", "twice"), 0, "commands that were answered twice")
 
 
 def again_and_again(function: Callable[[], object], what: str, long: int = 100) -> None:
@@ -98,15 +97,10 @@ def _remote() -> str:
     return " ".join(states)
 
 
-def _resets() -> int:
-    lines = [line for line in fc_ours.fabric[0].do("ports").splitlines() if line.startswith("hba1 ")]
-    return int(lines[0].partition("resets=")[2].split()[0])
-
-
 def _abort_isp() -> None:
-    before = _resets()
+    before = fc_ours.count("hba1", "resets")
     scst.put(fc_ours.TARGET / "abort_isp", "1")
-    wait_until(lambda: _resets() > before, 30, "the chip was not reset")
+    wait_until(lambda: fc_ours.count("hba1", "resets") > before, 30, "the chip was not reset")
 
 
 def _disable() -> None:
@@ -149,19 +143,21 @@ def _remove() -> None:
     _serve_again()
 
 
-def add(suite: Suite) -> None:
-    """Add the tests."""
-    for function, what in (
-            (_frames, "frames that are lost, late or refused"),
-            (_told("link hba1 bounce ms=5000"), "the target's link bounced"),
-            (_told("link hba0 bounce ms=1000"), "the initiator's link bounced"),
-            (_told("drop els", "link hba1 bounce ms=300"), "a login was lost"),
-            (_zoned, "zones changed"),
-            (_told("crash hba1"), "the target's firmware failed"),
-            (_told("crash hba0"), "the initiator's firmware failed"),
-            (_abort_isp, "abort_isp"),
-            (_disable, "the target was disabled and enabled"),
-            (_reload, "qla2x00tgt was reloaded"),
-            (_unbind, "qla2xxx was taken from the adapter and given back"),
-            (_remove, "the adapter was pulled out and put in")):
-        suite.test(f"under load: {what}", 200)(lambda function=function, what=what: again_and_again(function, what))
+def add(suite: Suite, few: bool = False) -> None:
+    """Add the tests; in the short form with FEW only one of each kind."""
+    for function, what, one in (
+            (_frames, "frames that are lost, late or refused", True),
+            (_told("link hba1 bounce ms=5000"), "the target's link bounced", True),
+            (_told("link hba0 bounce ms=1000"), "the initiator's link bounced", False),
+            (_told("drop els", "link hba1 bounce ms=300"), "a login was lost", False),
+            (_zoned, "zones changed", False),
+            (_told("crash hba1"), "the target's firmware failed", False),
+            (_told("crash hba0"), "the initiator's firmware failed", False),
+            (_abort_isp, "abort_isp", True),
+            (_disable, "the target was disabled and enabled", True),
+            (_reload, "qla2x00tgt was reloaded", True),
+            (_unbind, "qla2xxx was taken from the adapter and given back", False),
+            (_remove, "the adapter was pulled out and put in", False)):
+        if one or LONG or not few:
+            suite.test(f"under load: {what}", 200)(
+                lambda function=function, what=what: again_and_again(function, what))  # type: ignore[misc]

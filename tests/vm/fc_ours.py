@@ -39,6 +39,12 @@ def teardown() -> None:
     fc.unload()
 
 
+def count(port: str, name: str) -> int:
+    """What the fabric has counted for an adapter."""
+    line = next(line for line in fabric[0].do("ports").splitlines() if line.startswith(port + " "))
+    return int(line.partition(f" {name}=")[2].split()[0])
+
+
 def sessions() -> list[str]:
     """Names of the target's sessions."""
     return sorted(path.name for path in (TARGET / "sessions").glob("*:*"))

@@ -14,7 +14,7 @@ import fc_ours
 import fc_plan
 import scst
 from fc_ours import DRIVER, TARGET, sessions
-from lib import Fio, Kmsg, Suite, check, equal, errno_name, sh, wait_until
+from lib import Fio, Kmsg, Suite, check, equal, errno_name, fio, sh, wait_until
 
 suite = Suite(fc_ours.setup, fc_ours.teardown, limit_s=90)
 fc_plan.add(suite, fc_ours.fabric)
@@ -114,6 +114,13 @@ def protection() -> None:
     name = os.path.basename(node)
     equal(Path("/sys/block", name, "integrity/format").read_text().strip() if
           Path("/sys/block", name, "integrity/format").exists() else "none", "none", "integrity format")
+
+
+@suite.test("a sequence retransmission request for a command that is not there is refused, and I/O goes on")
+def retransmission() -> None:
+    fc_ours.fabric[0].do("srr hba1")
+    wait_until(lambda: fc_ours.count("hba1", "refused") == 1, 20, "the request was not refused")
+    fio(fc.wait_disk(0, 0), number_ios=50, size="64m")
 
 
 fc_faults.add(suite)

@@ -24,6 +24,7 @@ link NAME down|up           pull the cable or put it in
 link NAME bounce [ms=N]     pull it and put it in again after a while (500)
 hang NAME                   the firmware does nothing until the driver resets it
 crash NAME                  the firmware reports a system error
+srr NAME                    ask a target for a sequence of an exchange that it does not have
 remove NAME, insert NAME    the adapter is not in its slot; it is again
 zone ZONE NAME...           a zone of these adapters; without zones all of a switch see each other
 unzone ZONE                 delete it
@@ -96,7 +97,7 @@ fn ports(fabric: &Fabric) -> String {
             (false, false) => "none",
         };
         text += &format!(
-            "{} switch={} wwpn={:016x} id={:06x} {state} {role} sessions={} commands={} ctios={} twice={} resets={} interrupts={}\n",
+            "{} switch={} wwpn={:016x} id={:06x} {state} {role} sessions={} commands={} ctios={} twice={} refused={} resets={} interrupts={}\n",
             hba.name,
             hba.switch,
             hba.port_name,
@@ -105,6 +106,7 @@ fn ports(fabric: &Fabric) -> String {
             hba.counts.commands,
             hba.counts.ctios,
             hba.counts.twice,
+            hba.counts.refused,
             hba.counts.resets,
             hba.counts.interrupts,
         );
@@ -218,6 +220,12 @@ pub fn run(fabric: &mut Fabric, line: &str) -> Answer {
             fabric.hbas[index].notify(event::SYSTEM_ERROR, [0; 3]);
             fabric.hbas[index].hung = true;
         }
+        "srr" => {
+            let index = port(fabric, name)?;
+            if !fabric.request_retransmission(index) {
+                return Err("nobody is logged in there".into());
+            }
+        }
         "remove" => {
             let index = port(fabric, name)?;
             fabric.remove(index);
@@ -321,6 +329,7 @@ mod tests {
             "hang",
             "ports a",
             "hang a b",
+            "srr a",
             "zone",
             "zone z nobody",
             "dance",

@@ -30,6 +30,13 @@ pub enum Exchange {
         /// From whom.
         target: usize,
     },
+    /// A sequence retransmission request.
+    Retransmission {
+        /// Who wants a sequence again.
+        initiator: usize,
+        /// From whom.
+        target: usize,
+    },
     /// A command.
     Command(Command),
     /// Task management.
@@ -43,7 +50,9 @@ impl Exchange {
     pub fn ends(&self) -> (usize, usize) {
         match self {
             Self::Login(login) => (login.initiator, login.target),
-            Self::Logout { initiator, target } => (*initiator, *target),
+            Self::Logout { initiator, target } | Self::Retransmission { initiator, target } => {
+                (*initiator, *target)
+            }
             Self::Command(command) => (command.initiator, command.target),
             Self::Task(task) => (task.initiator, task.target),
             Self::Abort(abort) => (abort.initiator, abort.target),
@@ -478,7 +487,7 @@ impl Fabric {
                         .post(Which::Response, Status::new(task.handle, completion));
                 }
                 Some(Exchange::Abort(abort)) => self.abort_done(abort, status::FAILED),
-                Some(Exchange::Logout { .. }) | None => {}
+                Some(Exchange::Logout { .. } | Exchange::Retransmission { .. }) | None => {}
             }
         }
     }

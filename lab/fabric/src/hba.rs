@@ -133,6 +133,8 @@ pub struct Counts {
     pub twice: u64,
     /// Resets.
     pub resets: u64,
+    /// Sequence retransmission requests that it has refused.
+    pub refused: u64,
 }
 
 /// An adapter of one port.

@@ -33,6 +33,8 @@ mod els {
 
 /// What an immediate notify is: a link service.
 const NOTIFY_ELS: u16 = 0x46;
+/// Or a sequence retransmission request.
+const NOTIFY_SRR: u16 = 0x45;
 /// The target rejects.
 const ACK_REJECT: u16 = 0x08;
 const ACK_SUCCESS: u16 = 1;
@@ -280,6 +282,24 @@ impl Fabric {
     }
 
     fn notify_els(&mut self, target: usize, from: usize, code: u8, exchange: u32) {
+        self.notify(target, from, NOTIFY_ELS, code, exchange);
+    }
+
+    /// Asks a target for a sequence of an exchange that it does not have, in the name of one that it is logged in with;
+    /// false if there is none.
+    pub fn request_retransmission(&mut self, target: usize) -> bool {
+        let Some(session) = self.hbas[target].sessions.values().next().copied() else {
+            return false;
+        };
+        let exchange = self.begin(Exchange::Retransmission {
+            initiator: session.peer,
+            target,
+        });
+        self.notify(target, session.peer, NOTIFY_SRR, 0, exchange);
+        true
+    }
+
+    fn notify(&mut self, target: usize, from: usize, status: u16, code: u8, exchange: u32) {
         let number = self.number_of(target, from);
         let other = &self.hbas[from];
         let particular = match code {
@@ -292,7 +312,7 @@ impl Fabric {
             reserved: [0; 2],
             flags: 0.into(),
             srr_rx_id: 0.into(),
-            status: NOTIFY_ELS.into(),
+            status: status.into(),
             code,
             firmware: 0,
             exchange: exchange.into(),
@@ -307,7 +327,7 @@ impl Fabric {
             ox_id: (exchange as u16).into(),
         };
         self.trace(target, || {
-            format!("link service {code:#04x} from {:06x}", self.hbas[from].id)
+            format!("notify {status:#04x} {code:#04x} from {:06x}", self.hbas[from].id)
         });
         self.hbas[target].post(Which::Atio, notify);
     }
@@ -333,6 +353,10 @@ impl Fabric {
                 if let Some(number) = self.hbas[index].session_with(initiator) {
                     self.hbas[index].sessions.remove(&number);
                 }
+            }
+            Some(Exchange::Retransmission { target, .. }) if *target == index => {
+                self.exchanges.remove(&exchange);
+                self.hbas[index].counts.refused += u64::from(ack.refuses_retransmission());
             }
             _ => {}
         }

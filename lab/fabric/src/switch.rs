@@ -280,7 +280,12 @@ impl Fabric {
         let Some((kind, from, to)) = self.describe(&frame) else {
             return;
         };
-        match self.faults.judge(kind, from, to) {
+        // Firmware that hangs takes nothing off the wire.
+        let action = match self.hbas[to].hung {
+            true => Some(Action::Drop),
+            false => self.faults.judge(kind, from, to),
+        };
+        match action {
             None => self.arrives(frame),
             Some(Action::Delay(time)) => self.later(time, Later::Arrives(frame)),
             Some(Action::TaskSetFull) => self.task_set_full(frame),

@@ -336,6 +336,21 @@ fn a_command_that_is_answered_twice_is_counted_also_if_the_first_answer_was_lost
 }
 
 #[test]
+fn a_sequence_retransmission_request_that_is_refused_is_counted() {
+    let mut pair = Pair::logged_in();
+    assert!(pair.fabric.request_retransmission(TARGET));
+    let notify = ImmediateNotify::from(pair.next(TARGET, Which::Atio).expect("a request"));
+    assert_eq!(notify.status.get(), 0x45);
+    let mut ack = NotifyAck::from([0; ENTRY_BYTES]);
+    ack.header = Header::new(kind::NOTIFY_ACK, 0.into());
+    ack.exchange = notify.exchange;
+    ack.rest[6] = 1;
+    pair.request(TARGET, ack);
+    assert_eq!(pair.fabric.hbas[TARGET].counts.refused, 1);
+    assert!(pair.fabric.exchanges.is_empty());
+}
+
+#[test]
 fn lost_data_of_a_read_are_an_underrun() {
     let mut pair = Pair::logged_in();
     pair.lose(FrameKind::Data);
