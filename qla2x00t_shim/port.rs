@@ -124,7 +124,7 @@ impl Port {
         let state = self.adapter.state();
         if state.mode() == Some(IniMode::Enabled) {
             log_err!(
-                "{}: qla2xxx does not let it be a target: load that with qlini_mode=exclusive, disabled or dual, or write one of them to qlini_mode of its host",
+                "{}: qla2xxx does not let it be a target: load that with qlini_mode=exclusive, disabled or dual",
                 self.name()
             );
             return Err(EINVAL);

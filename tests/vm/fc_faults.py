@@ -14,7 +14,7 @@ import fc_plan
 import scst
 from lib import LONG, Fio, Suite, check, equal, note, scaled, sh, wait_until
 
-_DRIVER = Path("/sys/bus/pci/drivers/qla2xxx")
+DRIVER = Path("/sys/bus/pci/drivers/qla2xxx")
 
 # What the fabric is told, and to how many frames it is done each time. Lost data are those of reads and of writes.
 _FRAMES = (
@@ -40,8 +40,9 @@ def verified() -> Iterator[Fio]:
     """A load on LUN 1 that goes on from here to the end without an error."""
     fc_ours.wait_session()
     node = fc_plan.hasty(fc.wait_disk(0, 1))
-    for path in Path("/sys/class/fc_remote_ports").glob("rport-*/dev_loss_tmo"):
-        path.write_text("300")
+    for path in Path("/sys/class/fc_remote_ports").glob(f"rport-{fc.host(0).name[4:]}:*/dev_loss_tmo"):
+        with contextlib.suppress(OSError):  # one that is blocked
+            path.write_text("300")
     load = Fio(node, rw="randwrite", bsrange="4k-64k", blockalign="4k", iodepth=8, size="8m", loops=1000000, rate_iops=60,
                verify="crc32c", verify_fatal=1, verify_backlog=16, serialize_overlap=1)
     try:
@@ -126,9 +127,9 @@ def _serve_again() -> None:
 def _unbind() -> None:
     """The adapter loses its driver, and gets it back."""
     device = fc.host(1).resolve().parents[2].name
-    (_DRIVER / "unbind").write_text(device)
+    (DRIVER / "unbind").write_text(device)
     check(not fc_ours.TARGET.exists(), "the target of an adapter without a driver")
-    (_DRIVER / "bind").write_text(device)
+    (DRIVER / "bind").write_text(device)
     _serve_again()
 
 

@@ -30,9 +30,15 @@ def setup() -> None:
     serve()
 
 
+def unload() -> None:
+    """Take the target driver out, if it is there."""
+    if scst.loaded("qla2x00tgt"):
+        sh("rmmod", "qla2x00tgt", timeout=120)
+
+
 def teardown() -> None:
     """Take all down."""
-    sh("rmmod", "qla2x00tgt", timeout=120)
+    unload()
     for name in ("null", "ram"):
         scst.del_device(name)
     sh("modprobe", "-r", "scst_vdisk", "scst")

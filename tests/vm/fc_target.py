@@ -14,7 +14,7 @@ import fc_ours
 import fc_plan
 import scst
 from fc_ours import DRIVER, TARGET, sessions
-from lib import Fio, Kmsg, Suite, check, equal, errno_name, fio, sh, wait_until
+from lib import LONG, Fio, Kmsg, Suite, check, equal, errno_name, fio, sh, wait_until
 
 suite = Suite(fc_ours.setup, fc_ours.teardown, limit_s=90)
 fc_plan.add(suite, fc_ours.fabric)
@@ -29,6 +29,7 @@ def tree() -> None:
     equal(scst.get(TARGET / "port_name"), fc.wwpn(1), "port_name")
     equal(scst.get(TARGET / "node_name"), "20" + fc.wwpn(1)[2:], "node_name")
     equal((TARGET / "host").resolve().name, fc.host(1).name, "host")
+    fc_ours.wait_session()
     equal(sessions(), [fc.wwpn(0)], "sessions")
     session = TARGET / "sessions" / fc.wwpn(0)
     equal(scst.get(session / "initiator_name"), fc.wwpn(0), "initiator_name")
@@ -81,26 +82,23 @@ def _relogin() -> None:
     fc_ours.wait_session()
 
 
-@suite.test("what a port stands in the way of is said")
-def said() -> None:
+def _offline() -> None:
     log = Kmsg()
     scst.put(TARGET / "enabled", "0")
     fc_ours.fabric[0].do("link hba1 down")
-    wait_until(lambda: not fc.online(1), 30, "the link is still there")
-    scst.put(TARGET / "enabled", "1")
-    lines = log.lines()
-    check(any("it has no link" in line for line in lines), f"nothing said of a port without a link: {lines}")
-    scst.put(TARGET / "enabled", "0")
-    fc_ours.fabric[0].do("link hba1 up")
-    wait_until(lambda: fc.online(1), 30, "the link is not back")
-    mode = Path("/sys/class/scsi_host", fc.host(1).name, "qlini_mode")
-    mode.write_text("enabled")
-    equal(errno_name(scst.write(TARGET / "enabled", "1")), "EINVAL", "a target where qlini_mode=enabled")
-    lines = log.lines()
-    check(any("qlini_mode=exclusive, disabled or dual" in line for line in lines), f"nothing said of qlini_mode: {lines}")
-    mode.write_text("exclusive")
-    scst.put(TARGET / "enabled", "1")
+    try:
+        wait_until(lambda: not fc.online(1), 30, "the link is still there")
+        scst.put(TARGET / "enabled", "1")
+        lines = log.lines()
+        check(any("has no link" in line for line in lines), f"nothing said of a port without a link: {lines}")
+    finally:
+        fc_ours.fabric[0].do("link hba1 up")
     fc_ours.wait_session()
+
+
+# qla2xxx waits for a cable for long.
+if LONG:
+    suite.test("a target that is enabled without a link is said to be so")(_offline)
 
 
 @suite.test("protection information is refused, and commands that ask for it")
@@ -124,4 +122,25 @@ def retransmission() -> None:
 
 
 fc_faults.add(suite)
+
+
+@suite.test("an adapter without qla2xxx, and a mode in which no port is a target, are said")
+def said() -> None:
+    log = Kmsg()
+    fc_ours.unload()
+    device = fc.host(1).resolve().parents[2].name
+    fc_faults.DRIVER.joinpath("unbind").write_text(device)
+    sh("modprobe", "qla2x00tgt")
+    want = f"Adapter {device}: it is no target, as qla2xxx does not drive it"
+    wait_until(lambda: any(want in line for line in log.lines()), 10, "nothing said of an adapter without a driver")
+    sh("rmmod", "qla2x00tgt")
+    if LONG:
+        fc.unload()
+        fc.load(qlini_mode="enabled")
+        sh("modprobe", "qla2x00tgt")
+        equal(errno_name(scst.write(TARGET / "enabled", "1")), "EINVAL", "a target where qlini_mode=enabled")
+        check(any("load that with qlini_mode=exclusive" in line for line in log.lines()), "nothing said of qlini_mode")
+        sh("rmmod", "qla2x00tgt")
+
+
 suite.main()

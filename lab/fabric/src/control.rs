@@ -223,7 +223,7 @@ pub fn run(fabric: &mut Fabric, line: &str) -> Answer {
         "srr" => {
             let index = port(fabric, name)?;
             if !fabric.request_retransmission(index) {
-                return Err("nobody is logged in there".into());
+                return Err("it is no target that somebody is logged in to".into());
             }
         }
         "remove" => {

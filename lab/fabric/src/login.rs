@@ -288,7 +288,9 @@ impl Fabric {
     /// Asks a target for a sequence of an exchange that it does not have, in the name of one that it is logged in with;
     /// false if there is none.
     pub fn request_retransmission(&mut self, target: usize) -> bool {
-        let Some(session) = self.hbas[target].sessions.values().next().copied() else {
+        let hba = &self.hbas[target];
+        let session = hba.sessions.values().next().copied();
+        let Some(session) = session.filter(|_| hba.serves()) else {
             return false;
         };
         let exchange = self.begin(Exchange::Retransmission {
