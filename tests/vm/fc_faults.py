@@ -38,6 +38,9 @@ def _goes_on(load: Fio, what: str) -> None:
 @contextlib.contextmanager
 def verified() -> Iterator[Fio]:
     """A load on LUN 1 that goes on from here to the end without an error."""
+    _fabric("clear")
+    if scst.get(fc_ours.TARGET / "enabled") == "0":
+        scst.put(fc_ours.TARGET / "enabled", "1")
     fc_ours.wait_session()
     node = fc_plan.hasty(fc.wait_disk(0, 1))
     for path in Path("/sys/class/fc_remote_ports").glob(f"rport-{fc.host(0).name[4:]}:*/dev_loss_tmo"):
@@ -76,7 +79,10 @@ def _frames() -> None:
     for commands, count in _FRAMES:
         _fabric("clear", *(f"{command} port=hba1 count={count // (commands.count('/') + 1)}"
                            for command in commands.split(" / ")))
-        wait_until(lambda count=count: fc_ours.fabric[0].done() == count, 60, f"{commands}: done to too few frames")
+        start = time.monotonic()
+        wait_until(lambda count=count: fc_ours.fabric[0].done() == count, 60,  # type: ignore[misc]
+                   f"{commands}: done to too few frames")
+        note(f"{commands}: {time.monotonic() - start:.1f} s")
     _fabric("clear")
 
 
