@@ -217,7 +217,8 @@ pub fn run(fabric: &mut Fabric, line: &str) -> Answer {
         }
         "crash" => {
             let index = port(fabric, name)?;
-            fabric.hbas[index].notify(event::SYSTEM_ERROR, [0; 3]);
+            // Without an address and a reason the driver takes the chip for broken, and leaves it.
+            fabric.hbas[index].notify(event::SYSTEM_ERROR, [0x1000, 1, 0]);
             fabric.hbas[index].hung = true;
         }
         "srr" => {
