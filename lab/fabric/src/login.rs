@@ -329,7 +329,10 @@ impl Fabric {
             ox_id: (exchange as u16).into(),
         };
         self.trace(target, || {
-            format!("notify {status:#04x} {code:#04x} from {:06x}", self.hbas[from].id)
+            format!(
+                "notify {status:#04x} {code:#04x} from {:06x}",
+                self.hbas[from].id
+            )
         });
         self.hbas[target].post(Which::Atio, notify);
     }
