@@ -82,6 +82,9 @@ def _frames() -> None:
         start = time.monotonic()
         wait_until(lambda count=count: fc_ours.fabric[0].done() == count, 60,  # type: ignore[misc]
                    f"{commands}: done to too few frames")
+        # What repairs one is not to meet the next.
+        before = fc_plan.ios(0, 1)
+        wait_until(lambda before=before: fc_plan.ios(0, 1) > before + 10, 90, f"no I/O after {commands}")  # type: ignore[misc]
         note(f"{commands}: {time.monotonic() - start:.1f} s")
     _fabric("clear")
 

@@ -8,7 +8,7 @@ use crate::login::Login;
 use crate::memory;
 use crate::switch::Fabric;
 use crate::task::{Abort, Task};
-use crate::wire::initiator::{self, Status};
+use crate::wire::initiator::{self, Marker, Status};
 use crate::wire::target::{Atio, Ctio, CtioDone, CtioStatus};
 use crate::wire::{ctio_status, id_be, kind, segments, status, swap_words, Entry, Segment};
 use zerocopy::little_endian::U32;
@@ -163,6 +163,7 @@ impl Fabric {
             }
             kind::MAILBOX => self.mailbox_entry(index, entry.into()),
             kind::MARKER => {
+                self.mark(index, &entry.into());
                 let handle = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
                 if handle & 0xffff != 0xffff && handle != 0 {
                     self.hbas[index].post(Which::Response, entry);
@@ -445,6 +446,35 @@ impl Fabric {
             Err(fault) => {
                 eprintln!("fabric: {}: {fault} (data)", self.hbas[command.target].name);
                 None
+            }
+        }
+    }
+
+    /// A marker follows task management: the firmware gives back the commands that it was about.
+    fn mark(&mut self, index: usize, marker: &Marker) {
+        let Some(session) = self.hbas[index].sessions.get(&marker.nport.get()).copied() else {
+            return;
+        };
+        let lun = swap_words(marker.lun);
+        let concerned = |command: &Command| {
+            let there = command.initiator == index && command.target == session.peer;
+            match marker.modifier {
+                Marker::LUN => there && command.lun == lun,
+                Marker::PORT => there,
+                _ => false,
+            }
+        };
+        let mut over: Vec<u32> = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| matches!(exchange, Exchange::Command(c) if concerned(c)))
+            .map(|(name, _)| *name)
+            .collect();
+        over.sort_unstable();
+        for name in over {
+            if let Some(Exchange::Command(mut command)) = self.exchanges.remove(&name) {
+                self.release(&mut command);
+                self.hbas[index].post(Which::Response, command.status(status::ABORTED));
             }
         }
     }

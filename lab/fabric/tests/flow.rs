@@ -5,7 +5,7 @@
 use fabric::faults::{Action, Fault, FrameKind};
 use fabric::hba::{Hba, LoginState, Ring, Session, Which};
 use fabric::switch::Fabric;
-use fabric::wire::initiator::{Abort, Command, Els, Login, Status};
+use fabric::wire::initiator::{Abort, Command, Els, Login, Marker, Status};
 use fabric::wire::target::{Abts, AbtsResponse, Atio, Ctio, CtioDone, ImmediateNotify, NotifyAck};
 use fabric::wire::{ctio_status, id_le, kind, status, Entry, Header, Segment, ENTRY_BYTES};
 use std::fs::File;
@@ -403,6 +403,28 @@ fn a_write_that_waits_for_lost_data_ends_when_it_is_aborted() {
         pair.status().expect("status").completion.get(),
         status::ABORTED
     );
+}
+
+#[test]
+fn a_marker_gives_back_the_lost_commands_of_its_lun() {
+    let mut pair = Pair::logged_in();
+    pair.lose(FrameKind::Command);
+    pair.command(5, false);
+    let mut marker = Marker::from([0; ENTRY_BYTES]);
+    marker.header = Header::new(kind::MARKER, 0x31.into());
+    marker.nport = 7.into();
+    marker.lun = [0, 0, 6, 0, 0, 0, 0, 0];
+    pair.request(INITIATOR, marker);
+    let done = pair.next(INITIATOR, Which::Response).expect("the marker");
+    assert_eq!((done[0], done[4]), (kind::MARKER, 0x31));
+    marker.lun = [0, 0, 5, 0, 0, 0, 0, 0];
+    pair.request(INITIATOR, marker);
+    let status = pair.status().expect("status");
+    assert_eq!(
+        (status.header.handle.get(), status.completion.get()),
+        (5, status::ABORTED)
+    );
+    assert!(pair.fabric.exchanges.is_empty());
 }
 
 #[test]

@@ -40,8 +40,9 @@ class Node:
         scst.add_device("vdisk_blockio", "shared", "filename=/dev/disk/lab/shared; t10_dev_id=shared")
         scst.put(scst.DEVICES / "shared/usn", "shared")
         scst.add_device_group("default", ("shared",))
+        # This node's ports are added when they are there: those that are not are taken for another node's.
         for name, who in (("local", self._number), ("remote", 3 - self._number)):
-            scst.add_target_group("default", name, _FIRST_GROUP + who - 1, _STATES[who], self._names(who))
+            scst.add_target_group("default", name, _FIRST_GROUP + who - 1, _STATES[who], self._names(who) if name == "remote" else ())
         for place, target in enumerate(self._names(3 - self._number), 1):
             number = (2 - self._number) * self._ports + place
             scst.put(_GROUP / "target_groups/remote" / target / "rel_tgt_id", str(number))
@@ -54,6 +55,7 @@ class Node:
             target = _DRIVER / name
             wait_until(target.exists, 30, f"no target {name}")
             scst.put(target / "rel_tgt_id", str((self._number - 1) * self._ports + place))
+            scst.put(_GROUP / "target_groups/local/mgmt", f"add {name}")
             scst.add_lun("shared", 0, target / "luns")
             scst.put(target / "enabled", "1")
 

@@ -123,6 +123,35 @@ pub struct TaskManagement {
     pub reserved_3: [u8; 12],
 }
 
+/// What follows task management.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Marker {
+    /// Kind 0x04.
+    pub header: Header,
+    /// The session.
+    pub nport: U16,
+    /// What it is about: see the constants.
+    pub modifier: u8,
+    /// Unused.
+    pub reserved: [u8; 2],
+    /// Virtual port.
+    pub vp: u8,
+    /// Unused.
+    pub reserved_2: [u8; 2],
+    /// In words of the other byte order.
+    pub lun: [u8; 8],
+    /// Unused.
+    pub reserved_3: [u8; 40],
+}
+
+impl Marker {
+    /// A LUN of the session.
+    pub const LUN: u8 = 0;
+    /// The session.
+    pub const PORT: u8 = 1;
+}
+
 /// Abort of one command.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -273,6 +302,7 @@ entries!(
     Command,
     Status,
     TaskManagement,
+    Marker,
     Abort,
     Login,
     Els,
