@@ -10,6 +10,7 @@ use crate::{
     latency::{self, Latency},
     lun_map::LunMap,
     nexus::{Nexus, SeenLun},
+    protection::FailedChecks,
     reservations::Reservations,
     stats::{Count, Kind, Totals},
     target::Target,
@@ -52,6 +53,7 @@ pub struct Session {
     /// The group's [`AddressMethod`], kept here for REPORT LUNS in any context.
     addr_method: Atomic<u32>,
     black_hole: Atomic<u32>,
+    pub(crate) failed_checks: FailedChecks,
     #[pin]
     pub(crate) latency: Latency,
     #[pin]
@@ -95,6 +97,8 @@ pub(crate) enum Scope {
     All,
     /// This one.
     One(u16),
+    /// From the one to the other, both included.
+    Between(u16, u16),
 }
 
 /// Nexuses, as many as there may be.
@@ -163,6 +167,7 @@ fn drain(nexuses: &[RetiredArc<Counted<Nexus>>]) {
                 seconds
             );
         }
+        nexus.forget();
         Reservations::nexus_lost(nexus);
         nexus.session().state.lock().past.add(&nexus.stats);
     }
@@ -188,6 +193,7 @@ impl Session {
                 aborts_ended: Atomic::new(0),
                 addr_method: Atomic::new(group.addr_method() as u32),
                 black_hole: Atomic::new(group.black_hole.load(Relaxed)),
+                failed_checks: FailedChecks::new(),
                 latency <- Latency::new(),
                 abort_wait <- new_wait_queue!(),
                 state <- new_mutex!(State {
@@ -331,6 +337,9 @@ impl Session {
         let mut old = NexusList::new();
         match scope {
             Scope::All => self.collect(&mut old, |_| true)?,
+            Scope::Between(first, last) => {
+                self.collect(&mut old, |nexus| (first..=last).contains(&nexus.lun()))?;
+            }
             Scope::One(lun) => {
                 if let Some(nexus) = self.nexus(lun) {
                     old.push(nexus, GFP_KERNEL)?;

@@ -18,14 +18,14 @@ use kernel::{
         Arc, Mutex,
     },
 };
-use scst::DeviceHandle;
+use scst::{DeviceHandle, Protection};
 use scst_proto::{
     capacity::Capacity,
     identity::{default_eui64, default_t10_dev_id, default_usn, device_id, Text},
     inquiry::{Identity, Limits, Provisioning, UnmapLimits, MAX_UNMAP_DESCRIPTORS},
     mode::{Control, ModeDevice, ModeValues},
     opcode::PeripheralDeviceType,
-    options::{Handler, VdiskOptions},
+    options::{DifMode, Handler, VdiskOptions},
     sense::Sense,
 };
 
@@ -70,6 +70,8 @@ pub(crate) struct Conf {
     /// `None`: as the backing store can.
     pub(crate) thin: Option<bool>,
     pub(crate) numa_node: i32,
+    /// `None`: the blocks have no protection information.
+    pub(crate) protection: Option<Protection>,
 }
 
 impl Conf {
@@ -88,12 +90,26 @@ impl Conf {
             tst: options.tst.unwrap_or(DEFAULT_TST),
             thin: options.thin_provisioned,
             numa_node: options.numa_node_id,
+            protection: options
+                .protection()
+                .map(|(kind, mode)| Protection { kind, mode }),
         }
     }
 
     /// Whether there is a cache that a power failure would empty.
     fn has_volatile_cache(&self) -> bool {
         !self.write_through && !self.nv_cache
+    }
+
+    /// ATO: whether initiators' application tags are kept.
+    pub(crate) fn keeps_tags(&self) -> bool {
+        self.protection
+            .is_some_and(|p| p.mode.contains(DifMode::DEV_STORE))
+    }
+
+    /// The default of the Control mode page.
+    fn control(&self) -> Control {
+        Control::new(self.tst).with_ato(self.keeps_tags())
     }
 
     fn pdt(&self) -> PeripheralDeviceType {
@@ -265,17 +281,23 @@ pub(crate) struct Disk {
     pub(crate) write_cache: Switch,
     /// Bytes 2 to 5 of the Control mode page.
     control: Atomic<u32>,
+    /// What a reset makes of them: what MODE SELECT with SP has left.
+    saved_control: Atomic<u32>,
+    saved_cache: Switch,
     /// Log2 of the physical blocks in logical ones.
     physical: Atomic<u32>,
     discard_granularity: Atomic<u32>,
     discard_alignment: Atomic<u32>,
+    /// `dif_type` as it was given.
+    pub(crate) dif_type: u8,
+    /// `dif_static_app_tag`, in the order of its bytes.
+    pub(crate) dif_tag: Atomic<u64>,
     pub(crate) opt_trans_len: Atomic<u32>,
     pub(crate) lb_per_pb_exp: Switch,
     pub(crate) expl_alua: Switch,
     pub(crate) bind_alua_state: Switch,
     pub(crate) async_io: Switch,
     pub(crate) read_zero: Switch,
-    pub(crate) removal_prevented: Switch,
     /// Held by the COMPARE AND WRITE or ORWRITE that runs.
     #[pin]
     pub(crate) comparing: Mutex<()>,
@@ -308,17 +330,20 @@ impl Disk {
                 removed: Switch::new(false),
                 thin: Switch::new(conf.thin == Some(true)),
                 write_cache: Switch::new(conf.has_volatile_cache()),
-                control: Atomic::new(u32::from_be_bytes(Control::new(conf.tst).0)),
+                control: Atomic::new(u32::from_be_bytes(conf.control().0)),
+                saved_control: Atomic::new(u32::from_be_bytes(conf.control().0)),
+                saved_cache: Switch::new(conf.has_volatile_cache()),
                 physical: Atomic::new(physical),
                 discard_granularity: Atomic::new(1),
                 discard_alignment: Atomic::new(u32::MAX),
+                dif_type: options.dif_type,
+                dif_tag: Atomic::new(options.dif_static_app_tag),
                 opt_trans_len: Atomic::new(DEFAULT_OPT_TRANS_LEN),
                 lb_per_pb_exp: Switch::new(true),
                 expl_alua: Switch::new(false),
                 bind_alua_state: Switch::new(options.bind_alua_state),
                 async_io: Switch::new(options.async_io),
                 read_zero: Switch::new(false),
-                removal_prevented: Switch::new(false),
                 comparing <- new_mutex!(()),
                 echo <- new_mutex!(KVec::new()),
                 names <- new_mutex!(names),
@@ -427,6 +452,12 @@ impl Disk {
         *self.device.lock() = device;
     }
 
+    /// Whether an initiator prevents the removal of the medium. Process context.
+    pub(crate) fn removal_prevented(&self) -> bool {
+        let device = self.device.lock().clone();
+        device.is_some_and(|device| device.removal_prevented())
+    }
+
     /// Tells all initiators. Process context; not in a command's thread, as the
     /// core may wait for that with the lock that this takes.
     pub(crate) fn unit_attention(&self, sense: Sense) {
@@ -457,7 +488,7 @@ impl Disk {
             naa: names.naa.as_bytes(),
             scsi_name: names.scsi_device_name.text.as_bytes(),
             third_party_copy: true,
-            protection_type: None,
+            protection: self.format(),
             volatile_cache: self.conf.has_volatile_cache(),
         })
     }
@@ -499,6 +530,7 @@ impl Disk {
         Capacity {
             lb_per_pb_exp: exp,
             lbpme: self.thin.get(),
+            protection_type: self.conf.protection.map(|p| p.kind.number()),
             ..Capacity::new(self.blocks(), self.block_size())
         }
     }
@@ -511,7 +543,7 @@ impl Disk {
         };
         let default = ModeValues {
             wce: self.conf.has_volatile_cache(),
-            control: Control::new(self.conf.tst),
+            control: self.conf.control(),
         };
         ModeDevice {
             pdt: self.conf.pdt(),
@@ -521,7 +553,7 @@ impl Disk {
             dpofua: self.conf.handler != Handler::Cdrom,
             wce_changeable: default.wce,
             current,
-            saved: default,
+            saved: self.saved_mode(),
             default,
         }
     }
@@ -531,6 +563,21 @@ impl Disk {
         self.control
             .store(u32::from_be_bytes(values.control.0), Relaxed);
         self.write_cache.set(values.wce);
+    }
+
+    /// What is in force after a reset.
+    pub(crate) fn saved_mode(&self) -> ModeValues {
+        ModeValues {
+            wce: self.saved_cache.get(),
+            control: Control(self.saved_control.load(Relaxed).to_be_bytes()),
+        }
+    }
+
+    /// Has a reset restore `values`, as long as the device is there.
+    pub(crate) fn save_mode(&self, values: &ModeValues) {
+        self.saved_control
+            .store(u32::from_be_bytes(values.control.0), Relaxed);
+        self.saved_cache.set(values.wce);
     }
 
     /// The peripheral device type.

@@ -82,7 +82,7 @@ fn with_identity<T>(d: &Recorded, f: impl FnOnce(&Identity<'_>) -> T) -> T {
         naa: b"",
         scsi_name: b"",
         third_party_copy: true,
-        protection_type: None,
+        protection: None,
         volatile_cache: true,
     })
 }
@@ -355,10 +355,22 @@ fn mode_pages_by_device() {
 
 #[test]
 fn task_management_functions() {
-    let short = written(|w| report_task_management(w, &hex("a3 0d 00 00 00 00 00 00 00 10 00 00")));
+    let of_scst = |f| {
+        use scst_proto::task::Function::*;
+        matches!(
+            f,
+            AbortTask | AbortTaskSet | ClearAca | ClearTaskSet | LogicalUnitReset
+        )
+    };
+    let asked =
+        |cdb: &str, has: &dyn Fn(_) -> bool| written(|w| report_task_management(w, &hex(cdb), has));
+    let short = asked("a3 0d 00 00 00 00 00 00 00 10 00 00", &of_scst);
+    assert_eq!(
+        asked("a3 0d 00 00 00 00 00 00 00 10 00 00", &|_| true),
+        [0xfe, 7, 0, 0]
+    );
     assert_eq!(short, hex("f8 00 00 00"));
-    let extended =
-        written(|w| report_task_management(w, &hex("a3 0d 80 00 00 00 00 00 00 10 00 00")));
+    let extended = asked("a3 0d 80 00 00 00 00 00 00 10 00 00", &of_scst);
     assert_eq!(
         extended,
         hex("f8 00 00 0c 01 00 a0 00 00 00 01 2c 00 00 00 96")
@@ -388,6 +400,7 @@ fn usage_maps() {
         thin: true,
         keeps_data: true,
         explicit_alua: false,
+        type2: false,
     };
     for line in USAGE.split('|') {
         let usage = hex(line);
@@ -413,6 +426,7 @@ fn opcodes_that_are_not_there() {
         thin: true,
         keeps_data: true,
         explicit_alua: false,
+        type2: false,
     };
     for (op, action) in [(0x9c, 0), (0x84, 0x07), (0xa4, 0x0a), (0xc0, 0)] {
         let report =
@@ -432,6 +446,7 @@ fn all_opcodes_with_timeouts() {
         thin: true,
         keeps_data: true,
         explicit_alua: false,
+        type2: false,
     };
     let report = ReportOpcodes::decode(&hex("a3 0c 80 00 00 00 00 00 20 00 00 00")).unwrap();
     let got = written(|w| report.write(w, &device).unwrap());

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Optional
 
-import story
 from bench import figures
 from lab import fc, guest, kernel, pair, paths, vm
 
@@ -30,11 +30,10 @@ def _adapters() -> list[tuple[str, str]]:
     return [(f"hba{number}", _SWITCHES[number % _PORTS % len(_SWITCHES)]) for number in range(3 * _PORTS)]
 
 
-class Cluster(story.Machines):
+class Cluster:
     """Three machines, and what is asked of them."""
 
     def __init__(self, fabric: fc.Fabric, modules: Path) -> None:
-        super().__init__()
         image = paths.BUILD / "disks/fc-shared.img"
         image.unlink(missing_ok=True)
         disk = vm.Drive("shared", image, 64, shared=True)
@@ -49,6 +48,7 @@ class Cluster(story.Machines):
         self.nodes = {number: machine(f"node {number}", number, f"fc_node.py {number} {_PORTS}", modules=modules, drives=[disk])
                       for number in (1, 2)}
         self.initiator = machine("initiator", 0, f"fc_initiator.py {_PORTS}")
+        self._dead: Optional[pair.Asked] = None
         self.all = [self.nodes[1], self.nodes[2], self.initiator]
 
     def see_both(self) -> str:
@@ -86,23 +86,37 @@ class Cluster(story.Machines):
 
     def death(self) -> str:
         """The node that is preferred dies; the other takes over."""
-        self.kill(self.nodes[1])
+        self.nodes[1].ask("die")
+        self._dead = self.nodes[1]
         took = self.initiator.ask("through 2", 150)
         self.initiator.ask("follow dead nonoptimized", 100)
         return f"I/O went on after {took}; {self.initiator.ask('finish', 250)}"
+
+    def end(self) -> str:
+        """All that still runs ends by itself, the initiator first."""
+        self.initiator.ask("leave", 100)
+        for machine in reversed(self.all):
+            if machine is not self._dead:
+                machine.ask("end", 100)
+        return ""
 
     def blocks(self) -> str:
         """Blocks of all sizes, verified for ten minutes."""
         return self.initiator.ask("blocks 600", 1500)
 
 
+def _skip(why: str) -> int:
+    print(f"KTAP version 1\n1..1\nok 1 - two nodes # SKIP {why}", flush=True)
+    return 0
+
+
 def main() -> int:
     """KTAP."""
     modules = kernel.build_modules(kernel.stock("7.2")) if kernel.have_modules() else None
     if modules is None or not figures.have_ours(modules, "qla2x00tgt"):
-        return story.skip("no qla2x00tgt in this clone's build")
+        return _skip("no qla2x00tgt in this clone's build")
     if not (_LONG or _IN_TEST):
-        return story.skip("it is for the soak")
+        return _skip("it is for the soak")
     guest.stock()
     with fc.fabric("nodes", _adapters()) as fabric:
         cluster = Cluster(fabric, modules)
@@ -114,7 +128,7 @@ def main() -> int:
         if _LONG:
             steps[1:1] = [("fio --verify with blocks of 4 KiB to 1 MiB", cluster.blocks)]
             steps[3:3] = [("one of two switches is lost and comes back", cluster.switch_lost)]
-        return cluster.tell(steps)
+        return pair.tell_story(cluster.all, steps)
 
 
 if __name__ == "__main__":
