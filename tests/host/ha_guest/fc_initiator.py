@@ -26,10 +26,9 @@ class Initiator(paths.Initiator):
         self._paths = switches * (ports // switches) ** 2
         """To each node."""
 
-    def start(self) -> None:
-        """Load the driver too."""
+    def prepare(self) -> None:
+        """Load the driver."""
         fc.load()
-        super().start()
 
     def _seen(self, node: int) -> list[str]:
         """The disks behind the ports of a node."""
@@ -79,7 +78,7 @@ def main() -> int:
     initiator = Initiator(int(sys.argv[1]))
     initiator.start()
     can = ("login", "again", "follow", "load", "through", "finish", "cut", "mend", "blocks", "leave")
-    asked.serve({name: getattr(initiator, name) for name in can}, 300)
+    asked.serve({name: getattr(initiator, name) for name in can}, 2000)
     return 0
 
 

@@ -69,7 +69,7 @@ def main() -> int:
     """Serve until told to end."""
     node = Node(*map(int, sys.argv[1:]))
     node.start()
-    asked.serve({"ready": node.ready, "leave": node.leave}, 300)
+    asked.serve({"ready": node.ready, "leave": node.leave}, 2000)
     node.leave()
     scst.put(scst.GROUPS / "mgmt", "del default")
     scst.del_device("shared")

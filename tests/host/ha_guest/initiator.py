@@ -22,12 +22,11 @@ class Initiator(paths.Initiator):
         super().__init__()
         self._links = [srp.Card(initiator=True, number=number) for number in (0, 1)]
 
-    def start(self) -> None:
-        """Bring up the cards too."""
+    def prepare(self) -> None:
+        """Bring up the cards."""
         srp.load_initiator()
         for link in self._links:
             link.up()
-        super().start()
 
     def login(self, *guids: str) -> str:
         """Log in to both nodes; the disk that the daemon makes of them."""

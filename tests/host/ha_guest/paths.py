@@ -64,11 +64,15 @@ class Initiator:
         """The device of the daemon's map."""
         return f"/dev/{self._map}"
 
+    def prepare(self) -> None:
+        """Bring up what the transport needs; udev is there, the daemon not yet."""
+
     def start(self) -> None:
-        """Bring up udev and the daemon."""
+        """Bring up udev, the transport and the daemon."""
         os.makedirs("/run/udev", exist_ok=True)
         sh("/usr/lib/systemd/systemd-udevd", "--daemon")
         sh("modprobe", "-a", "scsi_dh_alua", "dm_multipath", "dm_service_time")
+        self.prepare()
         os.makedirs("/etc/multipath", exist_ok=True)
         Path("/etc/multipath.conf").write_text(_DEFAULTS + _section())
         with open("/tmp/multipathd.log", "wb") as log:
