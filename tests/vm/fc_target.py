@@ -106,7 +106,7 @@ def offline() -> None:
     fc_ours.wait_session()
 
 
-@_test("commands that ask for protection information are refused, and the initiator is told of none")
+@_test("a disk without protection information refuses commands that ask for it")
 def protection() -> None:
     node = fc.wait_disk(0, 1)
     # RDPROTECT 1: the data would come with protection information.
