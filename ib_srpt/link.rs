@@ -241,7 +241,7 @@ impl Link {
             true => self.last_receive.load(Acquire) != 0,
             false => channel.receiving.load(Relaxed) == 0,
         };
-        let mut waited = 0u32;
+        let mut waited = 0_u32;
         loop {
             if let Err(e) = qp.fail() {
                 // Nothing is flushed: it comes back when the pair is destroyed.
