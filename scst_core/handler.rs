@@ -90,6 +90,12 @@ pub trait LogicalUnit: Send + Sync + 'static {
         false
     }
 
+    /// Whether a designator of the logical unit in VPD page 83h (SPC-6 7.7.6) is this
+    /// one. Copies find their devices by it. Process context, may sleep.
+    fn is_designated(&self, _code_set: u8, _kind: u8, _designator: &[u8]) -> bool {
+        false
+    }
+
     /// Number of pool threads a new device has (`threads_num`).
     fn default_threads(&self) -> u32 {
         1

@@ -215,6 +215,9 @@ impl Nexus {
 
     /// Lets commands meet this ALUA state. Management.
     pub(crate) fn set_access(&self, state: AccessState) {
+        if self.is_internal() {
+            return;
+        }
         let code = match state.serves_io() {
             true => 0,
             false => u32::from(state.code()) << gate::ACCESS_SHIFT,
@@ -222,8 +225,17 @@ impl Nexus {
         self.change_gate(|old| old & !gate::ACCESS | code);
     }
 
+    /// Whether it is the core itself whose nexus this is: it looks at what the
+    /// initiator may do that it works for.
+    fn is_internal(&self) -> bool {
+        self.session.transport().is_internal()
+    }
+
     /// Lets commands meet a reservation. Management, and who changes it.
     pub(crate) fn set_reserved(&self, access: Access) {
+        if self.is_internal() {
+            return;
+        }
         let code = u32::from(access as u8) << gate::RESERVED_SHIFT;
         self.change_gate(|old| old & !gate::RESERVED | code);
     }
@@ -401,6 +413,9 @@ impl Nexus {
         if let Some(pool) = &self.pool {
             pool.end_aborted();
             self.device.end_aborted();
+        } else if self.is_internal() {
+            self.device.end_aborted();
+            crate::config::end_aborted_global();
         }
     }
 

@@ -129,6 +129,29 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     }
 }
 
+/// As [`receive`], for a command of the core's own to a nexus that it has in use.
+pub(crate) fn receive_at(nexus: InUse<Nexus>, slot: Vacant, incoming: Incoming<'_>) {
+    let lun = nexus.lun();
+    let raw = incoming.cdb.get(..usize::from(incoming.cdb_len));
+    let decoded = cdb::decode(raw.unwrap_or(&[]), nexus.device.pdt);
+    let (cdb, refusal) = match decoded {
+        Ok(cdb) => (cdb, None),
+        Err(sense) => (Cdb::UNDECODED, Some(sense)),
+    };
+    let claimed = incoming.direction;
+    let mut loan = slot.lend(Command::new(incoming, Some(nexus), cdb));
+    loan.shared().begin(u32::from(lun));
+    let checked = match refusal {
+        Some(sense) => Err(sense.into()),
+        None => check(&mut loan, claimed),
+    };
+    match checked {
+        Ok(()) if loan.direction == Direction::Out => fetch(loan),
+        Ok(()) => run(loan),
+        Err(refusal) => refuse(loan, refusal),
+    }
+}
+
 /// Sizes the transfer and decides whether the command may run. The initiator has
 /// `claimed` which way its data go.
 #[inline]

@@ -22,11 +22,12 @@
 //! 2. `State` of a [`target::Target`], a [`group::Group`], a
 //!    [`session::Session`], a [`drivers::Driver`], a
 //!    [`device_group::DeviceGroup`], a [`reservations::Reservations`]; `Dirs`,
-//!    `ThreadConfig` and the group of a [`device::Device`]: mutexes, for one
-//!    access each.
+//!    `ThreadConfig` and the group of a [`device::Device`]; the copies of
+//!    [`copy_jobs::Jobs`]: mutexes, for one access each.
 //! 3. The listeners of [`events::Events`], then one's own state: spinlocks with
 //!    interrupts off. The queue of a [`threads::ThreadPool`], the unit attentions of a
-//!    [`nexus::Nexus`]: likewise, for a few instructions.
+//!    [`nexus::Nexus`], the commands of [`copy_io::Initiator`]: likewise, for a few
+//!    instructions.
 //!
 //! The data path takes none of them for a handler that does not sleep. It finds
 //! the nexus in a map under RCU and counts its use per CPU.
@@ -48,6 +49,9 @@ mod attrs_target;
 mod block;
 mod cmd;
 mod config;
+mod copy;
+mod copy_io;
+mod copy_jobs;
 mod copy_manager;
 mod device;
 mod device_group;

@@ -305,6 +305,9 @@ impl Session {
         }
         if cause == Cause::LunReset {
             Reservations::reset(&nexus.device);
+            if let Some(manager) = core().ok().and_then(|core| core.copy_manager()) {
+                manager.jobs.reset(nexus.device.id);
+            }
         }
         for other in nexuses.drain_all() {
             other.session().mark(cause, &of_lun(other.lun()));
@@ -358,6 +361,10 @@ pub(crate) fn abort_preempted(affected: &[Arc<Counted<Nexus>>]) {
     let waiting = Waiting::new(cause, None);
     for nexus in affected {
         nexus.session().mark(cause, &of_lun(nexus.lun()));
+    }
+    // What copies do elsewhere on behalf of those nexuses.
+    if let Some(manager) = core().ok().and_then(|core| core.copy_manager()) {
+        manager.io.wait_for(affected);
     }
     let _ = wait_cleared(affected, waiting);
 }

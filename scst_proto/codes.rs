@@ -48,6 +48,8 @@ senses! {
     // ILLEGAL REQUEST.
     /// PARAMETER LIST LENGTH ERROR.
     PARAMETER_LIST_LENGTH_ERROR = IllegalRequest 0x1a 0x00;
+    /// OPERATION IN PROGRESS: a copy operation with that list identifier.
+    OPERATION_IN_PROGRESS = IllegalRequest 0x00 0x16;
     /// INVALID COMMAND OPERATION CODE.
     INVALID_OPCODE = IllegalRequest 0x20 0x00;
     /// LOGICAL BLOCK ADDRESS OUT OF RANGE.
@@ -70,6 +72,8 @@ senses! {
     TOO_MANY_SEGMENT_DESCRIPTORS = IllegalRequest 0x26 0x08;
     /// UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE.
     UNSUPPORTED_SEGMENT_DESCRIPTOR = IllegalRequest 0x26 0x09;
+    /// INLINE DATA LENGTH EXCEEDED.
+    INLINE_DATA_LENGTH_EXCEEDED = IllegalRequest 0x26 0x0b;
     /// COMMAND SEQUENCE ERROR: what has to come before the command did not.
     COMMAND_SEQUENCE_ERROR = IllegalRequest 0x2c 0x00;
     /// SAVING PARAMETERS NOT SUPPORTED.
@@ -114,6 +118,14 @@ senses! {
     COPY_TARGET_NOT_REACHABLE = CopyAborted 0x0d 0x02;
     /// THIRD PARTY DEVICE FAILURE.
     THIRD_PARTY_DEVICE_FAILURE = CopyAborted 0x0d 0x01;
+    /// INCORRECT COPY TARGET DEVICE TYPE.
+    INCORRECT_COPY_TARGET_TYPE = CopyAborted 0x0d 0x03;
+    /// No additional sense: the blocks of a segment are not there.
+    COPY_ABORTED = CopyAborted 0x00 0x00;
+    /// UNREACHABLE COPY TARGET: there is no such descriptor.
+    UNREACHABLE_COPY_TARGET = CopyAborted 0x08 0x04;
+    /// UNEXPECTED INEXACT SEGMENT: no whole blocks of the destination.
+    INEXACT_SEGMENT = CopyAborted 0x26 0x0a;
 
     // UNIT ATTENTION.
     /// NOT READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED.

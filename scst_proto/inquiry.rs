@@ -6,7 +6,8 @@
 //! layout - which designators in which order, which reserved lengths - is what initiators of SCST installations
 //! have always seen, so that a disk keeps its identity when modules are swapped.
 
-use crate::bytes::Writer;
+use crate::bytes::{u8_at, Writer};
+use crate::copy;
 use crate::opcode::PeripheralDeviceType;
 use crate::sense::{Sense, INVALID_FIELD_IN_CDB};
 
@@ -246,6 +247,8 @@ pub mod page {
     pub const IDENTIFICATION: u8 = 0x83;
     /// Extended INQUIRY data (SPC-6 7.7.7).
     pub const EXTENDED: u8 = 0x86;
+    /// Third-party copy (SPC-6 7.7.18).
+    pub const COPY: u8 = 0x8f;
     /// Block limits (SBC-4 6.6.4).
     pub const LIMITS: u8 = 0xb0;
     /// Block device characteristics (SBC-4 6.6.2).
@@ -273,6 +276,7 @@ pub fn inquiry(
         return Ok(());
     }
     let provisioning = block.and_then(|b| b.provisioning.as_ref());
+    let copies = id.third_party_copy && block.is_some();
     let start = w.full_len();
     w.u8(id.pdt.0 & 0x1f).u8(page_code).be16(0);
     match (page_code, block, provisioning) {
@@ -283,6 +287,9 @@ pub fn inquiry(
                 page::IDENTIFICATION,
                 page::EXTENDED,
             ]);
+            if copies {
+                w.u8(page::COPY);
+            }
             if block.is_some() {
                 w.bytes(&[page::LIMITS, page::CHARACTERISTICS]);
             }
@@ -295,6 +302,7 @@ pub fn inquiry(
         }
         (page::IDENTIFICATION, _, _) => identification(w, id, port),
         (page::EXTENDED, _, _) => extended(w, id),
+        (page::COPY, Some(_), _) if copies => copy::report::vpd(w),
         (page::LIMITS, Some(b), _) => limits(w, &b.limits),
         (page::CHARACTERISTICS, Some(b), _) => {
             w.be16(b.rotation_rate).zeros(58);
@@ -334,6 +342,28 @@ fn designator(w: &mut Writer<'_>, code_set: u8, association_and_type: u8, parts:
     for part in parts {
         w.bytes(part);
     }
+}
+
+/// Largest page 83h.
+const MAX_IDENTIFICATION: usize = 704;
+
+/// Whether `designator` is one of those of page 83h that are the logical unit's own, as copy sources and destinations
+/// are told (SPC-6 6.5.6.5).
+pub fn is_designated(id: &Identity<'_>, code_set: u8, kind: u8, designator: &[u8]) -> bool {
+    let mut buf = [0; MAX_IDENTIFICATION];
+    let mut w = Writer::new(&mut buf);
+    identification(&mut w, id, &Port::default());
+    let mut rest = w.as_bytes();
+    while let (Some(set), Some(what), Some(len)) = (u8_at(rest, 0), u8_at(rest, 1), u8_at(rest, 3))
+    {
+        let end = usize::from(len).saturating_add(4);
+        // Association 0: the logical unit.
+        if set == code_set && what == kind && rest.get(4..end) == Some(designator) {
+            return what & 0x30 == 0;
+        }
+        rest = rest.get(end..).unwrap_or(&[]);
+    }
+    false
 }
 
 /// Page 83h: T10 vendor ID, NAA and EUI-64 of the logical unit, then the target port's designators.

@@ -25,6 +25,7 @@
 //! | [`cdb`] | CDB decoding: the data path's first step |
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
 //! | [`lba_status`], [`log_page`], [`buffer`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER |
+//! | [`copy`] | third-party copy: EXTENDED COPY and what the copy manager reports |
 //! | [`ua`], [`task`], [`residual`] | unit attention queue, abort table, residual counts |
 //! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
 //! | [`alua`] | asymmetric access: what each state serves, target port groups |
@@ -51,6 +52,7 @@ pub mod capacity;
 pub mod cdb;
 mod codes;
 pub mod command;
+pub mod copy;
 pub mod event;
 pub mod glob;
 pub mod identity;

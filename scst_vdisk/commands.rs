@@ -53,6 +53,8 @@ pub(crate) mod opcode {
     pub(crate) const MODE_SENSE_10: u8 = 0x5a;
     pub(crate) const PERSISTENT_RESERVE_IN: u8 = 0x5e;
     pub(crate) const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
+    pub(crate) const COPY_OUT: u8 = 0x83;
+    pub(crate) const COPY_IN: u8 = 0x84;
     pub(crate) const COMPARE_AND_WRITE: u8 = 0x89;
     pub(crate) const ORWRITE_16: u8 = 0x8b;
     pub(crate) const WRITE_AND_VERIFY_16: u8 = 0x8e;
@@ -92,6 +94,8 @@ pub(crate) fn is_inline(op: u8, sleeps: bool) -> bool {
         | UNMAP
         | WRITE_SAME_10
         | WRITE_SAME_16
+        | COPY_OUT
+        | COPY_IN
         | COMPARE_AND_WRITE
         | ORWRITE_16
         | VERIFY_10
@@ -158,6 +162,8 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             report_task_management(w, cmd.raw_cdb());
             Ok(())
         }),
+        (COPY_OUT, _) => cmd.third_party_copy_out(),
+        (COPY_IN, _) => cmd.third_party_copy_in(),
         (PERSISTENT_RESERVE_IN, _) => cmd.persistent_reserve_in(),
         (PERSISTENT_RESERVE_OUT, _) => cmd.persistent_reserve_out(),
         (RESERVE_6 | RESERVE_10, _) => cmd.reserve_unit(),

@@ -12,6 +12,7 @@ use kernel::{prelude::*, sync::Arc};
 use scst::{Cmd, Context, DeviceHandle, Executing, LogicalUnit};
 use scst_proto::{
     cdb::Cdb,
+    inquiry,
     options::Handler,
     sense::{Sense, INVALID_FIELD_IN_CDB, NOT_READY, NO_MEDIUM},
 };
@@ -165,6 +166,11 @@ impl<S: Store> LogicalUnit for Unit<S> {
 
     fn descriptor_sense(&self) -> bool {
         self.disk.control().d_sense()
+    }
+
+    fn is_designated(&self, code_set: u8, kind: u8, designator: &[u8]) -> bool {
+        self.disk
+            .with_identity(|id| inquiry::is_designated(id, code_set, kind, designator))
     }
 
     fn default_threads(&self) -> u32 {
