@@ -205,6 +205,8 @@ pub struct BlockPages {
     pub rotation_rate: u16,
     /// Page B2h, when the device is thin provisioned.
     pub provisioning: Option<Provisioning>,
+    /// Page 8Fh, when third-party copy commands are carried out.
+    pub copies: bool,
 }
 
 /// MEDIUM ROTATION RATE of a solid state medium.
@@ -276,7 +278,7 @@ pub fn inquiry(
         return Ok(());
     }
     let provisioning = block.and_then(|b| b.provisioning.as_ref());
-    let copies = id.third_party_copy && block.is_some();
+    let copies = block.is_some_and(|b| b.copies);
     let start = w.full_len();
     w.u8(id.pdt.0 & 0x1f).u8(page_code).be16(0);
     match (page_code, block, provisioning) {

@@ -253,6 +253,7 @@ fn answer_inquiry(disk: &Disk, cmd: &Cmd<Executing>, w: &mut Writer<'_>) -> Resu
                 false => NON_ROTATING,
             },
             provisioning: disk.provisioning(),
+            copies: disk.conf.handler != Handler::NullIo,
         }),
     };
     let nexus = cmd.nexus();

@@ -99,6 +99,7 @@ fn block_pages(shift: u32, rotation_rate: u16) -> BlockPages {
         limits: Limits::for_block_shift(shift),
         rotation_rate,
         provisioning: None,
+        copies: false,
     }
 }
 
@@ -165,6 +166,14 @@ fn vpd_pages() {
     assert_eq!(
         vpd(null0, &PORT, 0x00, Some(&thin)),
         hex("00 00 00 07 00 80 83 86 b0 b1 b2")
+    );
+    let copies = BlockPages {
+        copies: true,
+        ..thin
+    };
+    assert_eq!(
+        vpd(null0, &PORT, 0x00, Some(&copies)),
+        hex("00 00 00 08 00 80 83 86 8f b0 b1 b2")
     );
     assert_eq!(
         vpd(&DEVICES[5], &PORT, 0x00, None),
