@@ -40,6 +40,10 @@ class Child(subprocess.Popen):  # type: ignore[type-arg]
         """Whether it has ended; it need not have been waited for."""
         return self.returncode is not None or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
+    def so_far(self) -> float:
+        """Processor seconds that the programs under it have taken, which have not ended."""
+        return sum(map(_used, _leaves(self.pid)))
+
     def wait(self, timeout: Optional[float] = None) -> int:
         """As Popen.wait."""
         if self.returncode is None:

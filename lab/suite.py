@@ -257,9 +257,9 @@ def _jobs(wanted: Sequence[str], mode: Mode) -> list[lanes.Job]:
         raise LabError(f"no part, job or test called {' '.join(unknown)}\nparts: {' '.join(parts)}\n"
                        f"jobs: {' '.join(single)}\ntests: {' '.join(test.path.name for test in vmtests.find())}")
     jobs = [job for name in wanted if name in parts for job in parts[name].jobs(mode)]
-    # A test is meant rather than the boot that it shares; a script of tests/host may have the name of one.
-    jobs += [single[name] for name in wanted if name in single and name not in parts and (name not in tests or "." in name)]
-    named = [name for name in wanted if name in tests and name not in parts]
+    jobs += [single[name] for name in wanted if name in single and name not in parts]
+    # Without its suffix the name of a test may be that of a boot, which is meant; a script of tests/host may have the name of one.
+    named = [name for name in wanted if name in tests and name not in parts and ("." in name or name not in single)]
     return jobs + (vmtests.jobs(named, mode.long) if named else [])
 
 

@@ -146,17 +146,23 @@ def _judge(test: Test, section: Optional[tuple[list[str], Optional[int]]]) -> Co
 
 
 class _Where:
-    """Tells how far a machine has come."""
+    """Tells how far a machine has come, and what it took there."""
 
-    def __init__(self, reached: Callable[[str], None]) -> None:
+    def __init__(self, machine: vm.Machine, reached: Callable[[str], None]) -> None:
+        self._machine = machine
         self._reached = reached
         self._test = ""
+        self.cost: dict[str, float] = {}
+        """Processor seconds of each test."""
 
     def line(self, text: str) -> bool:
         """A line that the machine has printed. False: it runs on."""
         if text.startswith("##lab begin "):
             self._test = text.split()[2]
+            self.cost[self._test] = -self._machine.spent()
             self._reached(self._test)
+        elif text.startswith("##lab end "):
+            self.cost[self._test] += self._machine.spent()
         elif text.startswith(("ok ", "not ok ")):
             self._reached(f"{self._test}: {text}")
         return False
@@ -174,12 +180,14 @@ def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None, pre
     config, name = _config(tests, long, modules), f"{prefix}-{flavour}-{group}"
     adapters = max(int(test.needs.get("fc", 0)) for test in tests)
     with fc.attached(name, adapters) as slots, step("vm", f"group {group} ({flavour} kernel)") as reached:
-        result = vm.run(name, job, dataclasses.replace(config, fc=slots), _Where(reached).line)
+        machine = vm.Machine(name, job, dataclasses.replace(config, fc=slots))
+        where = _Where(machine, reached)
+        result = machine.run(where.line)
     sections = _sections(result.output)
     total = Counts()
     for test in tests:
         counts = _judge(test, sections.get(test.path.name))
-        say(f"    {'FAIL' if counts.failed else 'ok  '} {test.path.name}: {counts}")
+        say(f"    {'FAIL' if counts.failed else 'ok  '} {test.path.name}: {counts} ({where.cost.get(test.path.name, 0):.0f} s of processors)")
         total.add(counts)
     if result.timed_out or result.status is None or result.complaints:
         total.fail(f"group {group}: {result.problem()}")

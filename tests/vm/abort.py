@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=storm timeout=240 soak=yes
+# lab: group=disks timeout=240 soak=yes
 """Aborts and resets, under load and of commands in all places: each command is answered exactly once, task management is
 answered when its commands can have no more effect and not before, nothing hangs, no data is wrong.
 

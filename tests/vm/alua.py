@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=alua timeout=240
+# lab: group=scsi timeout=240
 """Device groups and ALUA: the tree, management, what each state serves, and who is told of what."""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Optional
 import mgmt
 import recording
 import scst
+import sg
 from lib import DATA, Kmsg, Suite, Uevents, check, equal, no_differences, sh
 
 _SECOND = scst.LOCAL / "second_tgt"
@@ -151,40 +152,32 @@ def _sg(lun: int, target: Path = scst.TARGET) -> str:
     return scst.wait_disk(lun, target, "scsi_generic")
 
 
-def _outcome(node: str, cdb: str, into: int = 0, out: Optional[bytes] = None) -> str:
+def _outcome(node: str, cdb: str, into: int = 0, out: bytes = b"") -> str:
     """`good`, or what the additional sense says."""
-    argv = ["sg_raw"]
-    if into:
-        argv += ["-r", str(into)]
-    if out is not None:
-        Path("/tmp/sg.out").write_bytes(out)
-        argv += ["-s", str(len(out)), "-i", "/tmp/sg.out"]
-    text = sh(*argv, node, *cdb.split(), status=None)
-    sense = re.search(r"Additional sense: (.*)", text)
-    return sense[1].strip() if sense else "good" if "SCSI Status: Good" in text else text
+    return sg.command(node, cdb, into, out).words()
 
 
 _TUR = "00 00 00 00 00 00"
 _RTPG = "a3 0a 00 00 00 00 00 00 04 00 00 00"
 # Command, data-in, data-out, and in how many of active, standby, unavailable, transitioning it is served.
-_COMMANDS: list[tuple[str, int, Optional[bytes], int]] = [
-    (_TUR, 0, None, 1),
-    ("28 00 00 00 00 00 00 00 01 00", 512, None, 1),
-    ("88 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00", 512, None, 1),
+_COMMANDS: list[tuple[str, int, bytes, int]] = [
+    (_TUR, 0, b"", 1),
+    ("28 00 00 00 00 00 00 00 01 00", 512, b"", 1),
+    ("88 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00", 512, b"", 1),
     ("2a 00 00 00 00 00 00 00 01 00", 0, bytes(512), 1),
-    ("35 00 00 00 00 00 00 00 00 00", 0, None, 1),
-    ("2f 00 00 00 00 00 00 00 01 00", 0, None, 1),
-    ("91 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00", 0, None, 1),
-    ("1b 00 00 00 01 00", 0, None, 1),
-    ("1a 00 3f 00 c0 00", 192, None, 2),
-    ("25 00 00 00 00 00 00 00 00 00", 8, None, 2),
-    ("9e 10 00 00 00 00 00 00 00 00 00 00 00 20 00 00", 32, None, 2),
-    ("a3 0c 00 00 00 00 00 00 08 00 00 00", 2048, None, 2),
-    ("12 00 00 00 60 00", 96, None, 4),
-    ("12 01 83 00 ff 00", 255, None, 4),
-    ("03 00 00 00 12 00", 18, None, 4),
-    ("a0 00 00 00 00 00 00 00 00 40 00 00", 64, None, 4),
-    (_RTPG, 1024, None, 4),
+    ("35 00 00 00 00 00 00 00 00 00", 0, b"", 1),
+    ("2f 00 00 00 00 00 00 00 01 00", 0, b"", 1),
+    ("91 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00", 0, b"", 1),
+    ("1b 00 00 00 01 00", 0, b"", 1),
+    ("1a 00 3f 00 c0 00", 192, b"", 2),
+    ("25 00 00 00 00 00 00 00 00 00", 8, b"", 2),
+    ("9e 10 00 00 00 00 00 00 00 00 00 00 00 20 00 00", 32, b"", 2),
+    ("a3 0c 00 00 00 00 00 00 08 00 00 00", 2048, b"", 2),
+    ("12 00 00 00 60 00", 96, b"", 4),
+    ("12 01 83 00 ff 00", 255, b"", 4),
+    ("03 00 00 00 12 00", 18, b"", 4),
+    ("a0 00 00 00 00 00 00 00 00 40 00 00", 64, b"", 4),
+    (_RTPG, 1024, b"", 4),
 ]
 _REFUSALS = {
     "standby": (1, "Logical unit not accessible, target port in standby state"),
@@ -338,8 +331,9 @@ def _report(node: str, extended: bool = False, room: int = 1024) -> bytes:
     """REPORT TARGET PORT GROUPS data."""
     cdb = f"a3 {'2a' if extended else '0a'} 00 00 00 00 {room >> 24:02x} {room >> 16 & 255:02x} " \
           f"{room >> 8 & 255:02x} {room & 255:02x} 00 00"
-    sh("sg_raw", "-r", str(room), "-o", "/tmp/rtpg", node, *cdb.split())
-    return Path("/tmp/rtpg").read_bytes()
+    answer = sg.command(node, cdb, room)
+    equal(answer.words(), "good", f"REPORT TARGET PORT GROUPS {cdb}")
+    return answer.data
 
 
 def _groups(node: str) -> dict[int, tuple[int, int, list[int]]]:
@@ -378,7 +372,7 @@ def _stpg(node: str, *asked: tuple[int, int], length: int = -1) -> str:
     out = bytes(4) + b"".join(struct.pack(">BxH", code, group) for group, code in asked)
     length = len(out) if length < 0 else length
     cdb = f"a4 0a 00 00 00 00 00 00 {length >> 8:02x} {length & 255:02x} 00 00"
-    return _outcome(node, cdb, 0, (out + bytes(max(0, length - len(out))))[:length] if length else None)
+    return _outcome(node, cdb, 0, (out + bytes(max(0, length - len(out))))[:length])
 
 
 def _state_names() -> list[str]:

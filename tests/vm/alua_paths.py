@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=alua timeout=240 soak=yes
+# lab: group=scsi timeout=240 soak=yes
 """ALUA as the stock initiator uses it: its handler's view, I/O through changes of states, fail-over of a disk that two nodes share."""
 
 from __future__ import annotations

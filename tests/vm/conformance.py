@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=conformance timeout=600 soak=yes
+# lab: group=scsi timeout=600 soak=yes
 """iscsi-test-cu of libiscsi on each kind of disk: a test passes, or data/iscsi-test-cu.txt says why not."""
 
 from __future__ import annotations

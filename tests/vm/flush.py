@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=storm timeout=150 soak=yes
+# lab: group=disks timeout=150 soak=yes
 """Power cuts of a disk with a volatile cache: null_blk forgets what was not flushed when its power goes.
 
 tests/host/powercut.py kills whole machines; there, what the guest has handed to the virtual disk survives without a

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=base timeout=120
+# lab: group=tree timeout=120
 """Loading and unloading: messages, the tree, parameters, refusals."""
 
 from __future__ import annotations

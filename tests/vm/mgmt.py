@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=base timeout=180
+# lab: group=tree timeout=180
 """Management writes: the recorded ones have the recorded results; a bad one changes nothing and is logged once."""
 
 from __future__ import annotations

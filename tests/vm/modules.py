@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=storm timeout=200 soak=yes
+# lab: group=disks timeout=200 soak=yes
 """Modules, targets and devices that go while I/O runs: it waits or it is refused cleanly, and all is gone after it."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=alua timeout=120
+# lab: group=scsi timeout=120
 """packaging/ocf/scst, the OCF resource agent: each action, in each state, with the exit status that Pacemaker goes by."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=conformance timeout=240
+# lab: group=scsi timeout=240
 """Reservations as sg_persist asks for them, by two initiators: who may do what, what survives, who is fenced."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=alua timeout=240
+# lab: group=scsi timeout=240
 """/dev/scst_event as the daemons use it: filters, reading, waiting, answers, and SET TARGET PORT GROUPS by a daemon."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=storm timeout=240 soak=yes
+# lab: group=disks timeout=240 soak=yes
 """Random and mutated writes to every writable attribute while I/O runs."""
 
 from __future__ import annotations
