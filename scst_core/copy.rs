@@ -14,6 +14,7 @@ use crate::{
     copy_io::{End, Failure, Initiator, Transfer, Way, PIECE},
     copy_jobs::{Job, Owner},
     copy_manager::CopyManager,
+    copy_tokens::Token,
     device::Device,
     nexus::{gate, Nexus},
     reservations::id_of,
@@ -28,25 +29,30 @@ use scst_proto::{
     copy::{
         input,
         list::{self, CopyList, Cscd},
-        out, report, MAX_LIST,
+        out, report,
+        token::{self, Range},
+        MAX_LIST,
     },
     opcode::PeripheralDeviceType,
     sense::{
-        Sense, COPY_TARGET_NOT_REACHABLE, INCORRECT_COPY_TARGET_TYPE, INTERNAL_TARGET_FAILURE,
-        INVALID_FIELD_IN_CDB, INVALID_FIELD_IN_PARAMETER_LIST, PARAMETER_LIST_LENGTH_ERROR,
-        THIRD_PARTY_DEVICE_FAILURE,
+        Sense, COPY_TARGET_NOT_REACHABLE, INCORRECT_COPY_TARGET_TYPE, INEXACT_SEGMENT,
+        INTERNAL_TARGET_FAILURE, INVALID_FIELD_IN_CDB, INVALID_FIELD_IN_PARAMETER_LIST,
+        PARAMETER_LIST_LENGTH_ERROR, THIRD_PARTY_DEVICE_FAILURE,
     },
 };
 
 /// Largest answer of THIRD-PARTY COPY IN.
-const LARGEST: usize = 128;
+const LARGEST: usize = 640;
 
 impl Cmd<Executing> {
     /// Carries out THIRD-PARTY COPY OUT, operation code 83h. Process context; sleeps
     /// for a short time, copies go on elsewhere.
     pub fn third_party_copy_out(self) {
         let result = match self.cdb().service_action {
-            out::EXTENDED_COPY_LID1 | out::EXTENDED_COPY => return self.extended_copy(),
+            out::EXTENDED_COPY_LID1 | out::EXTENDED_COPY | out::WRITE_USING_TOKEN => {
+                return self.copy();
+            }
+            out::POPULATE_TOKEN => manager().and_then(|m| self.populate_token(&m)),
             out::ABORT => self.abort_copy(),
             _ => Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 4).into()),
         };
@@ -77,7 +83,7 @@ impl Cmd<Executing> {
         }
     }
 
-    fn home(&self) -> Result<InUse<Nexus>, Failure> {
+    pub(crate) fn home(&self) -> Result<InUse<Nexus>, Failure> {
         Ok(self.nexus_in_use().ok_or(INTERNAL_TARGET_FAILURE)?)
     }
 
@@ -98,24 +104,32 @@ impl Cmd<Executing> {
                 return Ok(());
             }
             input::STATUS_LID1 | input::FAILURE_LID1 => u8_at(raw, 2).map(u32::from),
-            input::STATUS => be32(raw, 2),
+            input::STATUS | input::TOKEN => be32(raw, 2),
             _ => return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 4).into()),
         };
         let owner = owner(&*self.home()?);
         let job = manager()?.jobs.find(owner, id.unwrap_or(0));
-        let copy = job.ok_or(INVALID_FIELD_IN_CDB.in_cdb(2))?.status();
+        let job = job.ok_or(INVALID_FIELD_IN_CDB.in_cdb(2))?;
+        let copy = job.status();
         match action {
             input::STATUS_LID1 => report::status_lid1(w, &copy),
             input::FAILURE_LID1 => report::failure_lid1(w, &copy),
+            input::TOKEN => {
+                report::status(w, &copy);
+                token::descriptors(w, job.token.as_ref().map(|token| &token.bytes));
+                // AVAILABLE DATA is of all.
+                let len = w.full_len().saturating_sub(4);
+                w.patch_be32(0, u32::try_from(len).unwrap_or(u32::MAX));
+            }
             _ => report::status(w, &copy),
         }
         Ok(())
     }
 
-    fn extended_copy(self) {
+    fn copy(self) {
         // While this is in use, the copy manager does not go.
         let home = self.nexus_in_use();
-        let (mut copy, manager) = match manager().and_then(|m| Ok((self.plan(&m)?, m))) {
+        let (mut copy, manager) = match manager().and_then(|m| Ok((self.plan_any(&m)?, m))) {
             Ok((Some(copy), manager)) => (copy, manager),
             Ok((None, _)) => return self.end_copy(Ok(())),
             Err(failure) => return self.end_copy(Err(failure)),
@@ -128,6 +142,13 @@ impl Cmd<Executing> {
         let _ = manager.run(move || copy.run());
         drop(manager);
         drop(home);
+    }
+
+    fn plan_any(&self, manager: &CopyManager) -> Result<Option<Copy>, Failure> {
+        match self.cdb().service_action {
+            out::WRITE_USING_TOKEN => self.plan_write(manager),
+            _ => self.plan(manager),
+        }
     }
 
     /// Looks at the parameter list, and finds the devices; `None` if there is nothing
@@ -152,18 +173,11 @@ impl Cmd<Executing> {
         }
         let itself = |device: &Device| core::ptr::eq(device, &*home.device);
         let own = manager.find(&home, &itself)?;
-        let job = manager.jobs.begin(owner(&home), id, action, background)?;
-        Ok(Some(Copy {
-            job,
-            io: manager.io.clone(),
-            ends,
-            own,
-            home,
-            action,
-            bytes,
-            cmd: None,
-            result: Err(Failure::Busy),
-        }))
+        let job = manager
+            .jobs
+            .begin(owner(&home), id, (action, None), background, None)?;
+        let task = Task::List { action, bytes };
+        Ok(Some(Copy::new(job, manager, ends, own, home, task)))
     }
 }
 
@@ -172,7 +186,7 @@ fn manager() -> Result<Arc<CopyManager>, Failure> {
     Ok(manager.ok_or(INTERNAL_TARGET_FAILURE)?)
 }
 
-fn owner(home: &Nexus) -> Owner {
+pub(crate) fn owner(home: &Nexus) -> Owner {
     Owner {
         nexus: id_of(home),
         device: home.device.id,
@@ -203,33 +217,117 @@ fn resolve(manager: &CopyManager, home: &Nexus, cscd: &Cscd<'_>) -> Result<End, 
     }
 }
 
+/// What is to be copied.
+pub(crate) enum Task {
+    /// What a parameter list of EXTENDED COPY says.
+    List { action: u16, bytes: KVec<u8> },
+    /// What a token stands for, or zeros, from a byte of it on.
+    Token {
+        token: Option<Arc<Token>>,
+        ranges: KVec<Range>,
+        offset: u64,
+        delete: bool,
+    },
+}
+
 /// A copy that is to be made. One that is dropped before it has ended is answered
 /// BUSY.
-struct Copy {
+pub(crate) struct Copy {
     job: Arc<Job>,
     io: Arc<Initiator>,
-    /// What the CSCD descriptors tell, in their order.
+    /// What the CSCD descriptors tell, in their order; for a token, what it stands
+    /// for.
     ends: KVec<End>,
     /// The logical unit that the command was sent to, if it may be copied.
     own: Option<End>,
     home: InUse<Nexus>,
-    action: u16,
-    /// The parameter list.
-    bytes: KVec<u8>,
+    task: Task,
     /// The command, unless it ends before the copy.
     cmd: Option<Cmd<Executing>>,
     result: Result<(), Failure>,
 }
 
 impl Copy {
+    pub(crate) fn new(
+        job: Arc<Job>,
+        manager: &CopyManager,
+        ends: KVec<End>,
+        own: Option<End>,
+        home: InUse<Nexus>,
+        task: Task,
+    ) -> Self {
+        Self {
+            job,
+            io: manager.io.clone(),
+            ends,
+            own,
+            home,
+            task,
+            cmd: None,
+            result: Err(Failure::Busy),
+        }
+    }
+
     /// Makes the copy.
     fn run(mut self) {
-        let result = match CopyList::decode(self.action, &self.bytes) {
-            Ok(Some(list)) => self.segments(&list),
-            Ok(None) => Ok(()),
-            Err(sense) => Err(sense.into()),
+        let result = match &self.task {
+            Task::List { action, bytes } => match CopyList::decode(*action, bytes) {
+                Ok(Some(list)) => self.segments(&list),
+                Ok(None) => Ok(()),
+                Err(sense) => Err(sense.into()),
+            },
+            Task::Token {
+                token,
+                ranges,
+                offset,
+                delete,
+            } => self.ranges(token.as_deref(), ranges, *offset, *delete),
         };
         self.result = result;
+    }
+
+    /// Writes what a token stands for, or zeros. A token that ends before the blocks do
+    /// leaves the others as they are.
+    fn ranges(
+        &self,
+        token: Option<&Token>,
+        ranges: &[Range],
+        offset: u64,
+        delete: bool,
+    ) -> Result<(), Failure> {
+        let destination = self.end(list::End::Own)?;
+        let shift = destination.shift();
+        let mut at = offset;
+        for range in ranges {
+            let len = u64::from(range.blocks).wrapping_shl(shift);
+            let to = range.lba.wrapping_shl(shift);
+            let mut done = 0u64;
+            while done < len {
+                let (source, part) = match token {
+                    None => (None, len),
+                    Some(token) => {
+                        let Some((from, left)) = token.locate(at) else {
+                            return Ok(());
+                        };
+                        let source = self.end(list::End::Cscd(0))?;
+                        let part = left.min(len.saturating_sub(done));
+                        whole(part, shift)?;
+                        whole(from | part, source.shift())?;
+                        (Some((source, from, Some(token))), part)
+                    }
+                };
+                self.pieces(source, (destination, to.saturating_add(done)), part)?;
+                done = done.saturating_add(part);
+                at = at.saturating_add(part);
+            }
+        }
+        if let Some(token) = token {
+            match delete {
+                true => token.delete(),
+                false => token.touch(),
+            }
+        }
+        Ok(())
     }
 
     /// Whether nobody wants it any more. Any context.
@@ -258,35 +356,45 @@ impl Copy {
             let source = self.end(segment.source).map_err(located)?;
             let destination = self.end(segment.destination).map_err(located)?;
             let (from, to, len) = segment.extent(source.shift(), destination.shift())?;
-            self.pieces((source, from), (destination, to), len)
+            self.pieces(Some((source, from, None)), (destination, to), len)
                 .map_err(located)?;
             self.job.segments.add(1, Relaxed);
         }
         Ok(())
     }
 
-    /// Copies `len` bytes.
+    /// Copies `len` bytes, or writes zeros.
     fn pieces(
         &self,
-        (source, from): (&End, u64),
+        source: Option<Source<'_>>,
         (destination, to): (&End, u64),
         len: u64,
     ) -> Result<(), Failure> {
         let stop = || self.is_over();
-        let read = |done: u64| -> Result<Option<(Transfer<'_>, u32)>, Failure> {
+        let read = |done: u64| -> Result<Option<(Read<'_>, u32)>, Failure> {
             // At most a piece, which 32 bits hold.
             let size = len.saturating_sub(done).min(PIECE) as u32;
-            if size == 0 {
-                return Ok(None);
-            }
-            let pos = from.saturating_add(done);
-            let transfer = self.io.begin(source, Way::Read, pos, size, Data::None)?;
-            Ok(Some((transfer, size)))
+            let read = match &source {
+                _ if size == 0 => return Ok(None),
+                None => Read::Zeros,
+                Some((end, from, _)) => {
+                    let pos = from.saturating_add(done);
+                    Read::Begun(self.io.begin(end, Way::Read, pos, size, Data::None)?)
+                }
+            };
+            Ok(Some((read, size)))
         };
         let mut done = 0u64;
         let mut ahead = read(done)?;
-        while let Some((transfer, size)) = ahead {
-            let data = self.io.finish(transfer, &stop)?;
+        while let Some((now, size)) = ahead {
+            let data = match now {
+                Read::Begun(transfer) => self.io.finish(transfer, &stop)?,
+                Read::Zeros => Data::Void,
+            };
+            if let Some((_, _, Some(token))) = &source {
+                // What was read is what it stands for.
+                token.check()?;
+            }
             let data = for_writing(data, size)?;
             let pos = to.saturating_add(done);
             done = done.saturating_add(u64::from(size));
@@ -296,6 +404,24 @@ impl Copy {
             self.job.bytes.add(u64::from(size), Relaxed);
         }
         Ok(())
+    }
+}
+
+/// Where is copied from: a device, a byte of it, and the token that gives a right to that.
+type Source<'a> = (&'a End, u64, Option<&'a Token>);
+
+/// What will be written.
+enum Read<'a> {
+    Begun(Transfer<'a>),
+    Zeros,
+}
+
+/// `Err` unless `bytes` are whole blocks.
+fn whole(bytes: u64, shift: u32) -> Result<(), Failure> {
+    let mask = 1u64.checked_shl(shift).unwrap_or(0).wrapping_sub(1);
+    match bytes & mask {
+        0 => Ok(()),
+        _ => Err(INEXACT_SEGMENT.into()),
     }
 }
 

@@ -90,9 +90,29 @@ pub(crate) struct End {
     pub(crate) behalf: Option<InUse<Nexus>>,
     /// The copy manager's.
     pub(crate) own: InUse<Nexus>,
+    /// Whatever is reserved: who asks has a token.
+    free: bool,
 }
 
 impl End {
+    /// A device that the initiator sees.
+    pub(crate) fn seen(behalf: InUse<Nexus>, own: InUse<Nexus>) -> Self {
+        Self {
+            behalf: Some(behalf),
+            own,
+            free: false,
+        }
+    }
+
+    /// A device that it does not see.
+    pub(crate) fn foreign(own: InUse<Nexus>, free: bool) -> Self {
+        Self {
+            behalf: None,
+            own,
+            free,
+        }
+    }
+
     /// log2 of the logical block length.
     pub(crate) fn shift(&self) -> u32 {
         self.own.device.lu.block_shift()
@@ -129,10 +149,13 @@ impl End {
 
     /// The same where the initiator has no nexus: it is nobody's registrant. Sleeps.
     fn check_foreign(&self, way: Way, cdb: &[u8]) -> Result<(), Failure> {
+        if self.free || self.behalf.is_some() {
+            return Ok(());
+        }
         let device = &self.own.device;
         let row = opcode::lookup(way.opcode(), 0, device.pdt).ok_or(INTERNAL_TARGET_FAILURE)?;
         let access = device.reservations.access(&id_of(&self.own));
-        match self.behalf.is_none() && access.refuses(row, cdb) {
+        match access.refuses(row, cdb) {
             true => Err(Failure::Conflict),
             false => Ok(()),
         }

@@ -4,7 +4,7 @@
 //! for. An initiator port knows a copy by its list identifier; what it did not
 //! give one is known to nobody.
 
-use crate::copy_io::Failure;
+use crate::{copy_io::Failure, copy_tokens::Token};
 use kapi::{
     lock::{new_spinlock_irq, SpinLockIrq},
     wait::{new_wait_queue, WaitQueue},
@@ -48,7 +48,11 @@ pub(crate) struct Job {
     owner: Owner,
     id: Option<u32>,
     action: u16,
+    /// log2 of the blocks that its status counts, if not bytes.
+    block_shift: Option<u32>,
     background: bool,
+    /// What POPULATE TOKEN made.
+    pub(crate) token: Option<Arc<Token>>,
     /// Segments that were copied.
     pub(crate) segments: Atomic<u32>,
     /// Bytes that were copied.
@@ -83,6 +87,7 @@ impl Job {
             action: self.action,
             segments: u16::try_from(self.segments.load(Relaxed)).unwrap_or(u16::MAX),
             bytes: self.bytes.load(Relaxed),
+            block_shift: self.block_shift,
             status: outcome.status,
             sense: outcome.sense,
         }
@@ -135,15 +140,18 @@ impl Jobs {
         &self,
         owner: Owner,
         id: Option<u32>,
-        action: u16,
+        (action, block_shift): (u16, Option<u32>),
         background: bool,
+        token: Option<Arc<Token>>,
     ) -> Result<Arc<Job>, Failure> {
         let job = Arc::pin_init(
             pin_init!(Job {
                 owner,
                 id,
                 action,
+                block_shift,
                 background,
+                token,
                 segments: Atomic::new(0),
                 bytes: Atomic::new(0),
                 cancelled: Atomic::new(0),

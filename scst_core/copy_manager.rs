@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     copy_io::{End, Initiator},
     copy_jobs::Jobs,
+    copy_tokens::Tokens,
     device::Device,
     driver::{TargetDriver, TargetParams},
     drivers::{register_driver, DriverRegistration, SessionRegistration, TargetRegistration},
@@ -92,6 +93,8 @@ pub(crate) struct CopyManager {
     work: WorkQueue,
     #[pin]
     pub(crate) jobs: Jobs,
+    #[pin]
+    pub(crate) tokens: Tokens,
     session: SessionRegistration,
     pub(crate) io: Arc<Initiator>,
     settings: Arc<Settings>,
@@ -123,6 +126,7 @@ impl CopyManager {
             pin_init!(Self {
                 work,
                 jobs <- Jobs::new(),
+                tokens <- Tokens::new(),
                 session,
                 io,
                 settings,
@@ -154,8 +158,7 @@ impl CopyManager {
             let (Some(behalf), Some(own)) = (nexus.get(), self.own(&nexus.device)?) else {
                 continue;
             };
-            let behalf = Some(behalf);
-            return Ok(Some(End { behalf, own }));
+            return Ok(Some(End::seen(behalf, own)));
         }
         if self.settings.allow_not_connected.load(Relaxed) == 0 {
             return Ok(None);
@@ -164,7 +167,17 @@ impl CopyManager {
         self.session.collect(&mut all, |_| true)?;
         let own = all.iter().find(|nexus| which(&nexus.device));
         let own = own.and_then(|nexus| nexus.get());
-        Ok(own.map(|own| End { behalf: None, own }))
+        Ok(own.map(|own| End::foreign(own, false)))
+    }
+
+    /// The device with this number, for who has a token of it: nobody asks who may read
+    /// it. Sleeps.
+    pub(crate) fn by_number(&self, number: u32) -> Result<Option<End>> {
+        let mut own = NexusList::new();
+        self.session
+            .collect(&mut own, |nexus| nexus.device.id == number)?;
+        let own = own.first().and_then(|nexus| nexus.get());
+        Ok(own.map(|own| End::foreign(own, true)))
     }
 
     /// The copy manager's own nexus to `device`.

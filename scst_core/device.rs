@@ -5,6 +5,7 @@
 use crate::{
     cmd::CommandLoan,
     config::core as scst_core,
+    copy_tokens::Watch,
     device_group::DeviceGroup,
     handler::LogicalUnit,
     handlers::Handler,
@@ -58,6 +59,9 @@ pub(crate) struct Device {
     group: Mutex<Option<Arc<DeviceGroup>>>,
     #[pin]
     pub(crate) reservations: Reservations,
+    /// The tokens that writes are compared with.
+    #[pin]
+    pub(crate) watch: Watch,
     #[pin]
     threads: Mutex<ThreadConfig>,
     #[pin]
@@ -117,6 +121,7 @@ impl Device {
                 group_id: Atomic::new(0),
                 group <- new_mutex!(None, "scst_device_group_of"),
                 reservations <- Reservations::new(),
+                watch <- Watch::new(),
                 threads <- new_mutex!(ThreadConfig { count, shared: false }),
                 dirs <- new_mutex!(Dirs::default()),
                 _tracked: tracked,

@@ -96,6 +96,17 @@ pub trait LogicalUnit: Send + Sync + 'static {
         false
     }
 
+    /// Number of logical blocks now; 0 where that is not known. Any context.
+    fn capacity(&self) -> u64 {
+        0
+    }
+
+    /// An Identification Descriptor CSCD descriptor (SPC-6 6.5.6.5) that
+    /// [`LogicalUnit::is_designated`] knows. Process context, may sleep.
+    fn cscd(&self) -> [u8; 32] {
+        [0; 32]
+    }
+
     /// Number of pool threads a new device has (`threads_num`).
     fn default_threads(&self) -> u32 {
         1

@@ -49,6 +49,9 @@ pub(crate) mod gate {
     pub(crate) const BLOCKED: u32 = 16;
     /// The LUN is gone: nobody will unblock or abort what is kept here.
     pub(crate) const GONE: u32 = 32;
+    /// Tokens stand for blocks of the device as they are: writes are compared with
+    /// them.
+    pub(crate) const WATCHED: u32 = 1 << 24;
     /// The code of the [`Access`](scst_proto::pr::access::Access) that reservations
     /// leave to the nexus, 0 for all.
     pub(crate) const RESERVED: u32 = 0x3 << RESERVED_SHIFT;
@@ -147,6 +150,7 @@ impl Nexus {
             pool,
         })?;
         nexus.update_limit();
+        nexus.set_watched(nexus.device.watch.is_on());
         nexus.set_access(nexus.granted());
         nexus.set_reserved(nexus.device.reservations.access(&id_of(&nexus)));
         Ok(nexus)
@@ -336,6 +340,11 @@ impl Nexus {
     /// A command that [`Nexus::admit`] let in leaves the task set.
     pub(crate) fn leave(&self) {
         let _ = self.admitted.fetch_sub(1, Relaxed);
+    }
+
+    /// Tokens stand for blocks of the device, or do not any more. Any context.
+    pub(crate) fn set_watched(&self, on: bool) {
+        self.set_gate(gate::WATCHED, on);
     }
 
     /// `black_hole` of the session became `mode`.

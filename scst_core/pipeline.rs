@@ -263,6 +263,9 @@ fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb, raw: &[u8]) -> Result<(), Ref
             return Err(Refusal::Swallow);
         }
     }
+    if gate & gate::WATCHED != 0 {
+        nexus.device.watch.command(nexus, cdb);
+    }
     Ok(())
 }
 

@@ -23,10 +23,11 @@
 //!    [`session::Session`], a [`drivers::Driver`], a
 //!    [`device_group::DeviceGroup`], a [`reservations::Reservations`]; `Dirs`,
 //!    `ThreadConfig` and the group of a [`device::Device`]; the copies of
-//!    [`copy_jobs::Jobs`]: mutexes, for one access each.
+//!    [`copy_jobs::Jobs`], [`copy_tokens::Tokens`]: mutexes, for one access each.
 //! 3. The listeners of [`events::Events`], then one's own state: spinlocks with
 //!    interrupts off. The queue of a [`threads::ThreadPool`], the unit attentions of a
-//!    [`nexus::Nexus`], the commands of [`copy_io::Initiator`]: likewise, for a few
+//!    [`nexus::Nexus`], the commands of [`copy_io::Initiator`],
+//!    the tokens of a [`copy_tokens::Watch`], then unit attentions: likewise, for a few
 //!    instructions.
 //!
 //! The data path takes none of them for a handler that does not sleep. It finds
@@ -53,6 +54,8 @@ mod copy;
 mod copy_io;
 mod copy_jobs;
 mod copy_manager;
+mod copy_odx;
+mod copy_tokens;
 mod device;
 mod device_group;
 mod device_groups;

@@ -54,6 +54,20 @@ senses! {
     INVALID_OPCODE = IllegalRequest 0x20 0x00;
     /// LOGICAL BLOCK ADDRESS OUT OF RANGE.
     LBA_OUT_OF_RANGE = IllegalRequest 0x21 0x00;
+    /// UNSUPPORTED TOKEN TYPE.
+    UNSUPPORTED_TOKEN_TYPE = IllegalRequest 0x23 0x01;
+    /// TOKEN UNKNOWN.
+    TOKEN_UNKNOWN = IllegalRequest 0x23 0x04;
+    /// TOKEN CORRUPT.
+    TOKEN_CORRUPT = IllegalRequest 0x23 0x05;
+    /// TOKEN REVOKED: the blocks that it stood for have changed.
+    TOKEN_REVOKED = IllegalRequest 0x23 0x06;
+    /// TOKEN EXPIRED.
+    TOKEN_EXPIRED = IllegalRequest 0x23 0x07;
+    /// TOKEN DELETED.
+    TOKEN_DELETED = IllegalRequest 0x23 0x09;
+    /// INVALID TOKEN LENGTH.
+    INVALID_TOKEN_LENGTH = IllegalRequest 0x23 0x0a;
     /// INVALID FIELD IN CDB.
     INVALID_FIELD_IN_CDB = IllegalRequest 0x24 0x00;
     /// LOGICAL UNIT NOT SUPPORTED.
@@ -84,6 +98,8 @@ senses! {
     ILLEGAL_MODE_FOR_TRACK = IllegalRequest 0x64 0x00;
     /// MEDIUM REMOVAL PREVENTED.
     MEDIUM_REMOVAL_PREVENTED = IllegalRequest 0x53 0x02;
+    /// INSUFFICIENT RESOURCES TO CREATE ROD TOKEN.
+    INSUFFICIENT_RESOURCES_FOR_TOKEN = IllegalRequest 0x55 0x0d;
     /// INSUFFICIENT REGISTRATION RESOURCES.
     INSUFFICIENT_REGISTRATION_RESOURCES = IllegalRequest 0x55 0x04;
     /// SET TARGET PORT GROUPS COMMAND FAILED.

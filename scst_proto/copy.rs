@@ -2,11 +2,13 @@
 
 //! Third-party copy (SPC-6 5.19, 6.4, 6.5, 6.23 to 6.28): the copy manager's lists and reports.
 //!
-//! [`list`] takes the parameter list of EXTENDED COPY apart, [`report`] writes what is asked of the copy manager.
+//! [`list`] takes the parameter list of EXTENDED COPY apart, [`token`] those of the commands with ROD tokens, [`report`]
+//! writes what is asked of the copy manager.
 //! Copies are between block devices, which are told by one of their designators.
 
 pub mod list;
 pub mod report;
+pub mod token;
 
 /// SERVICE ACTIONs of THIRD-PARTY COPY OUT, operation code 83h (SPC-6 table 116).
 pub mod out {
@@ -14,6 +16,10 @@ pub mod out {
     pub const EXTENDED_COPY_LID1: u16 = 0x00;
     /// EXTENDED COPY, with list identifiers of four bytes.
     pub const EXTENDED_COPY: u16 = 0x01;
+    /// POPULATE TOKEN.
+    pub const POPULATE_TOKEN: u16 = 0x10;
+    /// WRITE USING TOKEN.
+    pub const WRITE_USING_TOKEN: u16 = 0x11;
     /// COPY OPERATION ABORT.
     pub const ABORT: u16 = 0x1c;
 }
@@ -28,6 +34,8 @@ pub mod input {
     pub const FAILURE_LID1: u16 = 0x04;
     /// RECEIVE COPY STATUS, with list identifiers of four bytes.
     pub const STATUS: u16 = 0x05;
+    /// RECEIVE ROD TOKEN INFORMATION.
+    pub const TOKEN: u16 = 0x07;
 }
 
 /// Most CSCD descriptors of a list.

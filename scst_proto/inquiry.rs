@@ -205,8 +205,8 @@ pub struct BlockPages {
     pub rotation_rate: u16,
     /// Page B2h, when the device is thin provisioned.
     pub provisioning: Option<Provisioning>,
-    /// Page 8Fh, when third-party copy commands are carried out.
-    pub copies: bool,
+    /// Page 8Fh, when third-party copy commands are carried out: log2 of the logical block length.
+    pub copies: Option<u32>,
 }
 
 /// MEDIUM ROTATION RATE of a solid state medium.
@@ -278,9 +278,14 @@ pub fn inquiry(
         return Ok(());
     }
     let provisioning = block.and_then(|b| b.provisioning.as_ref());
-    let copies = block.is_some_and(|b| b.copies);
+    let copies = block.and_then(|b| b.copies);
     let start = w.full_len();
     w.u8(id.pdt.0 & 0x1f).u8(page_code).be16(0);
+    if let (page::COPY, Some(shift)) = (page_code, copies) {
+        copy::report::vpd(w, shift);
+        patch_length(w, start);
+        return Ok(());
+    }
     match (page_code, block, provisioning) {
         (page::SUPPORTED, _, _) => {
             w.bytes(&[
@@ -289,7 +294,7 @@ pub fn inquiry(
                 page::IDENTIFICATION,
                 page::EXTENDED,
             ]);
-            if copies {
+            if copies.is_some() {
                 w.u8(page::COPY);
             }
             if block.is_some() {
@@ -304,7 +309,6 @@ pub fn inquiry(
         }
         (page::IDENTIFICATION, _, _) => identification(w, id, port),
         (page::EXTENDED, _, _) => extended(w, id),
-        (page::COPY, Some(_), _) if copies => copy::report::vpd(w),
         (page::LIMITS, Some(b), _) => limits(w, &b.limits),
         (page::CHARACTERISTICS, Some(b), _) => {
             w.be16(b.rotation_rate).zeros(58);
@@ -322,12 +326,17 @@ pub fn inquiry(
         }
         _ => return Err(INVALID_FIELD_IN_CDB.in_cdb(2)),
     }
+    patch_length(w, start);
+    Ok(())
+}
+
+/// Sets the PAGE LENGTH of the page that begins at `start`.
+fn patch_length(w: &mut Writer<'_>, start: usize) {
     let length = w.full_len().saturating_sub(start).saturating_sub(4);
     w.patch_be16(
         start.saturating_add(2),
         u16::try_from(length).unwrap_or(u16::MAX),
     );
-    Ok(())
 }
 
 /// Appends a designation descriptor (SPC-6 7.7.6.1).
@@ -366,6 +375,26 @@ pub fn is_designated(id: &Identity<'_>, code_set: u8, kind: u8, designator: &[u8
         rest = rest.get(end..).unwrap_or(&[]);
     }
     false
+}
+
+/// The logical unit as an Identification Descriptor CSCD descriptor, by its shortest binary designator (SPC-6 6.5.6.5).
+pub fn cscd(id: &Identity<'_>, block_length: u32) -> [u8; 32] {
+    const NAA: u8 = 3;
+    const EUI64: u8 = 2;
+
+    let (kind, name) = match (id.naa, id.eui64) {
+        ([], eui64) => (EUI64, eui64),
+        (naa, _) => (NAA, naa),
+    };
+    let name = name.get(..20).unwrap_or(name);
+    let mut descriptor = [0; 32];
+    Writer::new(&mut descriptor)
+        .bytes(&[copy::list::CSCD_IDENTIFICATION, id.pdt.0 & 0x1f, 0, 0])
+        .bytes(&[1, kind, 0, name.len() as u8])
+        .padded(name, 20, 0)
+        .u8(0)
+        .be24(block_length);
+    descriptor
 }
 
 /// Page 83h: T10 vendor ID, NAA and EUI-64 of the logical unit, then the target port's designators.

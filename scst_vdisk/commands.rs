@@ -253,7 +253,7 @@ fn answer_inquiry(disk: &Disk, cmd: &Cmd<Executing>, w: &mut Writer<'_>) -> Resu
                 false => NON_ROTATING,
             },
             provisioning: disk.provisioning(),
-            copies: disk.conf.handler != Handler::NullIo,
+            copies: (disk.conf.handler != Handler::NullIo).then_some(disk.conf.block_shift),
         }),
     };
     let nexus = cmd.nexus();

@@ -173,6 +173,15 @@ impl<S: Store> LogicalUnit for Unit<S> {
             .with_identity(|id| inquiry::is_designated(id, code_set, kind, designator))
     }
 
+    fn capacity(&self) -> u64 {
+        self.disk.blocks()
+    }
+
+    fn cscd(&self) -> [u8; 32] {
+        let length = self.disk.block_size();
+        self.disk.with_identity(|id| inquiry::cscd(id, length))
+    }
+
     fn default_threads(&self) -> u32 {
         self.threads
     }

@@ -3,8 +3,8 @@
 //! What the copy manager says of itself and of its copies (SPC-6 6.23 to 6.27, VPD page 8Fh in 7.7.18).
 
 use super::{
-    input, list, out, GRANULARITY_SHIFT, MAX_COPIES, MAX_CSCDS, MAX_DESCRIPTORS, MAX_SEGMENTS,
-    MAX_SEGMENT_BYTES,
+    input, list, out, token, GRANULARITY_SHIFT, MAX_COPIES, MAX_CSCDS, MAX_DESCRIPTORS,
+    MAX_SEGMENTS, MAX_SEGMENT_BYTES,
 };
 use crate::bytes::Writer;
 use crate::sense::Sense;
@@ -62,6 +62,8 @@ pub struct Status {
     pub segments: u16,
     /// Bytes that were copied.
     pub bytes: u64,
+    /// log2 of the blocks that they are counted in, if those of the logical unit.
+    pub block_shift: Option<u32>,
     /// Status that ended it.
     pub status: u8,
     /// Sense, if the status was CHECK CONDITION.
@@ -70,6 +72,8 @@ pub struct Status {
 
 /// TRANSFER COUNT UNITS: bytes.
 const BYTES: u8 = 0x00;
+/// TRANSFER COUNT UNITS: logical blocks.
+const BLOCKS: u8 = 0xf1;
 /// TRANSFER COUNT UNITS: 1024 bytes.
 const KIB: u8 = 0x01;
 /// Room for sense data in descriptor format.
@@ -108,6 +112,10 @@ pub fn status(w: &mut Writer<'_>, copy: &Status) {
     let mut sense = [0; SENSE];
     let len = copy.sense.map_or(0, |s| s.encode(true, &mut sense));
     let room = len.saturating_add(3) & !3;
+    let (units, count) = match copy.block_shift {
+        Some(shift) => (BLOCKS, copy.bytes.checked_shr(shift).unwrap_or(0)),
+        None => (BYTES, copy.bytes),
+    };
     // AVAILABLE DATA does not count itself; sense data are short.
     w.be32(room.saturating_add(28) as u32)
         .u8(copy.action as u8 & 0x1f)
@@ -120,8 +128,8 @@ pub fn status(w: &mut Writer<'_>, copy: &Status) {
         .u8(copy.status)
         .u8(room as u8)
         .u8(len as u8)
-        .u8(BYTES)
-        .be64(copy.bytes)
+        .u8(units)
+        .be64(count)
         .be16(copy.segments)
         .zeros(6)
         .bytes(sense.get(..len).unwrap_or(&[]))
@@ -168,7 +176,13 @@ pub fn parameters(w: &mut Writer<'_>) {
 const COMMANDS: [(u8, &[u16]); 2] = [
     (
         0x83,
-        &[out::EXTENDED_COPY_LID1, out::EXTENDED_COPY, out::ABORT],
+        &[
+            out::EXTENDED_COPY_LID1,
+            out::EXTENDED_COPY,
+            out::POPULATE_TOKEN,
+            out::WRITE_USING_TOKEN,
+            out::ABORT,
+        ],
     ),
     (
         0x84,
@@ -177,6 +191,7 @@ const COMMANDS: [(u8, &[u16]); 2] = [
             input::PARAMETERS,
             input::FAILURE_LID1,
             input::STATUS,
+            input::TOKEN,
         ],
     ),
 ];
@@ -195,8 +210,18 @@ fn descriptor(w: &mut Writer<'_>, kind: u16, body: impl FnOnce(&mut Writer<'_>))
     );
 }
 
-/// The descriptors of the Third-Party Copy VPD page, ascending.
-pub fn vpd(w: &mut Writer<'_>) {
+/// The descriptors of the Third-Party Copy VPD page of a logical unit with blocks of `1 << shift` bytes, ascending.
+pub fn vpd(w: &mut Writer<'_>, shift: u32) {
+    // Block Device ROD Token Limits (SBC-4 6.6.9).
+    descriptor(w, 0x0000, |w| {
+        let most = token::MAX_BYTES.checked_shr(shift).unwrap_or(0);
+        w.zeros(6)
+            .be16(token::MAX_RANGES)
+            .be32(token::MAX_TIMEOUT)
+            .be32(token::DEFAULT_TIMEOUT)
+            .be64(most) // MAXIMUM TOKEN TRANSFER SIZE
+            .be64(most); // OPTIMAL TRANSFER COUNT
+    });
     // Supported Commands (SPC-6 7.7.18.5).
     descriptor(w, 0x0001, |w| {
         let start = w.full_len();
@@ -226,6 +251,34 @@ pub fn vpd(w: &mut Writer<'_>) {
     // Supported CSCD Descriptor IDs: beyond those of descriptors in the list.
     descriptor(w, 0x000c, |w| {
         w.be16(2).be16(list::CSCD_SELF);
+    });
+    // ROD Token Features.
+    descriptor(w, 0x0106, |w| {
+        w.u8(0) // REMOTE TOKENS: none
+            .zeros(11)
+            .be32(0) // MINIMUM TOKEN LIFETIME
+            .be32(token::MAX_TIMEOUT) // MAXIMUM TOKEN LIFETIME
+            .be32(token::MAX_TIMEOUT) // MAXIMUM TOKEN INACTIVITY TIMEOUT
+            .zeros(18)
+            .be16(0); // no ROD device type specific features
+    });
+    // Supported ROD Types: ROD TYPE; TOKEN_IN and TOKEN_OUT; PREFERENCE INDICATOR.
+    descriptor(w, 0x0108, |w| {
+        const IN: u8 = 0x02;
+        const OUT: u8 = 0x01;
+        const TYPES: [(token::Kind, u8, u16); 3] = [
+            (token::Kind::AccessUponReference, IN | OUT, 2),
+            (token::Kind::ChangeVulnerable, IN | OUT, 1),
+            (token::Kind::Zero, IN, 0),
+        ];
+        w.zeros(2).be16(TYPES.len() as u16 * 64);
+        for (kind, ways, preference) in TYPES {
+            w.be32(kind as u32)
+                .u8(ways)
+                .u8(0)
+                .be16(preference)
+                .zeros(56);
+        }
     });
     // General Copy Operations.
     descriptor(w, 0x8001, |w| {

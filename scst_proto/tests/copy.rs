@@ -282,7 +282,7 @@ fn operating_parameters() {
 /// Every command that page 8Fh lists is one that is carried out, and the other way round.
 #[test]
 fn page_8f() {
-    let got = written(report::vpd);
+    let got = written(|w| report::vpd(w, 9));
     let (mut kinds, mut rest) = (Vec::new(), &got[..]);
     while let [a, b, hi, lo, ..] = *rest {
         let len = usize::from(u16::from_be_bytes([hi, lo]));
@@ -291,7 +291,7 @@ fn page_8f() {
         rest = &rest[4 + len..];
     }
     assert!(rest.is_empty() && kinds.is_sorted_by_key(|k| k.0));
-    let commands = &kinds[0].1;
+    let commands = &kinds.iter().find(|k| k.0 == 1).unwrap().1;
     let (mut list, mut listed) = (&commands[1..=usize::from(commands[0])], Vec::new());
     while let [code, count, ..] = *list {
         let end = 2 + usize::from(count);
@@ -314,6 +314,7 @@ fn status_of_copies() {
         action: out::EXTENDED_COPY,
         segments: 3,
         bytes: 0x1_0000_0000,
+        block_shift: None,
         status: 0,
         sense: None,
     };
@@ -326,6 +327,9 @@ fn status_of_copies() {
     assert_eq!((got[4], got[5], got[15]), (1, 0x12, 0));
     assert_eq!(got[16..24], 0x1_0000_0000u64.to_be_bytes());
     assert_eq!(written(|w| report::failure_lid1(w, &copy)), [0; 4]);
+    copy.block_shift = Some(9);
+    let got = written(|w| report::status(w, &copy));
+    assert_eq!((got[15], &got[16..24]), (0xf1, &0x80_0000u64.to_be_bytes()[..]));
     copy.progress = Progress::Failed;
     copy.status = 2;
     copy.sense = Some(COPY_TARGET_NOT_REACHABLE.in_data(48));

@@ -99,7 +99,7 @@ fn block_pages(shift: u32, rotation_rate: u16) -> BlockPages {
         limits: Limits::for_block_shift(shift),
         rotation_rate,
         provisioning: None,
-        copies: false,
+        copies: None,
     }
 }
 
@@ -168,7 +168,7 @@ fn vpd_pages() {
         hex("00 00 00 07 00 80 83 86 b0 b1 b2")
     );
     let copies = BlockPages {
-        copies: true,
+        copies: Some(9),
         ..thin
     };
     assert_eq!(
@@ -423,7 +423,7 @@ fn opcodes_that_are_not_there() {
         keeps_data: true,
         explicit_alua: false,
     };
-    for (op, action) in [(0x9c, 0), (0x84, 0x07), (0xa4, 0x0a), (0xc0, 0)] {
+    for (op, action) in [(0x9c, 0), (0x84, 0x08), (0xa4, 0x0a), (0xc0, 0)] {
         let report =
             ReportOpcodes::decode(&[0xa3, 0x0c, 0x03, op, 0, action, 0, 0, 1, 0, 0, 0]).unwrap();
         assert_eq!(

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=conformance timeout=240 soak=yes
+# lab: group=scsi timeout=240 soak=yes
 """Third-party copy: sg_xcopy between disks of every kind, EXTENDED COPY in the background, who may, and what ends it."""
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import scst
+import sg
 from lib import Suite, check, equal, scaled, sh, wait_until
 from slowdisk import SlowDisk
 
 _ENDLESS = 3_600_000
 _MIB = 1 << 20
-_LIST = Path("/tmp/copy-list")
-_ANSWER = Path("/tmp/copy-answer")
 _disk: list[SlowDisk] = []
 
 
@@ -58,7 +57,7 @@ suite = Suite(setup, teardown)
 def _node(lun: int, target: Path = scst.TARGET) -> str:
     """The /dev/sgN of a LUN, with no unit attention left."""
     node = scst.wait_disk(lun, target, "scsi_generic")
-    wait_until(lambda: "Good" in sh("sg_raw", node, *["00"] * 6, status=None), 20, f"{node} is not ready")
+    wait_until(lambda: sg.command(node, "00 00 00 00 00 00").words() == "good", 20, f"{node} is not ready")
     return node
 
 
@@ -81,21 +80,15 @@ def _read(path: str, mib: int) -> bytes:
 
 def _cscd(node: str, block: int = 512) -> bytes:
     """The identification descriptor of a disk: the EUI-64 designator of its page 83h."""
-    _answer(node, "12 01 83 00 ff 00", 255)
-    page, at = _ANSWER.read_bytes(), 4
+    page, at = sg.command(node, "12 01 83 00 ff 00", 255).data, 4
     while page[at + 1] & 0x3f != 2:
         at += 4 + page[at + 3]
     name = page[at + 4:at + 4 + page[at + 3]]
     return struct.pack(">4B4B20s4B", 0xe4, 0, 0, 0, page[at], page[at + 1], 0, len(name), name, 0, *block.to_bytes(3, "big"))
 
 
-def _answer(node: str, cdb: str, length: int) -> str:
-    _ANSWER.unlink(missing_ok=True)
-    return sh("sg_raw", "-r", str(length), "-o", str(_ANSWER), node, *cdb.split(), status=None)
-
-
 def _copy(node: str, ends: Sequence[bytes], blocks: int, number: int = 0, later: bool = False, offset: int = 0) -> str:
-    """EXTENDED COPY of BLOCKS from the first of ENDS to the last; what sg_raw says, in small letters."""
+    """EXTENDED COPY of BLOCKS from the first of ENDS to the last; what came of it."""
     segments, at = b"", 0
     while at < blocks:
         count = min(blocks - at, 0xffff)
@@ -103,17 +96,20 @@ def _copy(node: str, ends: Sequence[bytes], blocks: int, number: int = 0, later:
         at += count
     cscds = b"".join(ends)
     header = struct.pack(">BBH11xB4BI18xHHH", 1, 0, 0x20, 2 if later else 0, 0xff, 0, 0, 0, number, len(cscds), len(segments), 0)
-    _LIST.write_bytes(header + cscds + segments)
-    length = _LIST.stat().st_size
-    cdb = f"83 01 00 00 00 00 00 00 00 00 {length.to_bytes(4, 'big').hex(' ')} 00 00".split()
-    return sh("sg_raw", "-s", str(length), "-i", str(_LIST), node, *cdb, timeout=120, status=None).lower()
+    text = header + cscds + segments
+    return sg.command(node, f"83 01 00 00 00 00 00 00 00 00 {len(text):08x} 00 00", out=text, seconds=120).words()
+
+
+def _ask(node: str, number: int) -> sg.Answer:
+    """RECEIVE COPY STATUS."""
+    return sg.command(node, f"84 05 {number:08x} 00 00 00 00 00 00 00 80 00 00", 128)
 
 
 def _status(node: str, number: int) -> tuple[int, int]:
-    """RECEIVE COPY STATUS: status of the operation, and bytes that it has moved."""
-    answer = _answer(node, f"84 05 {number.to_bytes(4, 'big').hex(' ')} 00 00 00 00 00 00 00 80 00 00", 128)
-    check("Good" in answer, f"RECEIVE COPY STATUS: {answer}")
-    data = _ANSWER.read_bytes()
+    """Status of a copy, and bytes that it has moved."""
+    answer = _ask(node, number)
+    equal(answer.words(), "good", "RECEIVE COPY STATUS")
+    data = answer.data
     equal((data[4], data[15]), (1, 0), "service action and units of the status")
     return data[5], int.from_bytes(data[16:24], "big")
 
@@ -136,11 +132,11 @@ def xcopy() -> None:
 def void() -> None:
     one, null = _node(0), _node(2)
     _fill(scst.wait_disk(0), 2)
-    check("good" in _copy(one, (_cscd(null), _cscd(one)), 2048), "a copy of zeros")
+    equal(_copy(one, (_cscd(null), _cscd(one)), 2048), "good", "a copy of zeros")
     found = _read(scst.wait_disk(0), 2)
     check(found[:_MIB] == bytes(_MIB) and found[_MIB:] != bytes(_MIB), "what a copy of zeros leaves")
-    check("good" in _copy(one, (_cscd(one), _cscd(null)), 2048), "a copy to nowhere")
-    check("invalid command operation code" in _copy(null, (_cscd(one), _cscd(null)), 2048), "EXTENDED COPY of a disk that keeps nothing")
+    equal(_copy(one, (_cscd(one), _cscd(null)), 2048), "good", "a copy to nowhere")
+    equal(_copy(null, (_cscd(one), _cscd(null)), 2048), "Invalid command operation code", "EXTENDED COPY of a disk that keeps nothing")
 
 
 @suite.test("what sg_copy_results and sg_vpd say of the copy manager")
@@ -160,15 +156,14 @@ def parameters() -> None:
 def background() -> None:
     one, slow = _node(0), _node(1)
     data = _fill(scst.wait_disk(0), 4)
-    check("Invalid field" in _answer(one, "84 05 00 00 12 34 00 00 00 00 00 00 00 80 00 00", 128), "status of no copy")
+    equal(_ask(one, 0x1234).words(), "Invalid field in cdb", "status of no copy")
     ends = (_cscd(one), _cscd(slow))
     _disk[0].set_delay(_ENDLESS)
     try:
-        check("good" in _copy(one, ends, 4 * 2048, 0x1234, later=True), "EXTENDED COPY with IMMED")
+        equal(_copy(one, ends, 4 * 2048, 0x1234, later=True), "good", "EXTENDED COPY with IMMED")
         equal(_status(one, 0x1234), (0x12, 0), "status of a copy that waits for its device")
-        check("in progress" in _copy(one, ends, 8, 0x1234), "a second copy with the same list identifier")
-        check("Invalid field" in _answer(_node(0, scst.LOCAL / "second"), "84 05 00 00 12 34 00 00 00 00 00 00 00 80 00 00",
-                                         128), "a copy that another initiator has asked for")
+        equal(_copy(one, ends, 8, 0x1234), "Operation in progress", "a second copy with the same list identifier")
+        equal(_ask(_node(0, scst.LOCAL / "second"), 0x1234).words(), "Invalid field in cdb", "a copy of another initiator")
     finally:
         _disk[0].set_delay(0)
     wait_until(lambda: _status(one, 0x1234)[0] == 1, 60, "the copy is not complete")
@@ -185,7 +180,7 @@ def abort() -> None:
     active = scst.TARGET / "sessions" / scst.SESSION / "lun0/active_commands"
     _disk[0].set_delay(_ENDLESS)
     try:
-        check("good" in _copy(one, ends, 4 * 2048, 7, later=True), "EXTENDED COPY with IMMED")
+        equal(_copy(one, ends, 4 * 2048, 7, later=True), "good", "EXTENDED COPY with IMMED")
         ending = subprocess.Popen(["sg_raw", one, *"83 1c 00 00 00 07 00 00 00 00 00 00 00 00 00 00".split()],
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         wait_until(lambda: scst.get(active) != "0", 30, "COPY OPERATION ABORT has not come")
@@ -204,7 +199,7 @@ def gone() -> None:
     ends = (_cscd(one), _cscd(slow))
     _disk[0].set_delay(_ENDLESS)
     try:
-        check("good" in _copy(one, ends, 4 * 2048, 8, later=True), "EXTENDED COPY with IMMED")
+        equal(_copy(one, ends, 4 * 2048, 8, later=True), "good", "EXTENDED COPY with IMMED")
         wait_until(lambda: _inflight() > 0, 30, "nothing is written")
         ending = subprocess.Popen(["sh", "-c", f"echo del 1 > {scst.TARGET}/luns/mgmt"])
         wait_until(lambda: not (scst.TARGET / "luns/1").exists(), 30, "the LUN does not go")
@@ -215,7 +210,7 @@ def gone() -> None:
     scst.wait_gone(1)
     one = _node(0)
     check(_status(one, 8)[0] in (2, 0x60), "the copy is not over")
-    check("copy aborted" in _copy(one, ends, 8), "a copy to a disk that the initiator does not see")
+    equal(_copy(one, ends, 8), "Copy target device not reachable", "a copy to a disk that the initiator does not see")
     scst.add_lun("slow", 1)
     scst.wait_disk(1)
 
@@ -229,15 +224,13 @@ def _inflight() -> int:
 def not_connected() -> None:
     one = _node(0)
     ends = (_cscd(one), _cscd(_node(3, scst.LOCAL / "second"), 4096))
-    answer = _copy(one, ends, 64)
-    check("copy aborted" in answer, f"a copy to a disk that is not seen: {answer}")
+    equal(_copy(one, ends, 64), "Copy target device not reachable", "a copy to a disk that is not seen")
     data = _fill(scst.wait_disk(0), 1)
     allow = scst.ROOT / "targets/copy_manager/allow_not_connected_copy"
     scst.put(allow, "1")
     try:
-        answer = _copy(one, ends, 64)
-        check("good" in answer, f"the same, allowed: {answer}")
-        check("copy aborted" in _copy(one, ends, 63), "63 blocks of 512 bytes are no whole blocks of 4096")
+        equal(_copy(one, ends, 64), "good", "the same, allowed")
+        equal(_copy(one, ends, 63), "Unexpected inexact segment", "63 blocks of 512 bytes are no whole blocks of 4096")
     finally:
         scst.put(allow, "0")
     check(_read(scst.wait_disk(3, scst.LOCAL / "second"), 1)[:64 * 512] == data[:64 * 512], "what was copied")
@@ -251,9 +244,9 @@ def reserved() -> None:
     sh("sg_persist", "-n", "-o", "-G", "-S", "0x1", second)
     sh("sg_persist", "-n", "-o", "-R", "-K", "0x1", "-T", "1", second)
     try:
-        check("reservation conflict" in _copy(one, ends, 8), "a copy to a disk that another has reserved")
-        check("good" in _copy(one, ends[::-1], 8), "a copy from a disk that another may only read: Write Exclusive")
-        check("good" in _copy(second, ends, 8, offset=2048), "a copy that the holder asks for")
+        equal(_copy(one, ends, 8), "status 0x18", "a copy to a disk that another has reserved")
+        equal(_copy(one, ends[::-1], 8), "good", "a copy from a disk that it may only read: Write Exclusive")
+        equal(_copy(second, ends, 8, offset=2048), "good", "a copy that the holder asks for")
         check(_read(scst.wait_disk(1), 1) == before, "the refused copy has written")
     finally:
         sh("sg_persist", "-n", "-o", "-C", "-K", "0x1", second)
@@ -261,8 +254,7 @@ def reserved() -> None:
     scst.wait_gone(1)
     scst.add_lun("slow", 1, params="read_only=1")
     one = _node(0)
-    answer = _copy(one, (_cscd(one), _cscd(_node(1))), 8)
-    check("write protected" in answer, f"a copy to a LUN that is read-only: {answer}")
+    equal(_copy(one, (_cscd(one), _cscd(_node(1))), 8), "Write protected", "a copy to a LUN that is read-only")
 
 
 if __name__ == "__main__":
