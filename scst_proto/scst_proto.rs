@@ -24,7 +24,7 @@
 //! | [`opcode`] | one table, one row a command |
 //! | [`cdb`] | CDB decoding: the data path's first step |
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
-//! | [`lba_status`], [`log_page`], [`buffer`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER |
+//! | [`lba_status`], [`log_page`], [`buffer`], [`timestamp`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER, REPORT TIMESTAMP |
 //! | [`copy`] | third-party copy: EXTENDED COPY and what the copy manager reports |
 //! | [`ua`], [`task`], [`residual`] | unit attention queue, abort table, residual counts |
 //! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
@@ -73,5 +73,6 @@ pub mod rsoc;
 pub mod sense;
 pub mod srp;
 pub mod task;
+pub mod timestamp;
 pub mod trace;
 pub mod ua;

@@ -18,9 +18,9 @@ use scst_proto::{
     rsoc::{report_task_management, Commands, ReportOpcodes},
     sense::{
         Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED,
-        MODE_PARAMETERS_CHANGED, NO_SENSE,
+        MODE_PARAMETERS_CHANGED, NO_SENSE, TIMESTAMP_CHANGED,
     },
-    ua,
+    timestamp, ua,
 };
 
 /// Operation codes, SPC-6, SBC-4 and MMC-6.
@@ -76,6 +76,8 @@ pub(crate) mod opcode {
     /// Service actions of MAINTENANCE IN.
     pub(crate) const REPORT_OPCODES: u16 = 0x0c;
     pub(crate) const REPORT_TASK_MANAGEMENT: u16 = 0x0d;
+    /// Service action of MAINTENANCE IN, and of MAINTENANCE OUT.
+    pub(crate) const TIMESTAMP: u16 = 0x0f;
 }
 
 /// Whether a command may run where it arrived, on a store that `sleeps`.
@@ -162,6 +164,12 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             report_task_management(w, cmd.raw_cdb());
             Ok(())
         }),
+        (MAINTENANCE_IN, TIMESTAMP) => data(cmd, |_, w| {
+            let (origin, milliseconds) = disk.timestamp();
+            timestamp::report(w, origin, milliseconds);
+            Ok(())
+        }),
+        (MAINTENANCE_OUT, TIMESTAMP) => set_timestamp(disk, cmd),
         (COPY_OUT, _) => cmd.third_party_copy_out(),
         (COPY_IN, _) => cmd.third_party_copy_in(),
         (PERSISTENT_RESERVE_IN, _) => cmd.persistent_reserve_in(),
@@ -336,6 +344,24 @@ fn select_mode<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             // SYNCHRONIZE CACHE, which need not come any more.
             if let (true, Err(e)) = (cache_off, unit.store.sync_now()) {
                 return crate::io::end(cmd, Err(e), 0, true);
+            }
+            cmd.good_with(len as u32);
+        }
+        Err(sense) => cmd.check_condition(sense),
+    }
+}
+
+/// SET TIMESTAMP, SPC-6 6.46. Other initiators are told (SPC-6 5.3).
+fn set_timestamp(disk: &Disk, cmd: Cmd<Executing>) {
+    let mut list = [0; timestamp::LEN];
+    let len = cmd.get(&mut list);
+    match timestamp::set(list.get(..len).unwrap_or(&[])) {
+        Ok(milliseconds) => {
+            if let Some(milliseconds) = milliseconds {
+                disk.set_timestamp(milliseconds);
+                if let Some(nexus) = cmd.nexus() {
+                    nexus.unit_attention_others(TIMESTAMP_CHANGED);
+                }
             }
             cmd.good_with(len as u32);
         }

@@ -27,6 +27,7 @@ use scst_proto::{
     opcode::PeripheralDeviceType,
     options::{Handler, VdiskOptions},
     sense::Sense,
+    timestamp::Origin,
 };
 
 /// Size of a nullio disk without `size`: 2.5 TiB, as it always was.
@@ -35,6 +36,9 @@ pub(crate) const DEFAULT_NULLIO_BYTES: u64 = 2_621_440 << 20;
 pub(crate) const DEFAULT_OPT_TRANS_LEN: u32 = 512 << 10;
 /// Default of `tst`: a task set for each nexus.
 pub(crate) const DEFAULT_TST: u8 = 1;
+
+/// SET TIMESTAMP has set no clock.
+const NOT_SET: i64 = i64::MIN;
 
 /// A yes or no that changes at run time.
 pub(crate) struct Switch(Atomic<u32>);
@@ -276,6 +280,9 @@ pub(crate) struct Disk {
     pub(crate) async_io: Switch,
     pub(crate) read_zero: Switch,
     pub(crate) removal_prevented: Switch,
+    /// What SET TIMESTAMP made of the clock: milliseconds that it is ahead of the
+    /// machine's, or [`NOT_SET`].
+    clock: Atomic<i64>,
     /// Held by the COMPARE AND WRITE or ORWRITE that runs.
     #[pin]
     pub(crate) comparing: Mutex<()>,
@@ -319,6 +326,7 @@ impl Disk {
                 async_io: Switch::new(options.async_io),
                 read_zero: Switch::new(false),
                 removal_prevented: Switch::new(false),
+                clock: Atomic::new(NOT_SET),
                 comparing <- new_mutex!(()),
                 echo <- new_mutex!(KVec::new()),
                 names <- new_mutex!(names),
@@ -531,6 +539,23 @@ impl Disk {
         self.control
             .store(u32::from_be_bytes(values.control.0), Relaxed);
         self.write_cache.set(values.wce);
+    }
+
+    /// The device's clock (SPC-6 5.3).
+    pub(crate) fn timestamp(&self) -> (Origin, u64) {
+        let now = kapi::time::real_ms();
+        match self.clock.load(Relaxed) {
+            NOT_SET => (Origin::Other, now),
+            ahead => (Origin::Command, now.saturating_add_signed(ahead)),
+        }
+    }
+
+    /// Sets the device's clock to milliseconds since 1970.
+    pub(crate) fn set_timestamp(&self, milliseconds: u64) {
+        let now = kapi::time::real_ms();
+        // Both are far below what 63 bits hold.
+        self.clock
+            .store((milliseconds as i64).wrapping_sub(now as i64), Relaxed);
     }
 
     /// The peripheral device type.

@@ -341,3 +341,148 @@ fn status_of_copies() {
     assert_eq!((be32(&got, 0), got[56], got[59]), (got.len() - 4, 2, 16));
     assert_eq!(got[60..64], [0x72, 0x0a, 0x0d, 0x02]);
 }
+
+mod tokens {
+    use super::*;
+    use scst_proto::copy::token::{
+        id, is_zero, make, Created, Kind, Populate, WriteUsing, DEFAULT_TIMEOUT, LEN, MAX_BYTES,
+        MAX_RANGES, SECRET,
+    };
+
+    fn descriptors(ranges: &[(u64, u32)]) -> Vec<u8> {
+        let mut d = ((ranges.len() * 16) as u16).to_be_bytes().to_vec();
+        for (lba, blocks) in ranges {
+            d.extend_from_slice(&lba.to_be_bytes());
+            d.extend_from_slice(&blocks.to_be_bytes());
+            d.extend_from_slice(&[0; 4]);
+        }
+        d
+    }
+
+    fn counted(mut d: Vec<u8>) -> Vec<u8> {
+        let len = (d.len() as u16).to_be_bytes();
+        d.splice(0..0, len);
+        d
+    }
+
+    fn populate(flags: u8, timeout: u32, kind: u32, ranges: &[(u64, u32)]) -> Vec<u8> {
+        let mut d = vec![flags, 0];
+        d.extend_from_slice(&timeout.to_be_bytes());
+        d.extend_from_slice(&kind.to_be_bytes());
+        d.extend_from_slice(&[0; 2]);
+        d.extend(descriptors(ranges));
+        counted(d)
+    }
+
+    fn write_using(flags: u8, offset: u64, token: &[u8; LEN], ranges: &[(u64, u32)]) -> Vec<u8> {
+        let mut d = vec![flags, 0, 0, 0, 0, 0];
+        d.extend_from_slice(&offset.to_be_bytes());
+        d.extend_from_slice(token);
+        d.extend_from_slice(&[0; 6]);
+        d.extend(descriptors(ranges));
+        counted(d)
+    }
+
+    fn some_token(id: u64) -> [u8; LEN] {
+        let mut token = [0xff; LEN];
+        let what = Created {
+            kind: Kind::ChangeVulnerable,
+            id,
+            creator: &[0xe4; 32],
+            bytes: 4096,
+            block_length: 512,
+            secret: &[7; SECRET],
+        };
+        make(&mut token, &what);
+        token
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn ranges_are_what_was_sent(
+            mut lbas in prop::collection::btree_set(0u64..1 << 20, 1..=64),
+            blocks in 0u32..=1,
+            immediate in any::<bool>(),
+        ) {
+            let ranges: Vec<(u64, u32)> = core::mem::take(&mut lbas).into_iter().map(|lba| (lba, blocks)).collect();
+            let list = populate(u8::from(immediate), 7, 0, &ranges);
+            let got = Populate::decode(&list, 1 << 20, 9).unwrap();
+            let found: Vec<_> = got.ranges.iter().map(|r| (r.lba, r.blocks)).collect();
+            prop_assert_eq!((got.immediate, got.timeout, found), (immediate, 7, ranges.clone()));
+            let token = some_token(3);
+            let list = write_using(2 | u8::from(immediate), 9, &token, &ranges);
+            let got = WriteUsing::decode(&list, 1 << 20, 9).unwrap();
+            prop_assert_eq!((got.immediate, got.delete, got.offset, got.token), (immediate, true, 9, &token));
+            prop_assert_eq!(got.ranges.blocks(), u64::from(blocks) * ranges.len() as u64);
+        }
+
+        #[test]
+        fn overlaps_are_found(a in 0u64..64, an in 0u32..64, b in 0u64..64, bn in 0u32..64) {
+            let shared = (a..a + u64::from(an)).any(|n| (b..b + u64::from(bn)).contains(&n));
+            let got = Populate::decode(&populate(0, 0, 0, &[(a, an), (b, bn)]), 256, 9);
+            prop_assert_eq!(got.is_err(), shared);
+        }
+
+        #[test]
+        fn any_list(bytes in prop::collection::vec(any::<u8>(), 0..700), capacity in any::<u64>(), shift in 9u32..13) {
+            for ranges in [
+                Populate::decode(&bytes, capacity, shift).map(|p| p.ranges),
+                WriteUsing::decode(&bytes, capacity, shift).map(|w| w.ranges),
+            ].into_iter().flatten() {
+                prop_assert!(ranges.count() <= usize::from(MAX_RANGES));
+                prop_assert!(ranges.blocks() << shift <= MAX_BYTES);
+                prop_assert!(ranges.iter().all(|r| r.lba + u64::from(r.blocks) <= capacity));
+            }
+        }
+    }
+
+    #[test]
+    fn lists_are_checked() {
+        let refused = |list: &[u8]| Populate::decode(list, 1000, 9).expect_err("refused");
+        assert!(refused(&populate(0, 0, 0, &[(999, 2)])).is(&LBA_OUT_OF_RANGE));
+        assert!(refused(&populate(0, 0, 0, &[(u64::MAX, 2)])).is(&LBA_OUT_OF_RANGE));
+        assert!(refused(&populate(0, 3601, 0, &[(0, 1)])).is(&INVALID_FIELD_IN_PARAMETER_LIST));
+        assert!(refused(&populate(2, 0, 2, &[(0, 1)])).is(&UNSUPPORTED_TOKEN_TYPE));
+        assert!(refused(&populate(0, 0, 0, &[(0, 0); 65])).is(&TOO_MANY_SEGMENT_DESCRIPTORS));
+        let good = populate(0, 0, 0, &[(0, 1), (1, 1)]);
+        assert!(refused(&good[..good.len() - 1]).is(&PARAMETER_LIST_LENGTH_ERROR));
+        assert_eq!(
+            Populate::decode(&good, 2, 9).unwrap().timeout,
+            DEFAULT_TIMEOUT
+        );
+        for (field, kind) in [
+            (0x0001_0000, Kind::AccessUponReference),
+            (0x0080_0000, Kind::ChangeVulnerable),
+            (0x0080_0001, Kind::ChangeVulnerable),
+            (0x0080_ffff, Kind::ChangeVulnerable),
+        ] {
+            let list = populate(2, 0, field, &[(0, 1)]);
+            assert_eq!(Populate::decode(&list, 2, 9).unwrap().kind, kind);
+        }
+        let mut token = some_token(1);
+        token[7] = 0;
+        let list = write_using(0, 0, &token, &[(0, 1)]);
+        assert!(WriteUsing::decode(&list, 2, 9).is_err_and(|s| s.is(&INVALID_TOKEN_LENGTH)));
+    }
+
+    #[test]
+    fn a_token() {
+        let token = some_token(0x1122);
+        assert_eq!(token[..8], [0, 0x80, 0, 1, 0, 0, 1, 0xf8]);
+        assert_eq!((id(&token), is_zero(&token)), (0x1122, false));
+        assert_eq!(token[16..48], [0xe4; 32]);
+        assert_eq!(token[48..64], 4096u128.to_be_bytes());
+        assert_eq!(token[96..100], 512u32.to_be_bytes());
+        assert_eq!(token[128..160], [7; SECRET]);
+        assert!(token[160..].iter().all(|b| *b == 0));
+        let got = written(|w| descriptors_of(w, Some(&token)));
+        assert_eq!((be32(&got, 0), &got[6..]), (514, &token[..]));
+        assert_eq!(written(|w| descriptors_of(w, None)), [0; 4]);
+    }
+
+    fn descriptors_of(w: &mut Writer<'_>, token: Option<&[u8; LEN]>) {
+        scst_proto::copy::token::descriptors(w, token);
+    }
+}
