@@ -190,9 +190,18 @@ impl Jobs {
             .cloned()
     }
 
-    /// A reset ends the copies that a logical unit was asked for. Sleeps until they
-    /// have ended; none of its commands may wait for that.
-    pub(crate) fn reset(&self, device: u32) {
+    /// A reset ends the copies that a logical unit was asked for: they do not go on.
+    pub(crate) fn cancel_all(&self, device: u32) {
+        for job in self.all.lock().iter() {
+            if job.owner.device == device {
+                job.cancelled.store(1, Relaxed);
+            }
+        }
+    }
+
+    /// Waits until no copy runs that a logical unit was asked for, or for `ms`
+    /// milliseconds; false if one does. Sleeps.
+    pub(crate) fn wait_ended(&self, device: u32, ms: u32) -> bool {
         loop {
             let job = {
                 let all = self.all.lock();
@@ -200,9 +209,9 @@ impl Jobs {
                 let its = |job: &&Arc<Job>| job.owner.device == device && job.is_running();
                 jobs.find(its).cloned()
             };
-            match job {
-                Some(job) => job.cancel(),
-                None => return,
+            let Some(job) = job else { return true };
+            if !job.wait.wait_until_timeout(ms, || !job.is_running()) {
+                return false;
             }
         }
     }

@@ -17,6 +17,7 @@
 use crate::{
     cmd::Outstanding,
     config::core,
+    copy_manager::CopyManager,
     nexus::{Nexus, SeenLun},
     reservations::Reservations,
     session::{NexusList, Session},
@@ -305,8 +306,8 @@ impl Session {
         }
         if cause == Cause::LunReset {
             Reservations::reset(&nexus.device);
-            if let Some(manager) = core().ok().and_then(|core| core.copy_manager()) {
-                manager.jobs.reset(nexus.device.id);
+            if let Some(manager) = copy_manager() {
+                manager.jobs.cancel_all(nexus.device.id);
             }
         }
         for other in nexuses.drain_all() {
@@ -349,6 +350,10 @@ fn name(cause: Cause) -> &'static str {
     }
 }
 
+fn copy_manager() -> Option<Arc<CopyManager>> {
+    core().ok()?.copy_manager()
+}
+
 /// Chooses the commands of `lun`.
 fn of_lun(lun: u16) -> impl Fn(&Outstanding<'_>) -> bool {
     move |task| task.lun() == u32::from(lun)
@@ -363,7 +368,7 @@ pub(crate) fn abort_preempted(affected: &[Arc<Counted<Nexus>>]) {
         nexus.session().mark(cause, &of_lun(nexus.lun()));
     }
     // What copies do elsewhere on behalf of those nexuses.
-    if let Some(manager) = core().ok().and_then(|core| core.copy_manager()) {
+    if let Some(manager) = copy_manager() {
         manager.io.wait_for(affected);
     }
     let _ = wait_cleared(affected, waiting);
@@ -375,6 +380,12 @@ fn wait_cleared(affected: &[Arc<Counted<Nexus>>], mut waiting: Waiting) -> TmRes
     for nexus in affected {
         let lun = of_lun(nexus.lun());
         done &= nexus.session().wait_ended(&lun, &mut waiting);
+    }
+    if let (Cause::LunReset, Some(manager)) = (waiting.cause, copy_manager()) {
+        for nexus in affected {
+            let left = waiting.until.map_or(u32::MAX, Moment::left_ms);
+            done &= manager.jobs.wait_ended(nexus.device.id, left);
+        }
     }
     waiting.end(done)
 }

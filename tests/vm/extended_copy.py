@@ -146,7 +146,7 @@ def parameters() -> None:
     for line in ("Maximum segment length: 268435456", "Segment descriptor 0x02", "Target descriptor 0xe4"):
         check(line in said, f"sg_copy_results -p: no '{line}' in\n{said}")
     said = sh("sg_vpd", "-p", "tpc", node)
-    for line in ("Receive copy status(LID4)", "Maximum CSCD descriptor count: 8", "0xe4", "0xffff"):
+    for line in ("Receive ROD token information", "Maximum CSCD descriptor count: 0x8", "0xe4", "0xffff"):
         check(line.lower() in said.lower(), f"sg_vpd -p tpc: no '{line}' in\n{said}")
     check("3PC=1" in sh("sg_inq", node), "3PC of standard INQUIRY data")
     check("nvalid" in sh("sg_vpd", "-p", "tpc", _node(2), status=None), "a disk that keeps nothing has page 8Fh")
@@ -216,8 +216,9 @@ def gone() -> None:
 
 
 def _inflight() -> int:
-    name = os.path.basename(_disk[0].device)
-    return sum(map(int, Path("/sys/block", name, "inflight").read_text().split()))
+    number = os.stat(_disk[0].device).st_rdev
+    inflight = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/inflight")
+    return sum(map(int, inflight.read_text().split()))
 
 
 @suite.test("devices that an initiator does not see are copied if an administrator allows it; blocks of another size are")
