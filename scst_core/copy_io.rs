@@ -209,6 +209,7 @@ struct Running {
     tag: u64,
     /// Address of the initiator's nexus, 0 for none.
     behalf: usize,
+    own: InUse<Nexus>,
     request: Arc<Request>,
 }
 
@@ -315,6 +316,7 @@ impl Initiator {
         let running = Running {
             tag,
             behalf: end.behalf.as_deref().map_or(0, address),
+            own: end.own.clone(),
             request: request.clone(),
         };
         self.running.lock().push(running, GFP_ATOMIC)?;
@@ -380,15 +382,25 @@ impl Initiator {
         running.remove(at).ok()
     }
 
-    /// Waits until no command is under way on behalf of `nexuses`, after a grace
+    /// Ends the commands that are under way on behalf of `nexuses`, after a grace
     /// period since they were kept from making new ones. Sleeps.
-    pub(crate) fn wait_for(&self, nexuses: &[Arc<Counted<Nexus>>]) {
-        let theirs = |running: &Running| {
+    pub(crate) fn end_for(&self, nexuses: &[Arc<Counted<Nexus>>]) {
+        let theirs = |running: &&Running| {
             let its = |nexus: &Arc<Counted<Nexus>>| address(nexus) == running.behalf;
             nexuses.iter().any(its)
         };
-        self.ended
-            .wait_until(|| !self.running.lock().iter().any(theirs));
+        loop {
+            let found = {
+                let running = self.running.lock();
+                running.iter().find(theirs).map(|r| (r.tag, r.own.clone()))
+            };
+            let Some((tag, own)) = found else { return };
+            self.abort(tag);
+            own.end_idle_aborted();
+            let same = |running: &Running| running.tag == tag;
+            self.ended
+                .wait_until(|| !self.running.lock().iter().any(same));
+        }
     }
 }
 

@@ -369,7 +369,7 @@ pub(crate) fn abort_preempted(affected: &[Arc<Counted<Nexus>>]) {
     }
     // What copies do elsewhere on behalf of those nexuses.
     if let Some(manager) = copy_manager() {
-        manager.io.wait_for(affected);
+        manager.io.end_for(affected);
     }
     let _ = wait_cleared(affected, waiting);
 }

@@ -136,7 +136,7 @@ def void() -> None:
     found = _read(scst.wait_disk(0), 2)
     check(found[:_MIB] == bytes(_MIB) and found[_MIB:] != bytes(_MIB), "what a copy of zeros leaves")
     equal(_copy(one, (_cscd(one), _cscd(null)), 2048), "good", "a copy to nowhere")
-    equal(_copy(null, (_cscd(one), _cscd(null)), 2048), "Invalid command operation code", "EXTENDED COPY of a disk that keeps nothing")
+    equal(_copy(null, (_cscd(one), _cscd(null)), 2048), "Invalid command operation code", "EXTENDED COPY of such a disk")
 
 
 @suite.test("what sg_copy_results and sg_vpd say of the copy manager")

@@ -168,11 +168,11 @@ def revoked() -> None:
     equal(_use(small, token, ((5000, 16),)), "additional sense 23h/06h", "after a write")
     equal(_use(small, live, ((5000, 16),)), "good", "a token of blocks as they are")
     check(_read(disk, 5000, 8192) == first[:4096] + now, "blocks as they are")
-    for what, change in (("UNMAP", lambda: sh("sg_unmap", "--lba=1000", "--num=8", "--force", small)),
-                         ("WRITE SAME", lambda: sh("sg_write_same", "--lba=2008", "--num=8", "-i", "/dev/zero", "-x", "512", small)),
-                         ("EXTENDED COPY", lambda: sh("sg_xcopy", f"if={small}", f"of={small}", "bs=512", "count=8", "seek=1000"))):
+    for what, change in (("UNMAP", ["sg_unmap", "--lba=1000", "--num=8", "--force", small]),
+                         ("WRITE SAME", ["sg_write_same", "--lba=2008", "--num=8", "-i", "/dev/zero", "-x", "512", small]),
+                         ("EXTENDED COPY", ["sg_xcopy", f"if={small}", f"of={small}", "bs=512", "count=8", "seek=1000"])):
         token = _token(small, ranges)
-        change()
+        sh(*change)
         equal(_use(small, token, ((5000, 16),)), "additional sense 23h/06h", f"after {what}")
 
 
