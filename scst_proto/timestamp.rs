@@ -46,5 +46,5 @@ pub fn set(list: &[u8]) -> Result<Option<u64>, Sense> {
     let (Some(high), Some(low), true) = (be16(list, 4), be32(list, 6), list.len() >= LEN) else {
         return Err(PARAMETER_LIST_LENGTH_ERROR);
     };
-    Ok(Some(u64::from(high) << 32 | u64::from(low)))
+    Ok(Some((u64::from(high) << 32) | u64::from(low)))
 }

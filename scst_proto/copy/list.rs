@@ -200,7 +200,7 @@ impl<'a> CopyList<'a> {
     ) -> Result<Self, Sense> {
         const NO_ID: u8 = 3;
 
-        let usage = u8_at(data, 1).unwrap_or(0) >> 3 & 3;
+        let usage = (u8_at(data, 1).unwrap_or(0) >> 3) & 3;
         let id = match usage {
             NO_ID if id != 0 => return Err(bad_field(id_at)),
             NO_ID => None,
