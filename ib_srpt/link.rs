@@ -38,6 +38,8 @@ use scst_proto::srp::{
 const DISCONNECT_MS: u32 = 5_000;
 /// How long a device may take to flush a queue pair.
 const DRAIN_MS: u32 = 10_000;
+/// After how long of that it is asked again.
+const FLUSH_MS: u32 = 200;
 
 /// What is to be done, and where the connection is.
 struct Control {
@@ -225,6 +227,9 @@ impl Link {
     }
 
     /// Waits until the device has given up all that was posted for receiving.
+    ///
+    /// It is asked again and again: whether a provider's flush, its event or the
+    /// poll that follows was lost, then it is made up for in a moment.
     fn drain(&self) {
         let Some(channel) = self.channel() else {
             return;
@@ -232,17 +237,31 @@ impl Link {
         let Some(qp) = channel.qp.as_ref() else {
             return;
         };
-        if let Err(e) = qp.fail() {
-            pr_err!("***ERROR***: {}: {e:?}\n", self.port.name());
-        }
-        qp.completions().kick();
         let done = || match channel.shared {
             true => self.last_receive.load(Acquire) != 0,
             false => channel.receiving.load(Relaxed) == 0,
         };
-        if !self.wait.wait_until_timeout(DRAIN_MS, done) {
+        let mut waited = 0;
+        loop {
+            if let (0, Err(e)) = (waited, qp.fail()) {
+                pr_err!("***ERROR***: {}: {e:?}\n", self.port.name());
+            }
+            qp.completions().kick();
+            if self.wait.wait_until_timeout(FLUSH_MS, done) || waited >= DRAIN_MS {
+                break;
+            }
+            waited = waited.saturating_add(FLUSH_MS);
+        }
+        let left = channel.receiving.load(Relaxed);
+        if !done() {
             pr_err!(
-                "***ERROR***: {}: the device did not flush a queue pair within {DRAIN_MS} ms\n",
+                "***ERROR***: {}: the device did not flush a queue pair within {DRAIN_MS} ms, {left} receives are left\n",
+                self.port.name()
+            );
+        } else if waited != 0 {
+            trace!(
+                MINOR,
+                "{}: a queue pair was flushed only after {waited} ms\n",
                 self.port.name()
             );
         }

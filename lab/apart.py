@@ -7,7 +7,9 @@ import dataclasses
 import re
 import shlex
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 from . import pair, paths, vm
 
@@ -37,8 +39,8 @@ def blocks() -> list[list[str]]:
             for block in re.findall(r"^```sh\n(.*?)^```$", chapter, re.M | re.S)]
 
 
-def _job(side: int) -> str:
-    """What a machine does: each of its blocks when it is told to, a moment between commands."""
+def _job(side: int, then: str) -> str:
+    """What a machine does: each of its blocks when it is told to, a moment between commands; THEN whatever else."""
     script = ["#!/bin/bash", "set -e", _CARD % {"number": side + 1}]
     for number, (block, places) in enumerate(zip(blocks(), _PLACES)):
         if side in places:
@@ -46,7 +48,7 @@ def _job(side: int) -> str:
             for command in block:
                 script += [f"echo {shlex.quote('$ ' + command)}", command, "sleep 0.5"]
             script.append(f"echo '##lab done {number}'")
-    return "\n".join(script) + "\n"
+    return "\n".join([*script, then]) + "\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,28 +63,35 @@ class Report:
         return "\n".join(f"  {name + ':':11}{line}" for name, line in self.lines if not _DETAIL.match(line))
 
 
-class _Story:
+class Story:
     """Tells the machines when it is their turn."""
 
-    def __init__(self, modules: Path) -> None:
+    def __init__(self, modules: Path, then: Sequence[str] = ("", ""), extra: Sequence[Path] = ()) -> None:
+        """THEN is what each does when it has typed its last block, in shell; EXTRA is for that."""
         cable = pair.Cable("apart")
-        self.machines = [vm.Machine(f"apart-{name}", _job(side),
-                                    vm.Config(cpus=1, modules=modules if side == _TARGET else None,
-                                              qemu=cable.end(side), timeout=200))
+        self.machines = [vm.Machine(f"apart-{name}", _job(side, then[side]),
+                                    vm.Config(cpus=1, modules=modules if side == _TARGET else None, extra=extra,
+                                              qemu=cable.end(side), timeout=300))
                          for side, name in enumerate(_NAMES)]
         self.lines: list[tuple[str, str]] = []
+        """What both have printed of the chapter: which machine, and what."""
+        self.typed = False
+        """The chapter is typed to its end."""
         self._lock = threading.Lock()
         self._done: list[tuple[int, int]] = []
         self._start(0)
 
     def _start(self, number: int) -> None:
-        if number < len(_PLACES):
+        self.typed = number == len(_PLACES)
+        if not self.typed:
             for side in _PLACES[number]:
                 pair.tell(self.machines[side], f"go-{number}")
 
     def line(self, side: int, line: str) -> bool:
-        """A line that a machine has printed."""
+        """A line that a machine has printed; whether it is to be killed."""
         with self._lock:
+            if self.typed:
+                return self.further(side, line)
             if not line.startswith("##lab done "):
                 self.lines.append((_NAMES[side], line))
                 return False
@@ -92,13 +101,35 @@ class _Story:
                 self._start(number + 1)
         return False
 
+    def further(self, side: int, line: str) -> bool:
+        """As `line`, of what comes after the chapter: nothing here."""
+        del side, line
+        return False
+
+    def ended(self, side: int) -> None:
+        """A machine has ended."""
+
+    def run(self) -> list[vm.Result]:
+        """Run both machines to their end."""
+        return pair.run([(machine, lambda line, side=side: self.line(side, line))
+                         for side, machine in enumerate(self.machines)], self.ended)
+
+    def report(self, results: Sequence[Optional[vm.Result]]) -> Report:
+        """On the chapter; RESULTS are those of the machines, None where one says nothing of the chapter."""
+        problems = [f"{name}: {result.problem()}" for name, result in zip(_NAMES, results) if result and not result.ok]
+        if not self.typed:
+            problems.append(f"the chapter was typed up to {self._done}")
+        return Report(self.lines, "\n".join(problems))
+
+
+def wrong_form() -> str:
+    """What is wrong with the chapter's form, if anything."""
+    return "" if len(blocks()) == len(_PLACES) else f"the README's chapter has {len(blocks())} blocks, not {len(_PLACES)}"
+
 
 def run(modules: Path) -> Report:
     """Type the chapter."""
-    if len(blocks()) != len(_PLACES):
-        return Report([], f"the README's chapter has {len(blocks())} blocks, not {len(_PLACES)}")
-    story = _Story(modules)
-    results = pair.run([(machine, lambda line, side=side: story.line(side, line))
-                        for side, machine in enumerate(story.machines)])
-    problems = [f"{name}: {result.problem()}" for name, result in zip(_NAMES, results) if not result.ok]
-    return Report(story.lines, "\n".join(problems))
+    if wrong_form():
+        return Report([], wrong_form())
+    story = Story(modules)
+    return story.report(story.run())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
-from . import cache, console, guest, kernel, paths, proc, sysroot
+from . import cache, console, fio, guest, kernel, paths, proc, sysroot
 from .errors import LabError
 from .sandbox import Bind
 
@@ -135,6 +135,7 @@ class Machine:
     def _lay_out(self, job: Job) -> None:
         lab = self.place / "lab"
         shutil.copy2(paths.LAB / "guest/init", lab / "init")
+        shutil.copytree(fio.libraries(), lab / "fio")
         target = lab / "job"
         target.write_text(job if isinstance(job, str) else job.read_text())
         target.chmod(0o755)

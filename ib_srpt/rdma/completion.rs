@@ -118,8 +118,8 @@ pub(crate) struct Poller {
     pub(crate) held: Queue,
 }
 
-/// Whoever work requests are completed to. Softirq context, one call at a time
-/// for one completion queue.
+/// Whoever work requests are completed to. Softirq context, or process context at
+/// the end ([`CompletionQueue::stop`]); one call at a time for one completion queue.
 pub(crate) trait Completions: Send + Sync + 'static {
     /// One work request is complete.
     fn completed(&self, poller: &mut Poller, completion: Completion);
@@ -328,22 +328,28 @@ impl CompletionQueue {
     }
 
     /// Ends all polling and lets go of the handler; what the poller had is the
-    /// caller's. Process context, once, not from the handler itself.
+    /// caller's. What has completed by now the handler is told first: a receive
+    /// that a shared queue had given away would never come back otherwise.
+    /// Process context, once, not from the handler itself.
     pub(crate) fn stop(&self) -> Option<Poller> {
         // SAFETY: `poll` is initialised. This waits until nobody polls, and from
-        // then on nobody does.
+        // then on nobody does, so that handler and poller are this function's.
         unsafe {
             (*self.handler.get()).as_ref()?;
             ib::irq_poll_disable(self.poll.get());
             // A poll arms the queue after it has ended as far as `irq_poll`
             // knows; softirqs are read-side sections.
             bindings::synchronize_rcu();
-            *self.handler.get() = None;
+            let handler = (*self.handler.get()).take()?;
+            let poller = &mut *self.poller.get();
+            if !self.raw().is_null() {
+                while self.process(&*handler, poller, BATCH) != 0 {}
+            }
             let empty = Poller {
                 receives: ReceiveBatch::new(),
                 held: Queue::new(),
             };
-            Some(core::mem::replace(&mut *self.poller.get(), empty))
+            Some(core::mem::replace(poller, empty))
         }
     }
 }

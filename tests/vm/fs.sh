@@ -30,8 +30,8 @@ wait_disk() { # LUN: its node in $disk
 fill() { # DIRECTORY
 	local i
 	mkdir -p "$1/many" || return
-	for ((i = 0; i < 200; i++)); do
-		head -c $((i * 37 + 1)) /dev/urandom > "$1/many/$i" || return
+	for ((i = 0; i < 60; i++)); do
+		head -c $((i * 123 + 1)) /dev/urandom > "$1/many/$i" || return
 	done
 	dd if=/dev/urandom of="$1/big" bs=1M count=8 status=none || return
 	(cd "$1" && sha256sum big many/* > sums) || return

@@ -268,7 +268,7 @@ class Fio:
         for number, section in enumerate(sections or [{}]):
             lines += [f"[load{number}]", *map(_option, section.items())]
         job.write_text("\n".join(lines) + "\n")
-        before = _ios(filename)
+        before = ios(filename)
         self._stopped = False
         self._process = subprocess.Popen([*(("chrt", "-f", "50") if realtime else ()), "fio",
                                           "--output-format=json", f"--output={self._out}", str(job)],
@@ -276,7 +276,7 @@ class Fio:
                                          start_new_session=True)
         # It takes seconds to start here, and a signal before that kills it.
         with contextlib.suppress(Failure):
-            wait_until(lambda: not self.running or _ios(filename) > before + 4, 30, "")
+            wait_until(lambda: not self.running or ios(filename) > before + 4, 30, "")
 
     @property
     def running(self) -> bool:
@@ -343,7 +343,7 @@ def _option(item: tuple[str, object]) -> str:
     return item[0] if item[1] is None else f"{item[0]}={item[1]}"
 
 
-def _ios(node: str) -> int:
+def ios(node: str) -> int:
     """Reads and writes that a block device has completed or has now: a slow one may complete none for long."""
     try:
         words = Path("/sys/class/block", os.path.basename(os.path.realpath(node)), "stat").read_text().split()

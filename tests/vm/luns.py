@@ -12,7 +12,7 @@ from pathlib import Path
 import scst
 from lib import Fio, Suite, check, equal, note, scaled, sh, wait_until
 
-_ROUNDS = scaled(50, 1000)
+_ROUNDS = scaled(30, 1000)
 
 
 def setup() -> None:
@@ -50,7 +50,7 @@ def _change_map(number: int) -> None:
 def storm() -> None:
     """That nothing stalls, with processors that run at the same time."""
     before, slowest, start = scst.failed(0), 0.0, time.monotonic()
-    load = Fio(scst.wait_disk(0), iodepth=4, rate_iops=1000, time_based=None, runtime=3600)
+    load = Fio(scst.wait_disk(0), iodepth=4, rate_iops=300, time_based=None, runtime=3600)
     try:
         for number in range(_ROUNDS):
             began = time.monotonic()

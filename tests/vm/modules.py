@@ -102,7 +102,7 @@ def rounds() -> None:
 def race() -> None:
     script = "for i in $(seq {n}); do modprobe -a scst scst_vdisk scst_local; done"
     out = "for i in $(seq {n}); do rmmod scst_local scst_vdisk scst; done"
-    count = scaled(5, 100)
+    count = scaled(3, 100)
     children = [subprocess.Popen(["sh", "-c", text.format(n=count)], stdout=subprocess.DEVNULL,
                                  stderr=subprocess.DEVNULL) for text in (script, out)]
     for child in children:

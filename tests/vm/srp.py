@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Optional
 
 from lib import Failure, check, errno_name, sh, wait_until
 
@@ -216,15 +217,29 @@ def service_id() -> str:
     return "000000fffe000001"
 
 
+_loaded: Optional[dict[str, object]] = None
+"""The parameters that ib_srp was loaded with by this process, if it was and is there."""
+
+
 def load_initiator(**parameters: object) -> None:
-    """Load ib_srp with module parameters (ch_count, use_imm_data, indirect_sg_entries, ...)."""
+    """Have ib_srp loaded with these module parameters (ch_count, use_imm_data, indirect_sg_entries, ...) and no login."""
+    global _loaded  # pylint: disable=global-statement
+    there = Path("/sys/module/ib_srp/initstate").exists()
+    if there and _loaded == parameters:
+        log_out()
+        return
+    if there:
+        unload_initiator()
     sh("modprobe", "-a", "rdma_rxe", "dummy")
     sh("modprobe", "ib_srp", *(f"{key}={value}" for key, value in parameters.items()))
+    _loaded = parameters
 
 
 def unload_initiator() -> None:
     """Log out of everywhere and remove ib_srp."""
+    global _loaded  # pylint: disable=global-statement
     log_out()
+    _loaded = None
     if Path("/sys/module/ib_srp/initstate").exists():
         wait_until(functools.partial(_rmmod, "ib_srp"), 60, "rmmod ib_srp: in use")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srpstorm timeout=300 mem=2G soak=yes
+# lab: group=srpstorm cpus=1 timeout=300 mem=2G soak=yes
 """SRP: the scenarios of blktests' srp group, in their order, on the set-up of the tests here.
 
 Its numbers are in the names. 001 (LUNs are found) and 013 (scattered buffers) are also in srp_luns.py and srp_io.py, 016
@@ -21,12 +21,14 @@ from pathlib import Path
 import scst
 import srp
 import srp_target
-from lib import Failure, Fio, check, equal, fio, note, scaled, sh, wait_until
+from lib import Failure, Fio, check, equal, fio, ios, note, scaled, sh, wait_until
 from srp import Host, Link, Multipath
 from srp_target import Target
 
 _LINKS = (Link(0), Link(1))
 _MOUNT = "/mnt"
+_GENTLE = {"rate_iops": scaled(500, 1000000)}
+"""For a load that has to go on while things happen to it, and need not be as fast as it can."""
 _LARGE = {"ch_count": 1, "queue_size": 32, "max_cmd_per_lun": 32, "max_sect": 1 << 17}
 """Options of the logins for large transfers."""
 
@@ -125,9 +127,8 @@ def _large(name: str, entries: int, **options: object) -> None:
         queue = Path("/sys/block", os.path.basename(node), "queue")
         (queue / "max_sectors_kb").write_text((queue / "max_hw_sectors_kb").read_text())
         note(f"{name}: commands of up to {(queue / 'max_sectors_kb').read_text().strip()} KiB")
-        for size in ("4m", "8m"):
-            fio(node, rw="randwrite", bs=size, iodepth=4, size="64m", io_size=f"{scaled(16, 512)}m", verify="md5", verify_fatal=1,
-                **options)
+        fio(node, rw="randwrite", bssplit="4m/50:8m/50", blockalign="4m", iodepth=4, size="64m", io_size=f"{scaled(24, 1024)}m",
+            verify="md5", verify_fatal=1, serialize_overlap=1, **options)
 
 
 @plan.test("005 and 006: direct I/O in 4 and 8 MiB, tables of 255 descriptors in a command")
@@ -149,9 +150,9 @@ def buffered(target: Target) -> None:
 def disk(target: Target) -> None:
     with _two_paths() as (device, paths):
         load = Fio(device.node, rw="randwrite", iodepth=64, iodepth_batch=32, size="8m", sync=1, verify="md5",
-                   verify_fatal=1, time_based=None, runtime=3600)
+                   verify_fatal=1, time_based=None, runtime=3600, **_GENTLE)
         try:
-            _lose_paths(device, paths, scaled(3, 60))
+            _lose_paths(device, paths, scaled(3, 120))
             _stop(load)
         finally:
             load.kill()
@@ -166,11 +167,17 @@ def schedulers(target: Target) -> None:
         files_ = [Path("/sys/block", os.path.basename(node), "queue/scheduler") for node in nodes]
         names = files_[0].read_text().replace("[", "").replace("]", "").split()
         check(len(names) > 1, f"schedulers: {names}")
-        for name in names:
-            for path in files_:
-                path.write_text(name)
-            fio(device.node, rw="randwrite", iodepth=64, iodepth_batch=32, size="1m", io_size=f"{scaled(1, 16)}m", sync=1,
-                verify="md5", verify_fatal=1)
+        load = Fio(device.node, rw="randwrite", iodepth=64, iodepth_batch=32, size="1m", sync=1, verify="md5", verify_fatal=1,
+                   time_based=None, runtime=3600, **_GENTLE)
+        try:
+            for name in names:
+                for path in files_:
+                    path.write_text(name)
+                before = ios(device.node)
+                wait_until(lambda before=before: ios(device.node) > before + scaled(200, 20000), 60, f"{name}: I/O has stopped")
+            _stop(load)
+        finally:
+            load.kill()
         note(", ".join(names))
 
 
@@ -201,7 +208,7 @@ def resets(target: Target) -> None:
         host.set_command_timeout(0, 3)
         state = host.scsi_device(0) / "state"
         load = Fio(node, rw="randwrite", bs="64k", iodepth=16, size="16m", sync=1, verify="md5", verify_fatal=1,
-                   time_based=None, runtime=3600)
+                   time_based=None, runtime=3600, **_GENTLE)
         try:
             for number in range(scaled(4, 200)):
                 sh("sg_reset", ("-d", "-H", "-b")[number % 3], sg, timeout=90, status=None)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srpstorm timeout=240 mem=2G soak=yes
+# lab: group=srpstorm cpus=1 timeout=240 mem=2G soak=yes
 """SRP: a cable is pulled while there is I/O, with and without another path."""
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def multipath_cable(target: Target) -> None:
         for host in paths:
             host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=-1)
             host.set_command_timeout(0, 2)
-        load = Fio(device.node, rw="randwrite", size="8m", verify="crc32c", verify_fatal=1, time_based=None, runtime=3600)
+        load = Fio(device.node, rw="randwrite", size="8m", verify="crc32c", verify_fatal=1, time_based=None, runtime=3600,
+                   rate_iops=scaled(300, 1000000))
         try:
             for number in range(scaled(1, 20)):
                 link, host = _LINKS[number % 2], paths[number % 2]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srp timeout=60
+# lab: group=srp cpus=1 timeout=60
 """SRP: discovery, the device management datagrams that srp_daemon and ibsrpdm ask a target port with.
 
 Both programs first ask the subnet manager of an InfiniBand fabric for ports that have device management; a RoCE network

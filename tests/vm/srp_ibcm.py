@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srp timeout=180 soak=yes
+# lab: group=srp cpus=1 timeout=180 soak=yes
 """SRP: login by the InfiniBand connection manager, as on an InfiniBand fabric, from first message to last.
 
 The stock initiator uses it only where a subnet manager tells it the path. The target's side does not need one: the

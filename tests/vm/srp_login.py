@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srp timeout=240 soak=yes
+# lab: group=srp cpus=1 timeout=240 soak=yes
 """SRP: login, scan, I/O, logout, over and over, and the modules unload; with a receive queue a channel and a shared one."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ plan = srp_target.Plan(setup, shared=True)
 
 @plan.test("login, scan, I/O, logout, again and again")
 def cycles(target: Target) -> None:
-    count = scaled(8, 500)
+    count = scaled(3, 500)
     start = time.monotonic()
     for number in range(count):
         with srp.logged_in() as host:
@@ -40,7 +40,7 @@ def cycles(target: Target) -> None:
 def channels(target: Target) -> None:
     with srp.logged_in(ch_count=4) as host:
         equal(host.attribute("ch_count"), "4", "channels")
-        record = fio(host.disk(), rw="randread", iodepth=128, number_ios=4000)
+        record = fio(host.disk(), rw="randread", iodepth=128, number_ios=scaled(1000, 100000))
         note(f"{record['read']['iops']:.0f} IOPS")
 
 

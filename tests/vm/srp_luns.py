@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srp timeout=120 soak=yes
+# lab: group=srp cpus=1 timeout=120 soak=yes
 """SRP: which LUNs an initiator sees, by its name, by patterns, and while it is logged in."""
 
 from __future__ import annotations

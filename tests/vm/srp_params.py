@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srp timeout=300
+# lab: group=srp cpus=1 timeout=300 soak=yes
 """SRP: the module's parameters: how targets and sessions are called, sizes from the least to the largest, bad values."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import scst
 import srp
 import srp_target
-from lib import Kmsg, Suite, check, equal, errno_name, fio, note, sh, wait_until
+from lib import LONG, Kmsg, Suite, check, equal, errno_name, fio, note, scaled, sh, wait_until
 from srp import Host, Link
 
 _LINK = Link(0)
@@ -66,7 +66,7 @@ def _targets() -> list[Path]:
 def _verify(host: Host) -> None:
     """What was written is read, in blocks that take one descriptor, several, and more than a table in the command."""
     fio(host.disk(), rw="randwrite", bssplit="4k/75:64k/17:1m/8", blockalign="4k", iodepth=32, size=f"{_MIB}m",
-        number_ios=60, verify="crc32c", verify_fatal=1, serialize_overlap=1, end_fsync=1)
+        number_ios=scaled(30, 200), verify="crc32c", verify_fatal=1, serialize_overlap=1, end_fsync=1)
 
 
 def _session(place: Path, **login: object) -> str:
@@ -89,13 +89,6 @@ def explained() -> None:
     equal(set(found), documented, "parameters")
     short = [name for name, text in found.items() if len(text.split()) < 5]
     equal(short, [], "parameters that are not explained")
-
-
-@suite.test("a target for each port, called by its GID; sessions by the initiator's address")
-def by_port() -> None:
-    with _loaded() as place:
-        equal(place.name, _LINK.gid, "target")
-        equal(_session(place), _LINK.initiator_address, "session")
 
 
 @suite.test("a target for each device, ib_srpt_target_N; sessions by the initiator's port identifier")
@@ -129,19 +122,18 @@ def by_guid() -> None:
         equal(_session(place, initiator_ext="00000000000000ab"), f"0x{_GUID}{_GUID}", "session")
 
 
-@suite.test("the other naming parameters say nothing where a target is a port")
-def no_effect() -> None:
+@suite.test("a target for each port, called by its GID, sessions by the initiator's address; the other parameters say nothing")
+def by_port() -> None:
     with _loaded(use_node_guid_in_target_name="Y", use_port_guid_in_session_name="Y") as place:
         equal(place.name, _LINK.gid, "target")
         equal(_session(place), _LINK.initiator_address, "session")
+        equal((_PARAMETERS / "srpt_service_guid").read_text().strip(), f"0x{_GUID}", "srpt_service_guid by itself")
 
 
 @suite.test("srpt_service_guid is what initiators have to name")
 def service_guid() -> None:
-    with _loaded() as place:
-        equal((_PARAMETERS / "srpt_service_guid").read_text().strip(), f"0x{_GUID}", "srpt_service_guid by itself")
     guid = "0123456789abcdef"
-    for text in (guid, f"0x{guid}"):
+    for text in (f"0x{guid}", *((guid,) if LONG else ())):
         with _loaded(srpt_service_guid=text) as place:
             equal((_PARAMETERS / "srpt_service_guid").read_text().strip(), f"0x{guid}", "srpt_service_guid")
             info = dict(item.split("=") for item in scst.get(place / "login_info").split(","))
@@ -152,8 +144,9 @@ def service_guid() -> None:
             _session(place, id_ext=guid, ioc_guid=guid)
 
 
-# What is given to ib_srpt, to ib_srp, and to the login: as little, and as much, as there can be.
-_SIZES: tuple[tuple[dict[str, object], dict[str, object], dict[str, object]], ...] = (
+# What is given to ib_srpt, to ib_srp, and to the login: as little, and as much, as there can be. In the long form each alone.
+_Options = dict[str, object]
+_ALONE: tuple[tuple[_Options, _Options, _Options], ...] = (
     ({"srp_max_req_size": 996}, {"use_imm_data": "N"}, {}),
     ({"srp_max_req_size": 65536}, {"max_imm_data": 32768}, {"cmd_sg_entries": 255}),
     ({"srp_max_rsp_size": 40}, {}, {}),
@@ -168,10 +161,17 @@ _SIZES: tuple[tuple[dict[str, object], dict[str, object], dict[str, object]], ..
     ({"max_sge_delta": 0}, {}, {}),
     ({"max_sge_delta": 4294967295}, {}, {}),
 )
+_TOGETHER: tuple[tuple[_Options, _Options, _Options], ...] = (
+    ({"srp_max_rsp_size": 40, "srpt_sq_size": 16, "srp_max_rdma_size": 0, "max_sge_delta": 4294967295},
+     {"never_register": "Y"}, {"cmd_sg_entries": 255}),
+    ({"srp_max_req_size": 65536, "srp_max_rsp_size": 4096, "srpt_sq_size": 65536, "srp_max_rdma_size": 4294967295,
+      "max_sge_delta": 0}, {"max_imm_data": 32768}, {"cmd_sg_entries": 255}),
+    ({"srp_max_req_size": 996, "use_srq": "Y", "srpt_srq_size": 65535}, {"use_imm_data": "N"}, {"ch_count": 4}),
+    ({"use_srq": "Y", "srpt_srq_size": 4}, {}, {"ch_count": 2}),
+)
 
 
 def _sizes(ours: dict[str, object], theirs: dict[str, object], login: dict[str, object]) -> None:
-    srp.unload_initiator()
     srp.load_initiator(**theirs)
     with _loaded(**ours) as place, srp.logged_in(_LINK, **login) as host:
         for name, value in ours.items():
@@ -181,7 +181,7 @@ def _sizes(ours: dict[str, object], theirs: dict[str, object], login: dict[str, 
         note(f"req_lim {scst.get(session / 'req_lim')}, it has {scst.get(session / 'commands')} commands")
 
 
-for _case in _SIZES:
+for _case in _ALONE if LONG else _TOGETHER:
     _text = ", ".join(f"{name}={value}" for name, value in _case[0].items())
     suite.test(f"{_text}: what was written is read")(functools.partial(_sizes, *_case))
 
@@ -208,21 +208,8 @@ def refused() -> None:
         sh("rmmod", "scst_vdisk", "scst")
 
 
-@suite.test("a value that cannot be written to a loaded module is refused, and nothing changes")
+@suite.test("a value that cannot be written to a loaded module is refused; trace_flag chooses what is logged")
 def written() -> None:
-    with _loaded() as place:
-        for name, bad, good in (("srp_max_rsp_size", "39", "512"), ("srpt_srq_size", "0", "100"), ("use_srq", "maybe", "Y"),
-                                ("srp_max_rdma_size", "-1", "4096"), ("trace_flag", "much", "0")):
-            before = scst.get(_PARAMETERS / name)
-            equal(errno_name(scst.write(_PARAMETERS / name, bad)), "EINVAL", f"{name}={bad}")
-            equal(scst.get(_PARAMETERS / name), before, name)
-            scst.put(_PARAMETERS / name, good)
-            equal(scst.get(_PARAMETERS / name), good, name)
-        _session(place)
-
-
-@suite.test("trace_flag chooses what is logged")
-def traced() -> None:
     def closing() -> list[str]:
         log = Kmsg()
         with srp.logged_in(_LINK) as host:
@@ -236,7 +223,13 @@ def traced() -> None:
         lines = closing()
         check(any("Closing a channel" in line for line in lines), f"log {lines}")
         check(not any("a channel was" in line for line in lines), f"log {lines}")
-        scst.put(_PARAMETERS / "trace_flag", str(0x800))
+        for name, bad, good in (("srp_max_rsp_size", "39", "512"), ("srpt_srq_size", "0", "100"), ("use_srq", "maybe", "Y"),
+                                ("srp_max_rdma_size", "-1", "4096"), ("trace_flag", "much", str(0x800))):
+            before = scst.get(_PARAMETERS / name)
+            equal(errno_name(scst.write(_PARAMETERS / name, bad)), "EINVAL", f"{name}={bad}")
+            equal(scst.get(_PARAMETERS / name), before, name)
+            scst.put(_PARAMETERS / name, good)
+            equal(scst.get(_PARAMETERS / name), good, name)
         lines = closing()
         check(not any("Closing a channel" in line for line in lines), f"log {lines}")
         check(any("a channel was live, is" in line for line in lines), f"log {lines}")

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srpstorm timeout=300 mem=2G soak=yes
-"""SRP: resets, aborts, logouts, lost links and devices, all under load: everything ends, and no data is wrong."""
+# lab: group=srpstorm cpus=1 timeout=300 mem=2G soak=yes
+"""SRP: resets, aborts, lost links and devices, all under load: everything ends, and no data is wrong.
+
+Logouts and logins under load, with multipath on top, and resets of the host are in srp_blktests.py (011 and 014).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ import srp
 import srp_target
 from lib import Fio, check, equal, fio, note, scaled, sh, wait_until
 from slowdisk import SlowDisk
-from srp import Host, Link, Multipath
+from srp import Host, Link
 from srp_target import Ours, Target
 
 _LINKS = (Link(0), Link(1))
@@ -46,8 +49,15 @@ def _load(node: str, **options: object) -> Iterator[Fio]:
     job.stop()
 
 
+def _outstanding(host: Host) -> Fio:
+    """A load that has 32 commands of LUN 0 under way at every moment, as that is slow from now on."""
+    _slow().set_delay(40)
+    return Fio(host.disk(0), iodepth=32, time_based=None, runtime=3600)
+
+
 def _verifying(node: str, **options: object) -> Fio:
-    return Fio(node, **{"rw": "randwrite", "iodepth": 16, "size": "8m", "verify": "crc32c", "verify_fatal": 1, **options})
+    return Fio(node, **{"rw": "randwrite", "iodepth": 16, "size": f"{scaled(4, 8)}m", "verify": "crc32c", "verify_fatal": 1,
+                        **options})
 
 
 def _idle(host: Host) -> None:
@@ -75,23 +85,6 @@ def lun_resets(target: Target) -> None:
         load.result(180)
         note(f"{done} resets")
         check(done >= 3, f"only {done} resets fell into the load")
-        _idle(host)
-
-
-@plan.test("host resets, which log in anew, under a verifying load")
-def host_resets(target: Target) -> None:
-    with srp.logged_in(ch_count=2) as host:
-        node, sg = host.disk(0), host.disk(0, "scsi_generic")
-        load = _verifying(node, loops=scaled(2, 50))
-        done = 0
-        while load.running and done < scaled(3, 100):
-            sh("sg_reset", "-H", sg, timeout=90)
-            done += 1
-            time.sleep(0.3)
-        load.result(180)
-        note(f"{done} resets")
-        check(done >= 1, "no reset fell into the load")
-        equal(host.state(), "running", "state of the port")
         _idle(host)
 
 
@@ -131,27 +124,12 @@ def black_hole(target: Target) -> None:
         _idle(host)
 
 
-@plan.test("logout and login under load, with multipath on top: I/O waits and goes on")
-def multipath_logins(target: Target) -> None:
-    paths = {link: srp.login(link) for link in _LINKS}
-    device = Multipath("mp", *(host.disk(0) for host in paths.values()))
-    load = _verifying(device.node, loops=scaled(1, 100), time_based=None, runtime=scaled(4, 300))
-    try:
-        for number in range(scaled(4, 120)):
-            srp.lose_paths(device, paths, _LINKS if number % 3 == 2 else (_LINKS[number % 2],))
-        equal(device.working(), 2, "working paths")
-        load.result(180)
-    finally:
-        load.kill()
-        device.remove()
-        srp.log_out()
-
-
 @plan.test("the target is disabled under load: it is done in time, and enabled again it serves the same host")
 def disabled(target: Target) -> None:
     with srp.logged_in() as host:
         host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=3)
-        with _load(host.disk(1), iodepth=32) as load:
+        load = _outstanding(host)
+        try:
             start = time.monotonic()
             target.disable(_LINKS[0])
             target.wait_idle()
@@ -160,6 +138,9 @@ def disabled(target: Target) -> None:
             check(srp.try_login(_LINKS[0], initiator_ext="1") != 0, "a login to a disabled target succeeded")
             target.enable(_LINKS[0])
             host.wait_state("running", 60)
+        finally:
+            _slow().set_delay(0)
+            load.stop()
         load.result(errors=True)
         fio(host.disk(1), number_ios=500)
         _idle(host)
@@ -169,11 +150,12 @@ def disabled(target: Target) -> None:
 def unplugged(target: Target) -> None:
     link = _LINKS[1]
     host = srp.login(link)
-    load = Fio(host.disk(1), time_based=None, runtime=3600)
+    load = _outstanding(host)
     start = time.monotonic()
     sh("rdma", "link", "delete", link.device, timeout=90)
     host.wait_gone(30)
     note(f"gone after {time.monotonic() - start:.1f} s")
+    _slow().set_delay(0)
     load.result(errors=True)
     link.up()
     target.attach_again(link)
@@ -185,10 +167,11 @@ def unplugged(target: Target) -> None:
 def module_removed(target: Target) -> None:
     for _ in range(scaled(1, 20)):
         host = srp.login(ch_count=2)
-        load = Fio(host.disk(1), time_based=None, runtime=3600)
+        load = _outstanding(host)
         check("in use" in sh("rmmod", "ib_srp", status=1), "ib_srp was removed while a disk was open")
         srp.start_logout(host)
         wait_until(lambda: not sh("rmmod", "ib_srp", timeout=60, status=None), 30, "rmmod ib_srp: in use")
+        _slow().set_delay(0)
         load.result(errors=True)
         target.wait_idle()
         srp.load_initiator()

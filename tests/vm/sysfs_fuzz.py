@@ -15,7 +15,7 @@ from pathlib import Path
 import scst
 from lib import Fio, Kmsg, Suite, check, equal, no_differences, note, scaled, sh
 
-_WRITES = scaled(1000, 12000)
+_WRITES = scaled(500, 12000)
 _SEED = int(os.environ.get("FUZZ_SEED", "2"))
 # What the load needs; everything else may go.
 _KEEP = re.compile(r"steady")
@@ -161,7 +161,7 @@ def _readable() -> list[str]:
 
 @suite.test(f"{_WRITES} writes under load on another target: no warning, the load goes on", 240)
 def beside() -> None:
-    load = Fio(scst.wait_disk(0, scst.LOCAL / "steady_tgt"), iodepth=8, rate_iops=500, time_based=None, runtime=36000)
+    load = Fio(scst.wait_disk(0, scst.LOCAL / "steady_tgt"), iodepth=8, rate_iops=200, time_based=None, runtime=36000)
     try:
         note(str(_fuzz(Source(_SEED), _WRITES, True)))
         check(load.running, "the load ended")
@@ -181,7 +181,7 @@ def consistent() -> None:
 
 @suite.test(f"{_WRITES // 4} writes to everything, the load's own target and device too", 120)
 def within() -> None:
-    load = Fio(scst.wait_disk(0, scst.LOCAL / "steady_tgt"), iodepth=8, rate_iops=500, time_based=None, runtime=36000)
+    load = Fio(scst.wait_disk(0, scst.LOCAL / "steady_tgt"), iodepth=8, rate_iops=200, time_based=None, runtime=36000)
     note(str(_fuzz(Source(_SEED + 1), _WRITES // 4, False)))
     scst.write(scst.LOCAL / "steady_tgt/black_hole", "0")
     scst.unblock()

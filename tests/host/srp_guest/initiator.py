@@ -25,7 +25,7 @@ def main() -> int:
     link.up()
     wait_until(Path("/lab/share/go").exists, 100, "nobody said go")
     with srp.logged_in(link, ch_count=4) as host:
-        record = fio(host.disk(0), rw="randwrite", bsrange="4k-256k", iodepth=32, size="32m", verify="crc32c",
+        record = fio(host.disk(0), rw="randwrite", bsrange="4k-256k", iodepth=32, size="8m", verify="crc32c",
                      verify_fatal=1)
         print(f"verified {record['write']['io_bytes']}", flush=True)
     srp.login(link, ch_count=2, initiator_ext="1")
