@@ -29,6 +29,9 @@ use scst_proto::{
 /// Most tokens of all devices.
 const MAX_TOKENS: usize = 512;
 
+/// THIRD-PARTY COPY OUT.
+const COPY_OUT: u8 = 0x83;
+
 /// States of a token.
 const LIVE: u32 = 0;
 const REVOKED: u32 = 1;
@@ -124,7 +127,8 @@ impl Watch {
     /// for. Without any the nexus need not ask again. Any context.
     #[cold]
     pub(crate) fn command(&self, nexus: &Nexus, cdb: &Cdb) {
-        let writes = cdb.op.flags.contains(Flags::WRITES);
+        // What the copy manager writes it writes by commands of its own.
+        let writes = cdb.op.flags.contains(Flags::WRITES) && cdb.op.opcode != COPY_OUT;
         let mut tokens = self.tokens.lock();
         tokens.retain(|token| {
             if writes && token.is_changed_by(cdb) {
