@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Optional
 
-from lab import kernel, paths, vm
+from lab import fc, kernel, paths, vm
 from lab.errors import LabError
 from lab.progress import step
 
@@ -18,7 +18,13 @@ from . import profile
 _GUEST = paths.REPO / "bench" / "guest"
 # TCG has no speculation to mitigate. Pressure accounting costs every wake-up: shared/baseline is reproduced without it on
 # the local stacks and with it on SRP (LIO at queue depth 1: 128,700 with, 122,700 without, 127,800 there).
-_APPEND = {"srp": "mitigations=off", "": "mitigations=off psi=0"}
+_APPEND = {"srp": "mitigations=off", "fc": "mitigations=off psi=0", "": "mitigations=off psi=0"}
+# Adapters are in another process, whose time is not the guest's: with -icount the clock of a guest that waits for one leaps to its
+# next timer (loading qla2xxx takes 100 s of such time), so fio's rate would be anything but instructions. There the plugin counts
+# them, and time is the host's. The processor is that of -icount.
+_MODEL = ("-cpu", "Skylake-Server,-erms")
+# Such an I/O is a dozen round trips between processes, so there are fewer.
+_FC_IOS = 3000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +51,8 @@ class Stack:
 
     @property
     def network(self) -> str:
-        """`srp` where initiator and target talk through a network, and so are measured in a boot of their own."""
-        return "srp" if self.transport == "srp" else ""
+        """`srp`, `fc` where initiator and target talk through a network, and so are measured in a boot of their own."""
+        return self.transport if self.transport in ("srp", "fc") else ""
 
     @property
     def setup(self) -> str:
@@ -60,7 +66,10 @@ OURS = (Stack("ours", "nullio", "scst_local"),)
 OURS_ALL = (*OURS, Stack("ours", "fileio", "scst_local"), Stack("ours", "blockio", "scst_local"))
 SRP = (Stack("ours", "nullio", "srp"),)
 SRP_ALL = (*SRP, Stack("ours", "fileio", "srp"), Stack("ours", "blockio", "srp"))
-OUR_MODULES = ("scst", "scst_vdisk", "scst_local", "ib_srpt")
+FC = (Stack("ours", "nullio", "fc"),)
+FC_ALL = (*FC, Stack("ours", "fileio", "fc"), Stack("ours", "blockio", "fc"))
+FC_PEERS = (Stack("lio", "nullio", "fc"),)
+OUR_MODULES = ("scst", "scst_vdisk", "scst_local", "ib_srpt", "qla2x00tgt")
 
 
 def loads(count: int, sequential: int = 0) -> list[Load]:
@@ -85,14 +94,18 @@ def have_ours(modules: Optional[Path], driver: str = "scst_local") -> bool:
 
 def present(modules: Optional[Path], every: bool = False) -> list[Stack]:
     """Our stacks that a module build has; EVERY handler or nullio only."""
-    local, network = (OURS_ALL, SRP_ALL) if every else (OURS, SRP)
-    return [*(local if have_ours(modules) else ()), *(network if have_ours(modules, "ib_srpt") else ())]
+    found: list[Stack] = []
+    for driver, some, all_ in (("scst_local", OURS, OURS_ALL), ("ib_srpt", SRP, SRP_ALL), ("qla2x00tgt", FC, FC_ALL)):
+        if have_ours(modules, driver):
+            found += all_ if every else some
+    return found
 
 
 def record(stack: Stack, load: Load, fio: Path) -> dict[str, object]:
     """One figure, from fio's JSON. Guest time is instructions, so it gives both rate and cost."""
     text = fio.read_text()
-    job = json.loads(text[text.index("{"):])["jobs"][0]
+    # fio says around it what commands it has run.
+    job = json.JSONDecoder().raw_decode(text, text.index("{"))[0]["jobs"][0]
     side = job["read" if "read" in load.rw else "write"]
     size = int(load.block_size[:-1]) << {"k": 10, "m": 20}[load.block_size[-1]]
     return {"stack": stack.stack, "transport": stack.transport, "handler": stack.handler, "rw": load.rw,
@@ -107,10 +120,13 @@ def _boot(name: str, network: str, text: str, modules: Optional[Path], **more: o
     plan = place / name / "plan"
     plan.parent.mkdir(exist_ok=True)
     plan.write_text(text)
-    config = vm.Config(icount=True, cpus=1, mem="2G", extra=[_GUEST, plan, *more.pop("extra", ())],
-                       modules=modules, append=_APPEND[network] + str(more.pop("append", "")), timeout=1500,
-                       **more)  # type: ignore[arg-type]
-    return vm.run(name, "#!/bin/bash\nexec /lab/guest/measure.sh /lab/plan\n", config)
+    counted = network != "fc"
+    with fc.attached(name, 0 if counted else 2) as slots:
+        config = vm.Config(icount=counted, cpus=1, mem="2G", extra=[_GUEST, plan, *more.pop("extra", ())],
+                           modules=modules, append=_APPEND[network] + str(more.pop("append", "")), timeout=1500,
+                           fc=slots, qemu=[*(() if counted else _MODEL), *more.pop("qemu", ())],
+                           **more)  # type: ignore[arg-type]
+        return vm.run(name, "#!/bin/bash\nexec /lab/guest/measure.sh /lab/plan\n", config)
 
 
 def _boots(stacks: Sequence[Stack]) -> Iterable[tuple[str, list[Stack]]]:
@@ -124,6 +140,11 @@ def measure(stacks: Sequence[Stack], jobs: Sequence[Load], modules: Optional[Pat
     """Records of every load on every stack, a boot for the local ones and one for those over a network."""
     records = []
     for network, some in _boots(stacks):
+        if network == "fc":
+            small = [load for load in jobs if load.block_size == "4k"]
+            count = min([_FC_IOS, *(load.count for load in small)])
+            records += [one.record for one in profiles(some, small, modules, count // 3, count, name)]
+            continue
         plan = _plan(some, jobs)
         each = 15 if network else 2
         with step("bench", f"{len(plan)} fio jobs{' over ' * bool(network)}{network}, counting instructions",
@@ -160,25 +181,30 @@ class Profiled:
 
 
 def profiles(stacks: Sequence[Stack], jobs: Sequence[Load], modules: Optional[Path], short: int = 3000,
-             extra: int = 10000) -> list[Profiled]:
+             extra: int = 10000, name: str = "profile") -> list[Profiled]:
     """Where the instructions go: each load with SHORT I/Os and with EXTRA more, and the difference of the two."""
-    plugin, mark = profile.build()
     found = []
     for network, some in _boots(stacks):
-        dumps = paths.BUILD / "bench" / f"dump{network}"
+        plugin, mark = profile.build(profile.API_FC if network == "fc" else profile.API)
+        boot = f"{name}-{network}" if network else name
+        dumps = paths.BUILD / "bench" / f"dump-{boot}"
         for old in dumps.parent.glob(f"{dumps.name}.*"):
             old.unlink()
         plan = _plan(some, jobs)
         text = "".join(_line(stack, load, count) for stack, load in plan for count in (short, short + extra))
-        with step("bench", f"profiling {len(plan)} fio jobs", 10 + (25 if network else 5) * len(plan)):
-            result = _boot(f"profile-{network}" if network else "profile", network, text, modules, extra=[mark],
+        seconds = 10 + {"srp": 25, "fc": 10}.get(network, 5) * len(plan)
+        with step("bench", f"profiling {len(plan)} fio jobs{' over ' * bool(network)}{network}", seconds):
+            result = _boot(boot, network, text, modules, extra=[mark],
                            append=" nokaslr", qemu=["-plugin", f"file={plugin},out={dumps}"])
         if not result.ok:
             raise LabError(f"profile: {result.problem()}\n{result.output}")
         for number, (stack, load) in enumerate(plan):
             symbols = profile.Symbols((result.share / f"kallsyms.{stack.setup}.{stack.handler}").read_text())
             costs = profile.difference(Path(f"{dumps}.{2 * number}"), Path(f"{dumps}.{2 * number + 1}"), extra, symbols)
-            found.append(Profiled(stack, load, record(stack, load, _fio_of(result, stack, load)), costs))
+            figure = record(stack, load, _fio_of(result, stack, load))
+            if network == "fc":
+                figure["insns_per_io"], figure["iops"] = round(costs.total), round(1e9 / costs.total, 1)
+            found.append(Profiled(stack, load, figure, costs))
     return found
 
 

@@ -5,7 +5,8 @@
  * The guest brackets what is to be measured with two marker instructions (mark.c): START sets the counters to zero,
  * STOP writes them to OUT.0, OUT.1, ... as lines of "address count", address being a block's first instruction.
  *
- * The declarations are those of plugin API version 4 (QEMU 9.2 and later); Debian does not package the header.
+ * The declarations are those of plugin API version 4 (QEMU 9.2 and later) or, with -DAPI=7, of version 7 (QEMU 11.1), which takes
+ * none that is older; Debian does not package the header.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef API
+#define API 4
+#endif
 #define EXPORT __attribute__((visibility("default")))
 
 typedef uint64_t qemu_plugin_id_t;
@@ -24,13 +28,18 @@ typedef struct {
 	struct qemu_plugin_scoreboard *score;
 	size_t offset;
 } qemu_plugin_u64;
-typedef void (*tb_trans_cb)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
 typedef void (*insn_exec_cb)(unsigned int vcpu, void *userdata);
 
 enum { QEMU_PLUGIN_INLINE_ADD_U64 = 0 };
 enum { QEMU_PLUGIN_CB_NO_REGS = 0 };
 
+#if API >= 7
+typedef void (*tb_trans_cb)(struct qemu_plugin_tb *tb, void *userdata);
+void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, tb_trans_cb cb, void *userdata);
+#else
+typedef void (*tb_trans_cb)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, tb_trans_cb cb);
+#endif
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t idx);
@@ -42,7 +51,7 @@ void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *tb
 struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t element_size);
 void *qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard *score, unsigned int vcpu);
 
-EXPORT int qemu_plugin_version = 4;
+EXPORT int qemu_plugin_version = API;
 
 /* One slot a block; blocks are told apart by address, so a block that is translated again keeps its slot. */
 enum { SLOTS = 1 << 20 };
@@ -113,7 +122,7 @@ static void look_for_marker(struct qemu_plugin_insn *insn)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, stop, QEMU_PLUGIN_CB_NO_REGS, NULL);
 }
 
-static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void look_at(struct qemu_plugin_tb *tb)
 {
 	uint64_t vaddr = qemu_plugin_tb_vaddr(tb);
 	size_t insns = qemu_plugin_tb_n_insns(tb);
@@ -126,12 +135,28 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		look_for_marker(qemu_plugin_tb_get_insn(tb, i));
 }
 
+#if API >= 7
+static void translated(struct qemu_plugin_tb *tb, void *userdata)
+{
+	look_at(tb);
+}
+#else
+static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+	look_at(tb);
+}
+#endif
+
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
 	for (int i = 0; i < argc; i++)
 		if (!strncmp(argv[i], "out=", 4))
 			out = strdup(argv[i] + 4);
 	board = qemu_plugin_scoreboard_new(SLOTS * sizeof(uint64_t));
+#if API >= 7
+	qemu_plugin_register_vcpu_tb_trans_cb(id, translated, NULL);
+#else
 	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+#endif
 	return 0;
 }

@@ -16,16 +16,20 @@ USER = "[user]"
 KERNEL = "[kernel]"
 
 
-def build() -> tuple[Path, Path]:
-    """Compile the plugin and the guest's marker; their paths."""
+# Of the plugin: the release's QEMU, and the newer one that machines with adapters of another process run on.
+API, API_FC = 4, 7
+
+
+def build(api: int = API) -> tuple[Path, Path]:
+    """Compile the plugin, for a version of its API, and the guest's marker; their paths."""
     out = paths.BUILD / "bench"
     out.mkdir(parents=True, exist_ok=True)
     log = paths.fresh_log("plugin")
-    plugin, mark = out / "insns.so", out / "mark"
+    plugin, mark = out / f"insns-{api}.so", out / "mark"
     binds = [Bind.same(paths.REPO)]
     root = sysroot.get()
-    root.run(["gcc-14", "-shared", "-fPIC", "-O2", "-Wall", "-fvisibility=hidden", "-o", str(plugin),
-              str(_BENCH / "insns.c")], log, "compiling the plugin", binds)
+    root.run(["gcc-14", "-shared", "-fPIC", "-O2", "-Wall", "-fvisibility=hidden", f"-DAPI={api}", "-o",
+              str(plugin), str(_BENCH / "insns.c")], log, "compiling the plugin", binds)
     root.run(["gcc-14", "-static", "-O2", "-Wall", "-o", str(mark), str(_BENCH / "mark.c")], log,
              "compiling the marker", binds)
     return plugin, mark

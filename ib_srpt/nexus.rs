@@ -247,10 +247,11 @@ fn function(session: &Session, request: &TskMgmt) -> ResponseCode {
         (Some(Function::AbortTaskSet), Ok(lun)) => session.abort_task_set(lun, None),
         (Some(Function::ClearTaskSet), Ok(lun)) => session.clear_task_set(lun, None),
         (Some(Function::LogicalUnitReset), Ok(lun)) => session.lun_reset(lun, None),
+        (Some(Function::ClearAca), Ok(lun)) => session.clear_aca(lun, None),
         _ => return ResponseCode::NotSupported,
     };
     match result {
-        TmResult::Complete | TmResult::NoTask => ResponseCode::Complete,
+        TmResult::Complete | TmResult::Succeeded | TmResult::NoTask => ResponseCode::Complete,
         TmResult::NoLun => ResponseCode::FieldsInvalid,
         TmResult::TimedOut | TmResult::NoMemory => ResponseCode::Failed,
     }

@@ -240,6 +240,14 @@ impl<S, T> LoanQueue<S, T> {
         self.tail = slot;
     }
 
+    /// The value of the first loan.
+    pub fn first(&self) -> Option<&T> {
+        let slot = NonNull::new(self.head)?;
+        // SAFETY: `slot` is the first of the chain that the queue owns, so its value
+        // is initialised, and nobody else reaches it while the queue is borrowed.
+        Some(unsafe { (*slot.as_ref().value.get()).assume_init_ref() })
+    }
+
     /// Takes the first loan.
     pub fn pop_front(&mut self) -> Option<Loan<S, T>> {
         let slot = NonNull::new(self.head)?;

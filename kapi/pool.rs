@@ -102,31 +102,16 @@ impl SgPool {
         )?)
     }
 
-    /// A buffer of `len` bytes or more, of which [`PooledSg::list`] shows
-    /// `len`. Any context that `gfp` allows. `ENOMEM`, also over the limit.
-    pub fn get(self: &Arc<Self>, len: usize, gfp: Gfp) -> Result<PooledSg> {
-        let class = class_of(len);
-        let size = class.map_or(len, |(_, size)| size) as u64;
-        if self.held.fetch_add(size, Relaxed).saturating_add(size) > self.limit {
-            self.release(size);
-            return Err(ENOMEM);
-        }
-        match self.take(class, len, gfp) {
-            Ok(sg) => Ok(PooledSg {
-                sg: ManuallyDrop::new(sg),
+    /// What one user of the pool may have of it: `limit_mb` MiB. Sleeps. `ENOMEM`.
+    pub fn share(self: &Arc<Self>, limit_mb: u32) -> Result<Arc<SgShare>> {
+        Ok(Arc::new(
+            SgShare {
                 pool: self.clone(),
-                len,
-                size,
-            }),
-            Err(e) => {
-                self.release(size);
-                Err(e)
-            }
-        }
-    }
-
-    fn release(&self, size: u64) {
-        self.held.add(size.wrapping_neg(), Relaxed);
+                held: Atomic::new(0),
+                limit: u64::from(limit_mb) << 20,
+            },
+            GFP_KERNEL,
+        )?)
     }
 
     fn take(&self, class: Option<(usize, usize)>, len: usize, gfp: Gfp) -> Result<OwnedSg> {
@@ -204,10 +189,65 @@ impl SgPool {
     }
 }
 
+/// Adds `size` to what is held, unless that is more than `limit` then; whether it has.
+fn charge(held: &Atomic<u64>, size: u64, limit: u64) -> bool {
+    let fits = held.fetch_add(size, Relaxed).saturating_add(size) <= limit;
+    if !fits {
+        discharge(held, size);
+    }
+    fits
+}
+
+fn discharge(held: &Atomic<u64>, size: u64) {
+    held.add(size.wrapping_neg(), Relaxed);
+}
+
+/// What one user of a pool has of it.
+pub struct SgShare {
+    pool: Arc<SgPool>,
+    /// Bytes that its commands hold.
+    held: Atomic<u64>,
+    limit: u64,
+}
+
+impl SgShare {
+    /// A buffer of `len` bytes or more, of which [`PooledSg::list`] shows
+    /// `len`. Any context that `gfp` allows. `ENOMEM`, also over a limit.
+    pub fn get(self: &Arc<Self>, len: usize, gfp: Gfp) -> Result<PooledSg> {
+        let pool = &self.pool;
+        let class = class_of(len);
+        let size = class.map_or(len, |(_, size)| size) as u64;
+        if !charge(&self.held, size, self.limit) {
+            return Err(ENOMEM);
+        }
+        if !charge(&pool.held, size, pool.limit) {
+            discharge(&self.held, size);
+            return Err(ENOMEM);
+        }
+        match pool.take(class, len, gfp) {
+            Ok(sg) => Ok(PooledSg {
+                sg: ManuallyDrop::new(sg),
+                share: self.clone(),
+                len,
+                size,
+            }),
+            Err(e) => {
+                self.release(size);
+                Err(e)
+            }
+        }
+    }
+
+    fn release(&self, size: u64) {
+        discharge(&self.pool.held, size);
+        discharge(&self.held, size);
+    }
+}
+
 /// A buffer of a pool, which goes back when it is dropped, in any context.
 pub struct PooledSg {
     sg: ManuallyDrop<OwnedSg>,
-    pool: Arc<SgPool>,
+    share: Arc<SgShare>,
     len: usize,
     size: u64,
 }
@@ -223,7 +263,7 @@ impl Drop for PooledSg {
     fn drop(&mut self) {
         // SAFETY: The buffer is not used after this.
         let sg = unsafe { ManuallyDrop::take(&mut self.sg) };
-        self.pool.put(sg);
-        self.pool.release(self.size);
+        self.share.pool.put(sg);
+        self.share.release(self.size);
     }
 }

@@ -128,7 +128,7 @@ suites! {
     }
     kapi_lock: locks { excludes, try_lock_fails_when_held }
     kapi_thread: threads { start_and_stop, joins, name_nice_and_cpus, cpus_stay_as_set }
-    kapi_pool: pools { copies, hits, limit, segments, shared_by_threads }
+    kapi_pool: pools { copies, hits, limit, limit_of_a_share, segments, shared_by_threads }
     kapi_small: small { percpu_sums, cpu_masks, parameters, work_is_drained, time_goes_on }
 }
 

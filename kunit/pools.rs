@@ -4,7 +4,7 @@
 
 use crate::check;
 use kapi::{
-    pool::{SgPool, CLASSES, LARGEST},
+    pool::{SgPool, SgShare, CLASSES, LARGEST},
     sg::{Gfp, OwnedSg},
     thread::Thread,
 };
@@ -64,48 +64,67 @@ pub(crate) fn segments() -> Result {
 
 pub(crate) fn hits() -> Result {
     let pool = SgPool::new(64)?;
+    let share = pool.share(64)?;
     for class in 0..CLASSES {
         let len = 4096usize << class;
-        drop(pool.get(len, Gfp::Kernel)?);
-        drop(pool.get(len - 1, Gfp::Kernel)?);
+        drop(share.get(len, Gfp::Kernel)?);
+        drop(share.get(len - 1, Gfp::Kernel)?);
         let stats = pool.stats(class);
         check!(stats.total == 2 && stats.hits == 1);
         check!(stats.pages == 1 << class);
     }
     check!(pool.cached_pages() == (1 << CLASSES) - 1);
     check!(pool.big() == 0);
-    drop(pool.get(LARGEST + 1, Gfp::Kernel)?);
+    drop(share.get(LARGEST + 1, Gfp::Kernel)?);
     check!(pool.big() == 1);
     pool.shrink();
     check!(pool.cached_pages() == 0);
-    drop(pool.get(0, Gfp::Atomic)?);
+    drop(share.get(0, Gfp::Atomic)?);
     check!(pool.cached_pages() == 1);
     Ok(())
 }
 
 pub(crate) fn limit() -> Result {
     let pool = SgPool::new(1)?;
+    let share = pool.share(2)?;
     let mut held = KVec::new();
     for _ in 0..4 {
-        held.push(pool.get(256 << 10, Gfp::Kernel)?, GFP_KERNEL)?;
+        held.push(share.get(256 << 10, Gfp::Kernel)?, GFP_KERNEL)?;
     }
-    check!(matches!(pool.get(1, Gfp::Kernel), Err(e) if e == ENOMEM));
-    check!(matches!(pool.get(usize::MAX, Gfp::Kernel), Err(e) if e == ENOMEM));
+    check!(matches!(share.get(1, Gfp::Kernel), Err(e) if e == ENOMEM));
+    check!(matches!(share.get(usize::MAX, Gfp::Kernel), Err(e) if e == ENOMEM));
     drop(held.pop());
-    check!(pool.get(256 << 10, Gfp::Kernel).is_ok());
+    check!(share.get(256 << 10, Gfp::Kernel).is_ok());
     drop(held);
-    check!(pool.get(1 << 20, Gfp::Kernel).is_ok());
+    check!(share.get(1 << 20, Gfp::Kernel).is_ok());
+    Ok(())
+}
+
+pub(crate) fn limit_of_a_share() -> Result {
+    let pool = SgPool::new(3)?;
+    let (one, two) = (pool.share(1)?, pool.share(4)?);
+    let held = one.get(1 << 20, Gfp::Kernel)?;
+    check!(matches!(one.get(1, Gfp::Kernel), Err(e) if e == ENOMEM));
+    // What one was refused is not held, neither from it nor from the pool.
+    let rest = two.get(2 << 20, Gfp::Kernel)?;
+    check!(matches!(two.get(1, Gfp::Kernel), Err(e) if e == ENOMEM));
+    drop(held);
+    check!(two.get(1 << 20, Gfp::Kernel).is_ok());
+    check!(one.get(1 << 20, Gfp::Kernel).is_ok());
+    drop(rest);
+    check!(two.get(3 << 20, Gfp::Kernel).is_ok());
     Ok(())
 }
 
 pub(crate) fn shared_by_threads() -> Result {
     let pool = SgPool::new(64)?;
+    let share = pool.share(64)?;
     let bad = Arc::new(Atomic::<i32>::new(0), GFP_KERNEL)?;
     let mut threads = KVec::new();
     for seed in 0..4usize {
-        let (pool, bad) = (pool.clone(), bad.clone());
+        let (share, bad) = (share.clone(), bad.clone());
         let thread = Thread::spawn(fmt!("kapi_pool/{}", seed), -1, move |_| {
-            if hammer(&pool, seed).is_err() {
+            if hammer(&share, seed).is_err() {
                 bad.add(1, Relaxed);
             }
         })?;
@@ -123,18 +142,18 @@ pub(crate) fn shared_by_threads() -> Result {
     pool.shrink();
     let mut held = KVec::new();
     for _ in 0..16 {
-        held.push(pool.get(LARGEST, Gfp::Kernel)?, GFP_KERNEL)?;
+        held.push(share.get(LARGEST, Gfp::Kernel)?, GFP_KERNEL)?;
     }
-    check!(pool.get(1, Gfp::Kernel).is_err());
+    check!(share.get(1, Gfp::Kernel).is_err());
     Ok(())
 }
 
 /// Takes buffers of all sizes and looks whether somebody else writes to them.
-fn hammer(pool: &Arc<SgPool>, seed: usize) -> Result {
+fn hammer(share: &Arc<SgShare>, seed: usize) -> Result {
     let mut back = KVec::from_elem(0u8, 512, GFP_KERNEL)?;
     for i in 0..400 {
         let len = 512 + ((i * 7919 + seed * 104_729) % (128 << 10));
-        let (one, two) = (pool.get(len, Gfp::Kernel)?, pool.get(4096, Gfp::Kernel)?);
+        let (one, two) = (share.get(len, Gfp::Kernel)?, share.get(4096, Gfp::Kernel)?);
         let (a, b) = (pattern(seed + i, 512)?, pattern(seed + i + 1, 512)?);
         let last = len - 512;
         if one.list().copy_to(last, &a) != 512 || two.list().copy_to(0, &b) != 512 {

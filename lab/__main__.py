@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--ios", type=int, default=20000, help="4 KiB I/Os a job")
     bench.add_argument("--stack", action="append", choices=("ours", "lio", "scsi_debug", "null_blk"),
                        help="only this one (may be repeated)")
-    bench.add_argument("--transport", action="append", choices=("scst_local", "tcm_loop", "srp"),
+    bench.add_argument("--transport", action="append", choices=("scst_local", "tcm_loop", "srp", "fc"),
                        help="only stacks with this one (may be repeated)")
     for function in (commands.test, commands.soak):
         sub = add(function)

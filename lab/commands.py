@@ -55,8 +55,8 @@ def bench(arguments: argparse.Namespace) -> int:
     """measure instructions per I/O beside the peers"""
     built = _build()
     ours = figures.present(built)
-    stacks = [*ours, *figures.PEERS, *figures.SRP_PEERS]
-    for transport in ("scst_local", "srp"):
+    stacks = [*ours, *figures.PEERS, *figures.SRP_PEERS, *figures.FC_PEERS]
+    for transport in ("scst_local", "srp", "fc"):
         if not any(stack.transport == transport for stack in ours):
             say(f"[bench] our modules for {transport} are not in this clone's build: peers only")
     if arguments.stack:

@@ -65,9 +65,13 @@ def _make_boot(made: Path, partial: Path) -> None:
     (where / "modules.order").write_text("")
 
 
-def bootable() -> guest.Kernel:
-    """The debug kernel, for `vm.Config`."""
-    made = _entry()
+def boot_of(made: Path) -> guest.Kernel:
+    """What boots of an entry with `tree`, `release` and `bzImage`."""
     boot = cache.entry("debugboot", cache.key(made.name, cache.source(_make_boot), guest.recipe()),
                        lambda partial: _make_boot(made, partial))
     return guest.Kernel((made / "release").read_text().strip(), made / "bzImage", boot / "initramfs", boot / "modules")
+
+
+def bootable() -> guest.Kernel:
+    """The debug kernel, for `vm.Config`."""
+    return boot_of(_entry())

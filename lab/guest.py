@@ -24,6 +24,9 @@ PACKAGES = ("bash", "coreutils", "util-linux", "mount", "kmod", "fio", "sg3-util
             # iscsi-test-cu: a conformance test that drives /dev/sgN too
             "libiscsi-bin")
 
+# For nodes of a cluster, in an image of their own: Pacemaker, and what tries its agents.
+_CLUSTER = ("pacemaker", "corosync", "pacemaker-cli-utils", "resource-agents", "libxml2-utils")
+
 # Files that no test here can reach, left out to keep the image small.
 _DROPPED = ("usr/lib/udev/hwdb.bin", "usr/lib/udev/hwdb.d", "usr/lib/python3/dist-packages/pyverbs/providers")
 
@@ -53,19 +56,28 @@ class Kernel:
     """The same as a file system for the guest; None where all is built in."""
 
 
-def _make_userland(partial: Path) -> None:
+def _make_userland(partial: Path, packages: tuple[str, ...]) -> None:
     log = paths.fresh_log("guest")
     tool = Mmdebstrap(paths.cache() / "tools")
     with step("setup", "making the guest's Debian image", 45):
         pack = sysroot.get().argv(["sqfstar", "-quiet", "-no-progress", *_PLAIN, "/srv/root.squashfs",
                                    *_DROPPED], [Bind(partial, "/srv")])
-        sysroot.unpack_tar(tool.command(PACKAGES, "essential", "-"), log, "making the guest image", pack, partial)
+        sysroot.unpack_tar(tool.command(packages, "essential", "-"), log, "making the guest image", pack, partial)
+
+
+def _image(packages: tuple[str, ...]) -> Path:
+    digest = cache.key(packages, _DROPPED, _PLAIN, cache.source(_make_userland, Mmdebstrap.command), pins.load().release)
+    return cache.entry("guest", digest, lambda partial: _make_userland(partial, packages)) / "root.squashfs"
 
 
 def userland() -> Path:
     """The guest's Debian as a squashfs image."""
-    digest = cache.key(PACKAGES, _DROPPED, _PLAIN, cache.source(_make_userland, Mmdebstrap.command), pins.load().release)
-    return cache.entry("guest", digest, _make_userland) / "root.squashfs"
+    return _image(PACKAGES)
+
+
+def cluster_userland() -> Path:
+    """The same with Pacemaker, for soaks."""
+    return _image((*PACKAGES, *_CLUSTER))
 
 
 def _closure(index: str, names: tuple[str, ...]) -> list[str]:

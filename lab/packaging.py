@@ -16,7 +16,7 @@ from .sandbox import Bind
 TOOLCHAIN = ("dkms", "gcc-14", "make", "rustc", "rust-src", "bindgen", "libclang-19-dev", "libelf-dev", "libssl-dev",
              "bc", "bison", "flex", "cpio", "kmod", "xz-utils", "dwarves", "perl", "python3")
 
-_MODULES = ("ib_srpt", "scst", "scst_local", "scst_vdisk")
+_MODULES = ("ib_srpt", "qla2x00tgt", "scst", "scst_disk", "scst_local", "scst_vdisk")
 
 
 def _sources() -> list[str]:

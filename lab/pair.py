@@ -108,3 +108,47 @@ class Asked:
         partial = question.with_suffix(".partial")
         partial.write_text(words)
         partial.rename(question)
+
+
+def _run_all(machines: Sequence[Asked], story: Callable[[], None]) -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        told = pool.submit(story)
+        results = run([(each.machine, each.on_line) for each in machines], lambda number: machines[number].ended())
+        told.result()
+    for each, result in zip(machines, results):
+        if not result.ok and not result.killed:
+            print(f"# {each.name}: " + result.problem().replace("\n", "\n# "), flush=True)
+            raise LabError(f"{each.name} did not end well")
+
+
+def tell_story(machines: Sequence[Asked], steps: Sequence[tuple[str, Callable[[], str]]]) -> int:
+    """Run MACHINES, and STEPS one after the other as long as none fails, which the last of them makes end; KTAP.
+
+    A step says what it has seen. The exit status.
+    """
+    print(f"KTAP version 1\n1..{len(steps) + 1}", flush=True)
+    failed = False
+
+    def story() -> None:
+        nonlocal failed
+        for number, (name, step) in enumerate(steps, 1):
+            try:
+                text = "" if failed else step()
+                verdict = "not ok" if failed else "ok"
+            except LabError as error:
+                failed, verdict, text = True, "not ok", str(error)
+            for line in text.splitlines():
+                print(f"# {line}", flush=True)
+            print(f"{verdict} {number} - {name}", flush=True)
+        if failed:
+            for machine in machines:
+                machine.give_up()
+
+    try:
+        _run_all(machines, story)
+        verdict = "ok"
+    except LabError as error:
+        print(f"# {error}", flush=True)
+        failed, verdict = True, "not ok"
+    print(f"{verdict} {len(steps) + 1} - the machines end, and their kernels have nothing to say", flush=True)
+    return int(failed)

@@ -183,6 +183,11 @@ def _limits(mode: Mode) -> Counts:
             judge(found.record, "own_insns_per_io", found.ours(), "instructions per I/O in our modules")
     else:
         counts.add(_skip("bench over SRP", "no ib_srpt in this clone's build"))
+    if figures.have_ours(modules, "qla2x00tgt"):
+        for found in figures.profiles(figures.FC, [figures.Load("randread", "4k", 32, 0)], modules, 100, 300):
+            judge(found.record, "own_insns_per_io", found.ours(), "instructions per I/O in our modules")
+    else:
+        counts.add(_skip("bench over Fibre Channel", "no qla2x00tgt in this clone's build"))
     return counts
 
 
@@ -204,9 +209,11 @@ def _host(script: Path, mode: Mode) -> Counts:
 def _host_jobs(mode: Mode) -> list[lanes.Job]:
     """Tests that drive machines from outside: executables in tests/host that speak KTAP.
 
-    A line `# lab: timed=no` says that nothing in one depends on how fast its machines are.
+    A line `# lab: timed=no` says that nothing in one depends on how fast its machines are, `# lab: soak=only` that it is no
+    part of a short run.
     """
-    scripts = [path for path in sorted(_HOST_TESTS.glob("*")) if os.access(path, os.X_OK) and path.is_file()]
+    scripts = [path for path in sorted(_HOST_TESTS.glob("*")) if os.access(path, os.X_OK) and path.is_file()
+               and (mode.long or not re.search("^# lab: soak=only$", path.read_text(), re.M))]
     return [lanes.Job(path.name, "drives machines from outside", functools.partial(_host, path, mode),
                       not re.search("^# lab: timed=no$", path.read_text(), re.M), 100) for path in scripts]
 

@@ -71,6 +71,8 @@ class Config:
     """
     kernel: Optional[guest.Kernel] = None
     """None: the stock kernel."""
+    userland: Optional[Path] = None
+    """None: the guest's usual Debian."""
     modules: Optional[Path] = None
     """A build directory whose .ko files modprobe will find in the guest."""
     extra: Sequence[Path] = ()
@@ -184,7 +186,7 @@ class Machine:
             command += ["-serial", f"file:{self.place}/console", "-chardev", "stdio,id=job,signal=off",
                         "-serial", "chardev:job"]
         command += ["-virtfs", f"local,path={self.place}/lab,mount_tag=lab,security_model=none,multidevs=remap"]
-        for name, image in (("root", guest.userland()), ("modules", self.kernel.modules_image)):
+        for name, image in (("root", config.userland or guest.userland()), ("modules", self.kernel.modules_image)):
             if image:
                 command += ["-drive", f"file={image},format=raw,if=none,readonly=on,id=lab-{name}",
                             "-device", f"virtio-blk-pci,drive=lab-{name},serial=lab-{name}"]

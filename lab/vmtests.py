@@ -9,6 +9,7 @@ A test is an executable that speaks KTAP. A comment line in it, `# lab: key=valu
     mem=SIZE timeout=SECONDS drives=NAME:MB,...
     fc=N           N Fibre Channel adapters of one fabric (lab/fc.py), a port of its command language beside them
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
+    soak=kasan     as soak=yes, there on the debug kernel with KASAN
     append=WORD,...  words for the kernel's command line
     allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)
 """
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
-from . import debug_kernel, fc, kernel, ktap, lanes, paths, vm
+from . import debug_kernel, fc, guest, kasan_kernel, kernel, ktap, lanes, paths, vm
 from .ktap import Counts
 from .progress import say, step
 
@@ -86,11 +87,23 @@ def _timeout(tests: list[Test]) -> int:
     return sum(int(test.needs.get("timeout", 120)) for test in tests)
 
 
+def _kernel(test: Test, long: bool) -> str:
+    """Which kernel it boots: `stock`, `debug` or `kasan`."""
+    return "kasan" if long and test.needs.get("soak") == "kasan" else test.group[0]
+
+
+def _tree(name: str) -> kernel.Tree:
+    return {"debug": debug_kernel.tree, "kasan": kasan_kernel.tree}.get(name, lambda: kernel.stock("7.2"))()
+
+
+def _bootable(name: str) -> Optional[guest.Kernel]:
+    return {"debug": debug_kernel.bootable, "kasan": kasan_kernel.bootable}.get(name, lambda: None)()
+
+
 def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config:
     def largest(key: str, default: int) -> int:
         return max(int(test.needs.get(key, default)) for test in tests)
 
-    debug = tests[0].group[0] == "debug"
     icount = {test.needs.get("icount", "no") for test in tests}
     if len(icount) > 1:
         raise ValueError(f"group {tests[0].group[1]}: either all of its tests have icount=yes or none")
@@ -105,7 +118,7 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
     mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
     return vm.Config(cpus=2 if long else largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
                      append=" ".join(test.needs["append"].replace(",", " ") for test in tests if "append" in test.needs),
-                     icount=icount == {"yes"}, kernel=debug_kernel.bootable() if debug else None,
+                     icount=icount == {"yes"}, kernel=_bootable(_kernel(tests[0], long)),
                      extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "packaging", paths.REPO / "README.md"],
                      allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
 
@@ -174,9 +187,9 @@ def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None, pre
 
     PREFIX: of the name of its directory in build/vm.
     """
-    flavour, group = tests[0].group
+    flavour, group = _kernel(tests[0], long), tests[0].group[1]
     if modules is None and kernel.have_modules():
-        modules = kernel.build_modules(debug_kernel.tree() if flavour == "debug" else kernel.stock("7.2"))
+        modules = kernel.build_modules(_tree(flavour))
     job = _JOB % {"length": "long" if long else "short", "tests": " ".join(test.path.name for test in tests)}
     config, name = _config(tests, long, modules), f"{prefix}-{flavour}-{group}"
     adapters = max(int(test.needs.get("fc", 0)) for test in tests)
@@ -206,13 +219,14 @@ def jobs(names: list[str], long: bool) -> list[lanes.Job]:
     for test in find():
         if names and test.path.stem not in names and test.path.name not in names:
             continue
-        if long and not names and test.needs.get("soak") != "yes":
+        if long and not names and test.needs.get("soak") not in ("yes", "kasan"):
             continue
-        groups.setdefault(test.group, []).append(test)
+        groups.setdefault((_kernel(test, long), test.group[1]), []).append(test)
     return [_job(tests, long) for tests in groups.values()]
 
 
 def _job(tests: list[Test], long: bool) -> lanes.Job:
     what = f"in the virtual machine: {' '.join(test.path.name for test in tests)}"
     # Where time is instructions a busy host changes nothing.
-    return lanes.Job(tests[0].group[1], what, lambda: run_group(tests, long), "icount" not in tests[0].needs, _timeout(tests))
+    name = f"{tests[0].group[1]}-kasan" if _kernel(tests[0], long) == "kasan" else tests[0].group[1]
+    return lanes.Job(name, what, lambda: run_group(tests, long), "icount" not in tests[0].needs, _timeout(tests))

@@ -16,7 +16,7 @@ use kernel::{
     time::{delay::fsleep, Delta},
 };
 use scst::{Answered, Cmd, DataOut, Outstanding, SessionRegistration, TmResult, Transport};
-use scst_proto::lun::Lun;
+use scst_proto::{lun::Lun, task::Function};
 
 /// How long a session may take to end before the log says so, in milliseconds.
 const PATIENCE_MS: u32 = 10_000;
@@ -24,10 +24,13 @@ const PATIENCE_MS: u32 = 10_000;
 /// Task management functions of FCP_CMND (FCP-5 9.1.2.5), and those that qla2xxx
 /// has of its own.
 mod function {
+    pub(super) const QUERY_TASK_SET: u16 = 0x01;
     pub(super) const CLEAR_TASK_SET: u16 = 0x04;
     pub(super) const ABORT_TASK_SET: u16 = 0x02;
+    pub(super) const QUERY_ASYNC_EVENT: u16 = 0x08;
     pub(super) const LUN_RESET: u16 = 0x10;
     pub(super) const TARGET_RESET: u16 = 0x20;
+    pub(super) const CLEAR_ACA: u16 = 0x40;
     pub(super) const ABTS: u16 = 0xfffb;
     pub(super) const NEXUS_LOSS: u16 = 0xfffc;
     pub(super) const NEXUS_LOSS_SESSION: u16 = 0xfffd;
@@ -40,6 +43,7 @@ mod response {
     pub(super) const COMPLETE: u8 = 0;
     pub(super) const REJECTED: u8 = 4;
     pub(super) const FAILED: u8 = 5;
+    pub(super) const SUCCEEDED: u8 = 8;
     pub(super) const INCORRECT_LUN: u8 = 9;
 }
 
@@ -107,6 +111,7 @@ impl Session {
                     .pool
                     .cancel_fetching(|other| other == u32::from(lun));
             }
+            (function::QUERY_TASK_SET | function::QUERY_ASYNC_EVENT | function::CLEAR_ACA, _) => {}
             _ => self.nexus.pool.cancel_fetching(|_| true),
         }
         let session = &self.registration;
@@ -121,10 +126,14 @@ impl Session {
             (function::ABORT_TASK_SET, Ok(lun)) => session.abort_task_set(lun, None),
             (function::CLEAR_TASK_SET, Ok(lun)) => session.clear_task_set(lun, None),
             (function::LUN_RESET, Ok(lun)) => session.lun_reset(lun, None),
+            (function::CLEAR_ACA, Ok(lun)) => session.clear_aca(lun, None),
+            (function::QUERY_TASK_SET, Ok(lun)) => session.query_task_set(lun),
+            (function::QUERY_ASYNC_EVENT, Ok(lun)) => session.query_async_event(lun),
             _ => return response::REJECTED,
         };
         match result {
             TmResult::Complete | TmResult::NoTask => response::COMPLETE,
+            TmResult::Succeeded => response::SUCCEEDED,
             TmResult::NoLun => response::INCORRECT_LUN,
             TmResult::TimedOut | TmResult::NoMemory => response::FAILED,
         }
@@ -201,6 +210,11 @@ impl Transport for Nexus {
             to.copy_from_slice(&self.name.0.to_be_bytes());
         }
         scst_proto::bytes::copy(id, &fcp)
+    }
+
+    /// Those of FCP_CMND, and ABTS.
+    fn has_function(&self, function: Function) -> bool {
+        !matches!(function, Function::NexusReset | Function::QueryTask)
     }
 
     /// FC-FS, FCP-2.

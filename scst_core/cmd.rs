@@ -21,17 +21,17 @@
 //! one of them wins, and a command is answered exactly once.
 
 use crate::nexus::Nexus;
+pub use crate::task::{Outstanding, Task};
 use kapi::{
     counted::InUse,
     loan::{self, Loan, Stage, Staged},
     pool::PooledSg,
     sg::SgList,
 };
-use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use scst_proto::{
     cdb::Cdb,
     sense::{Sense, SenseKey, INTERNAL_TARGET_FAILURE},
-    task::{effect, Cause, Effect, State},
+    task::State,
 };
 
 /// Status codes, SAM-6 5.3.1.
@@ -42,6 +42,7 @@ pub mod status {
     pub const BUSY: u8 = 0x08;
     pub const RESERVATION_CONFLICT: u8 = 0x18;
     pub const TASK_SET_FULL: u8 = 0x28;
+    pub const ACA_ACTIVE: u8 = 0x30;
     pub const TASK_ABORTED: u8 = 0x40;
 }
 
@@ -54,143 +55,21 @@ pub(crate) type CommandLoan = Loan<Task, Command>;
 /// Longest CDB that the core takes: READ(32) and its like.
 pub const MAX_CDB: usize = 32;
 
-/// Marks a command whose effect and response are no longer wanted.
-const ABORTED: u32 = 0x100;
-const STATE_MASK: u32 = 0xff;
-/// The upper bits number the commands of a slot, so that task management cannot
-/// mistake one for the next.
-const GENERATION: u32 = 0x200;
-const GENERATION_MASK: u32 = !(GENERATION - 1);
-
-fn state_of(word: u32) -> Option<State> {
-    State::ALL.get((word & STATE_MASK) as usize).copied()
-}
-
-/// The half of a command that task management may look at any time.
-pub struct Task {
-    word: Atomic<u32>,
-    lun: Atomic<u32>,
-}
-
-impl Task {
-    /// A slot without a command, for [`Slot::init`].
-    pub fn idle() -> Self {
-        Self {
-            word: Atomic::new(State::Done as u32),
-            lun: Atomic::new(u32::MAX),
-        }
-    }
-
-    /// Starts the life of a command for `lun`. It counts as executing from here:
-    /// where it does not wait for data or a thread, nothing comes in between.
-    #[inline]
-    pub(crate) fn begin(&self, lun: u32) {
-        self.lun.store(lun, Relaxed);
-        let last = self.word.load(Relaxed) & GENERATION_MASK;
-        let word = last.wrapping_add(GENERATION) | State::Executing as u32;
-        self.word.store(word, Release);
-    }
-
-    /// Goes on to `to`; false if the command was aborted. Only the holder of
-    /// the command's loan calls it, so an abort is all that can come between.
-    #[inline]
-    pub(crate) fn advance_to(&self, to: State) -> bool {
-        let now = self.word.load(Relaxed);
-        let next = now & GENERATION_MASK | to as u32;
-        now & ABORTED == 0 && self.word.cmpxchg(now, next, Full).is_ok()
-    }
-
-    /// The LUN that the command was sent to; `u32::MAX` if that is none.
-    pub(crate) fn lun_number(&self) -> u32 {
-        self.lun.load(Relaxed)
-    }
-
-    pub(crate) fn is_aborted(&self) -> bool {
-        self.word.load(Relaxed) & ABORTED != 0
-    }
-
-    #[inline]
-    fn end(&self) {
-        let generation = self.word.load(Relaxed) & GENERATION_MASK;
-        self.word.store(generation | State::Done as u32, Release);
-    }
-}
-
-/// A command that the core has, as task management sees it. The slot may have
-/// another one at any moment; that one is left alone.
-#[derive(Clone, Copy)]
-pub struct Outstanding<'a> {
-    task: &'a Task,
-    generation: u32,
-    /// The transport's tag, which ABORT TASK names.
-    pub tag: u64,
-}
-
-impl<'a> Outstanding<'a> {
-    /// The command in `slot`, if there is one. `tag` reads its tag, which the
-    /// transport has to set before the command begins.
-    pub fn of(slot: &'a Slot, tag: impl FnOnce() -> u64) -> Option<Self> {
-        let task = slot.shared();
-        let word = task.word.load(Acquire);
-        (state_of(word)? != State::Done).then(|| Self {
-            task,
-            generation: word & GENERATION_MASK,
-            tag: tag(),
-        })
-    }
-
-    /// The LUN that it was sent to.
-    pub fn lun(&self) -> u32 {
-        self.task.lun_number()
-    }
-
-    /// Whether it is marked aborted.
-    pub(crate) fn is_aborted(&self) -> bool {
-        self.task.is_aborted()
-    }
-
-    /// Whether its device's handler has it.
-    pub(crate) fn is_executing(&self) -> bool {
-        let word = self.task.word.load(Acquire);
-        word & GENERATION_MASK == self.generation && state_of(word) == Some(State::Executing)
-    }
-
-    /// Marks the command aborted, if it is in a state in which `cause` reaches
-    /// it ([`effect`]). True if the mark stands: the command will end
-    /// without a response, and ends in [`Cmd::finish`]. False if its response
-    /// was already on the way, or it was aborted before.
-    pub(crate) fn abort(&self, cause: Cause) -> bool {
-        let mut old = self.task.word.load(Relaxed);
-        loop {
-            let reached = match state_of(old) {
-                None | Some(State::Responding | State::Done) => false,
-                Some(state) => effect(state, cause) != Effect::TooLate,
-            };
-            let same = old & GENERATION_MASK == self.generation;
-            if old & ABORTED != 0 || !reached || !same {
-                return false;
-            }
-            match self.task.word.cmpxchg(old, old | ABORTED, Full) {
-                Ok(_) => return true,
-                Err(now) => old = now,
-            }
-        }
-    }
+/// Bits of [`Command::counted`].
+pub(crate) mod counted {
+    /// By its nexus, which has a limit.
+    pub(crate) const ADMITTED: u8 = 1;
+    /// By the task set, in which it waits.
+    pub(crate) const WAITS: u8 = 2;
+    /// By the task set, in which it has started.
+    pub(crate) const STARTED: u8 = 4;
 }
 
 /// Direction of the data, as seen by the initiator.
 pub use scst_proto::opcode::Direction;
 
 /// Task attribute, SAM-6 8.9.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[allow(missing_docs)]
-pub enum TaskAttribute {
-    #[default]
-    Simple,
-    Ordered,
-    HeadOfQueue,
-    Aca,
-}
+pub use scst_proto::task_set::Attribute as TaskAttribute;
 
 /// Where the command's data are.
 pub enum Data {
@@ -259,8 +138,8 @@ pub struct Command {
     pub(crate) direction: Direction,
     pub(crate) status: u8,
     pub(crate) aborted: bool,
-    /// The nexus has counted it.
-    pub(crate) admitted: bool,
+    /// Who has counted it: bits of [`counted`].
+    pub(crate) counted: u8,
     /// The transport has fetched its data-out.
     pub(crate) fetched: bool,
     pub(crate) raw_len: u8,
@@ -331,10 +210,42 @@ fn end_by(mut loan: CommandLoan, let_go: impl FnOnce(CommandLoan)) {
 /// Hands the command to its transport, or ends it if it was aborted.
 #[inline]
 fn answer(mut loan: CommandLoan) {
-    loan.aborted = !loan.shared().advance_to(State::Responding);
-    if loan.admitted {
-        leave(&mut loan);
+    if !loan.shared().advance_to(State::Responding) {
+        recall(&mut loan);
     }
+    match loan.counted {
+        0 => respond(loan),
+        _ => crate::task_sets::leave(loan),
+    }
+}
+
+/// As [`answer`], for CHECK CONDITION, which may be the affair of other commands.
+pub(crate) fn answer_failed(mut loan: CommandLoan) {
+    match loan.shared().advance_to(State::Responding) {
+        true => crate::task_sets::failed(&loan),
+        false => recall(&mut loan),
+    }
+    match loan.counted {
+        0 => respond(loan),
+        _ => crate::task_sets::leave(loan),
+    }
+}
+
+/// The command was aborted: what it would have said is not said.
+#[cold]
+fn recall(loan: &mut CommandLoan) {
+    loan.aborted = true;
+    let sense = loan.sense.take();
+    if let (Some(nexus), Some(sense)) = (&loan.nexus, sense) {
+        nexus.attention_not_told(sense);
+    }
+    loan.status = status::TASK_ABORTED;
+    loan.moved = 0;
+}
+
+/// Hands the command to its transport, which sends what it has to say, or nothing.
+#[inline(always)]
+pub(crate) fn respond(mut loan: CommandLoan) {
     if crate::latency::measuring() {
         loan.answered_ns = kapi::time::clock_ns();
     }
@@ -350,20 +261,11 @@ fn answer(mut loan: CommandLoan) {
     }
 }
 
-/// A command that its nexus has counted is no longer in the task set.
-#[cold]
-fn leave(loan: &mut CommandLoan) {
-    loan.admitted = false;
-    if let Some(nexus) = &loan.nexus {
-        nexus.leave();
-    }
-}
-
 fn fail(mut loan: CommandLoan) {
     loan.status = status::CHECK_CONDITION;
     loan.sense = Some(INTERNAL_TARGET_FAILURE);
     loan.moved = 0;
-    answer(loan);
+    answer_failed(loan);
 }
 
 impl<P: Stage<Task, Command>> Cmd<P> {
@@ -420,9 +322,10 @@ impl<P: Stage<Task, Command>> Cmd<P> {
         matches!(self.0.data, Data::Void)
     }
 
-    /// Whether task management has aborted the command, as far as is known now.
+    /// Whether the command was aborted and its initiator gets no response.
+    #[inline]
     pub fn is_aborted(&self) -> bool {
-        self.0.aborted || self.0.shared().is_aborted()
+        self.0.shared().is_silent()
     }
 
     /// The I_T_L nexus; `None` only for a command to a LUN that does not exist.
@@ -460,7 +363,7 @@ impl Cmd<DataOut> {
         let mut loan = self.into_loan();
         loan.status = status::CHECK_CONDITION;
         loan.sense = Some(sense);
-        answer(loan);
+        answer_failed(loan);
     }
 }
 
@@ -507,7 +410,10 @@ impl Cmd<Executing> {
         loan.status = status::CHECK_CONDITION;
         loan.sense = Some(sense);
         loan.moved = 0;
-        answer(loan);
+        if crate::task_sets::aborts_others(&loan) {
+            return crate::task_sets::abort_others(Self::new(loan));
+        }
+        answer_failed(loan);
     }
 
     /// Another status than GOOD and CHECK CONDITION.

@@ -19,7 +19,7 @@ use crate::{
 };
 use kapi::{
     global::Global,
-    pool::{PooledSg, SgPool},
+    pool::{PooledSg, SgPool, SgShare},
     sg::Gfp,
     sysfs::{Dir, Parent},
     work::WorkQueue,
@@ -73,6 +73,8 @@ pub(crate) struct Core {
     /// For what a management write starts and does not wait for.
     pub(crate) work: WorkQueue,
     pub(crate) buffers: Arc<SgPool>,
+    /// What commands that are to no device may have of them.
+    no_device: Arc<SgShare>,
     pub(crate) events: Arc<Events>,
 }
 
@@ -81,9 +83,9 @@ pub(crate) fn core() -> Result<Arc<Core>> {
     CORE.get().ok_or(ENODEV)
 }
 
-/// A data buffer of the pool. Any context.
-pub(crate) fn buffer(length: u32) -> Result<PooledSg> {
-    core()?.buffers.get(length as usize, Gfp::Atomic)
+/// A data buffer for a command that is to no device. Any context.
+pub(crate) fn buffer(length: usize) -> Result<PooledSg> {
+    core()?.no_device.get(length, Gfp::Atomic)
 }
 
 /// Queues a command for the global threads. Any context.
@@ -104,6 +106,7 @@ pub(crate) fn end_aborted_global() {
 /// Brings the core up, when the module is loaded.
 pub(crate) fn start(globals: Arc<Globals>) -> Result {
     let buffers = SgPool::new(globals.max_cmd_mem_mb)?;
+    let no_device = buffers.share(globals.max_dev_cmd_mem_mb)?;
     let threads = ThreadPool::new("scstd", -1)?;
     threads.resize(globals.threads(), None)?;
     let root = attrs_root::publish(Parent::Kernel, &globals, &threads)?;
@@ -128,6 +131,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
             copy_manager <- new_mutex!(None, "scst_copy_manager"),
             work,
             buffers,
+            no_device,
             events,
         }),
         GFP_KERNEL,
@@ -204,6 +208,11 @@ impl Core {
             log_err!("Device '{}' not found", name);
             EINVAL
         })
+    }
+
+    /// What the commands of another device may have of the buffers. Sleeps. `ENOMEM`.
+    pub(crate) fn share_of_buffers(&self) -> Result<Arc<SgShare>> {
+        self.buffers.share(self.globals.max_dev_cmd_mem_mb)
     }
 
     /// The copy manager, unless the core is about to go.

@@ -11,11 +11,12 @@ use crate::{
     handlers::Handler,
     nexus::Nexus,
     reservations::Reservations,
+    task_sets::TaskSet,
     threads::{ThreadPool, MAX_THREADS},
     util::{log_err, Name},
 };
 use core::ops::Deref;
-use kapi::{counted::Counted, cpumask::CpuMask, sysfs::Dir, tracker::Tracked};
+use kapi::{counted::Counted, cpumask::CpuMask, pool::SgShare, sysfs::Dir, tracker::Tracked};
 use kernel::{
     prelude::*,
     sync::{
@@ -42,6 +43,8 @@ pub(crate) struct Device {
     pub(crate) handler: Arc<Handler>,
     pub(crate) pdt: PeripheralDeviceType,
     pub(crate) lu: Unit,
+    /// What its commands may have of the pool of buffers (`scst_max_dev_cmd_mem`).
+    pub(crate) buffers: Arc<SgShare>,
     pub(crate) numa_node: Atomic<i32>,
     max_commands: Atomic<u32>,
     /// A [`PoolKind`].
@@ -62,6 +65,10 @@ pub(crate) struct Device {
     /// The tokens that writes are compared with.
     #[pin]
     pub(crate) watch: Watch,
+    /// The task set of nexuses that share one.
+    pub(crate) tasks: Arc<TaskSet>,
+    /// How many nexuses prevent the removal of the medium.
+    pub(crate) preventing: Atomic<u32>,
     #[pin]
     threads: Mutex<ThreadConfig>,
     #[pin]
@@ -98,6 +105,7 @@ impl Device {
         node: i32,
         tracked: Tracked,
     ) -> Result<Arc<Self>> {
+        let buffers = scst_core()?.share_of_buffers()?;
         let pdt = PeripheralDeviceType(handler.ops().device_type());
         let count = lu.default_threads();
         let lu = Unit(lu);
@@ -105,12 +113,13 @@ impl Device {
         let shared_pool = ThreadPool::new(name, node)?;
         let name = Name::new(name)?;
         Arc::pin_init(
-            pin_init!(Self {
+            try_pin_init!(Self {
                 name,
                 id,
                 handler,
                 pdt,
                 lu,
+                buffers,
                 numa_node: Atomic::new(node),
                 max_commands: Atomic::new(DEFAULT_MAX_COMMANDS),
                 pool_kind: Atomic::new(PoolKind::PerInitiator as u32),
@@ -122,10 +131,12 @@ impl Device {
                 group <- new_mutex!(None, "scst_device_group_of"),
                 reservations <- Reservations::new(),
                 watch <- Watch::new(),
+                tasks: TaskSet::new(true)?,
+                preventing: Atomic::new(0),
                 threads <- new_mutex!(ThreadConfig { count, shared: false }),
                 dirs <- new_mutex!(Dirs::default()),
                 _tracked: tracked,
-            }),
+            }? Error),
             GFP_KERNEL,
         )
     }
@@ -149,6 +160,11 @@ impl Device {
             nexus.update_limit();
         }
         Ok(())
+    }
+
+    /// Whether an initiator prevents the removal of the medium. Any context.
+    pub(crate) fn removal_prevented(&self) -> bool {
+        self.preventing.load(Relaxed) != 0
     }
 
     /// How often the device is blocked. Any context.
@@ -385,6 +401,13 @@ pub struct DeviceHandle {
 }
 
 impl DeviceHandle {
+    /// Whether an initiator prevents the removal of the medium (PREVENT ALLOW MEDIUM
+    /// REMOVAL). May sleep; takes the configuration's lock.
+    pub fn removal_prevented(&self) -> bool {
+        let device = scst_core().ok().and_then(|c| c.device(self.name.as_str()));
+        device.is_some_and(|device| device.removal_prevented())
+    }
+
     /// Establishes a unit attention on every nexus of the device. May sleep;
     /// takes the configuration's lock.
     pub fn unit_attention(&self, sense: Sense) {

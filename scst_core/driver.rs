@@ -14,7 +14,7 @@
 use crate::cmd::{Answered, Cmd, DataOut, Outstanding};
 use kapi::sysfs::Group;
 use kernel::prelude::*;
-use scst_proto::{command::DriverCommand, sense::Sense};
+use scst_proto::{command::DriverCommand, sense::Sense, task::Function};
 
 /// A target driver. Its methods run in process context, may sleep, and are
 /// called without locks of the core held.
@@ -130,6 +130,19 @@ pub trait Transport: Send + Sync + 'static {
     /// The initiator port's TransportID, SPC-6 7.6.4: 24 bytes for the
     /// protocols with a fixed form. Returns how many bytes of `id` are valid.
     fn transport_id(&self, id: &mut [u8; 64]) -> usize;
+
+    /// Whether initiators can ask for this task management function by the transport's
+    /// protocol. By default those that C SCST has always reported. Constant.
+    fn has_function(&self, function: Function) -> bool {
+        matches!(
+            function,
+            Function::AbortTask
+                | Function::AbortTaskSet
+                | Function::ClearAca
+                | Function::ClearTaskSet
+                | Function::LogicalUnitReset
+        )
+    }
 
     /// Version descriptors (SPC-6 6.7.2) of the physical and of the SCSI
     /// transport, for INQUIRY; 0 for none.

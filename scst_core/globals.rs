@@ -21,6 +21,14 @@ pub(crate) struct Switches {
     pub(crate) auto_cm: fn() -> bool,
 }
 
+/// Most memory that commands may hold, in MiB.
+pub(crate) struct Memory {
+    /// Those of all devices.
+    pub(crate) all_mb: u32,
+    /// Those of a device.
+    pub(crate) device_mb: u32,
+}
+
 /// What the attributes of `/sys/kernel/scst_tgt` set.
 #[pin_data]
 pub(crate) struct Globals {
@@ -37,13 +45,14 @@ pub(crate) struct Globals {
     threads: Atomic<u32>,
     pub(crate) default_threads: u32,
     pub(crate) max_cmd_mem_mb: u32,
+    pub(crate) max_dev_cmd_mem_mb: u32,
     switches: Switches,
     #[pin]
     cluster_name: Mutex<Option<Name>>,
 }
 
 impl Globals {
-    pub(crate) fn new(count: u32, max_cmd_mem_mb: u32, switches: Switches) -> Result<Arc<Self>> {
+    pub(crate) fn new(count: u32, memory: Memory, switches: Switches) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 setup_id: Atomic::new(0),
@@ -55,7 +64,8 @@ impl Globals {
                 trace_level: Atomic::new(scst_proto::trace::DEFAULT),
                 threads: Atomic::new(count),
                 default_threads: count,
-                max_cmd_mem_mb,
+                max_cmd_mem_mb: memory.all_mb,
+                max_dev_cmd_mem_mb: memory.device_mb,
                 switches,
                 cluster_name <- new_mutex!(None),
             }),

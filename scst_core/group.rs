@@ -181,10 +181,24 @@ impl Group {
         entry.is_some()
     }
 
-    /// Unmaps every LUN.
-    pub(crate) fn clear_luns(&self) {
-        let luns = core::mem::take(&mut self.state.lock().luns);
-        drop(luns);
+    /// The first LUN that is not less than `from`.
+    pub(crate) fn next_lun(&self, from: u16) -> Option<u16> {
+        let state = self.state.lock();
+        let mut luns = state.luns.keys();
+        luns.find(|lun| **lun >= from).copied()
+    }
+
+    /// Unmaps `first` and those that follow it, `most` at most; the last of them.
+    pub(crate) fn clear_luns(&self, first: u16, most: usize) -> u16 {
+        let mut last = first;
+        for _ in 0..most {
+            let Some(lun) = self.next_lun(first) else {
+                break;
+            };
+            self.del_lun(lun);
+            last = lun;
+        }
+        last
     }
 
     /// Unmaps the LUNs of `device`; whether there were any.
@@ -217,6 +231,13 @@ impl Group {
             Scope::One(lun) => {
                 if let Some(entry) = state.luns.get(&lun) {
                     list.push(wanted(lun, entry), GFP_KERNEL)?;
+                }
+            }
+            Scope::Between(first, last) => {
+                for (lun, entry) in &state.luns {
+                    if (first..=last).contains(lun) {
+                        list.push(wanted(*lun, entry), GFP_KERNEL)?;
+                    }
                 }
             }
             Scope::All => {

@@ -5,7 +5,7 @@
 use crate::cmd::{Cmd, Executing};
 use kapi::sysfs::Group;
 use kernel::{prelude::*, sync::Arc};
-use scst_proto::{cdb::Cdb, mgmt::Params};
+use scst_proto::{cdb::Cdb, mgmt::Params, mode::Control};
 
 /// A kind of virtual device: one directory below `handlers/`. Methods run in
 /// process context and may sleep.
@@ -106,6 +106,24 @@ pub trait LogicalUnit: Send + Sync + 'static {
     fn cscd(&self) -> [u8; 32] {
         [0; 32]
     }
+
+    /// The Control mode page (SPC-6 7.5.10), which says how the core manages the
+    /// task sets; TST does not change. Any context.
+    fn control(&self) -> Control {
+        const OWN_TASK_SET: u8 = 1;
+
+        Control::new(OWN_TASK_SET)
+    }
+
+    /// Whether commands with NACA are executed as others, and the core keeps the ACA
+    /// condition (SAM-6 5.8). Constant.
+    fn has_aca(&self) -> bool {
+        false
+    }
+
+    /// A logical unit reset (SAM-6 6.3.3): mode pages become what was saved. Process context,
+    /// may sleep.
+    fn reset(&self) {}
 
     /// Number of pool threads a new device has (`threads_num`).
     fn default_threads(&self) -> u32 {

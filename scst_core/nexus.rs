@@ -8,6 +8,7 @@ use crate::{
     reservations::id_of,
     session::Session,
     stats::Stats,
+    task_sets::TaskSet,
     threads::ThreadPool,
     util::emit,
 };
@@ -20,16 +21,17 @@ use kapi::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Atomic, Full, Relaxed},
         Arc,
     },
 };
 use scst_proto::{
     alua::AccessState,
+    mode::Control,
     opcode::Flags,
     pr::access::Access,
     sense::{Sense, POWER_ON_OR_RESET},
-    task::State,
+    task::{Function, State},
     ua::{Answered, UaQueue},
 };
 
@@ -52,6 +54,8 @@ pub(crate) mod gate {
     /// Tokens stand for blocks of the device as they are: writes are compared with
     /// them.
     pub(crate) const WATCHED: u32 = 1 << 24;
+    /// Commands are counted by the task set, which may keep them waiting.
+    pub(crate) const TASKS: u32 = 64;
     /// The code of the [`Access`](scst_proto::pr::access::Access) that reservations
     /// leave to the nexus, 0 for all.
     pub(crate) const RESERVED: u32 = 0x3 << RESERVED_SHIFT;
@@ -106,6 +110,9 @@ pub struct Nexus {
     held: Pin<KBox<SpinLockIrq<LoanQueue<Task, Command>>>>,
     /// Commands that [`Nexus::admit`] has counted and that are not answered.
     admitted: Atomic<u32>,
+    pub(crate) tasks: Arc<TaskSet>,
+    /// 1 if the initiator prevents the removal of the medium.
+    prevents: Atomic<u32>,
     pub(crate) stats: Stats,
     /// Threads of this nexus alone (`threads_pool_type` per_initiator); none
     /// for a device that never sleeps, and for the core's own commands.
@@ -137,15 +144,29 @@ impl Nexus {
             0 => 0,
             _ => gate::BLACK_HOLE,
         };
+        let control = device.lu.control();
+        // The core's own commands are part of others, and do not wait for those.
+        let shared = control.tst() == 0 && !session.transport().is_internal();
+        let tasks = match shared {
+            true => device.tasks.clone(),
+            false => TaskSet::new(false)?,
+        };
+        let counts = match shared || control.queue_algorithm() == 0 {
+            true => gate::TASKS,
+            false => 0,
+        };
+        let first = gate::UNIT_ATTENTION | read_only | black_hole | blocked | counts;
         let nexus = Counted::new(Self {
             session,
             device,
             seen,
-            gate: Atomic::new(gate::UNIT_ATTENTION | read_only | black_hole | blocked),
+            gate: Atomic::new(first),
             attentions,
             hole,
             held,
             admitted: Atomic::new(0),
+            tasks,
+            prevents: Atomic::new(0),
             stats: Stats::new()?,
             pool,
         })?;
@@ -250,6 +271,11 @@ impl Nexus {
         self.access().refusal(flags).unwrap_or(sense)
     }
 
+    /// Whether the initiator can ask for this task management function.
+    pub fn has_function(&self, function: Function) -> bool {
+        self.session.transport().has_function(function)
+    }
+
     /// What INQUIRY says of the transport, see
     /// [`Transport::version_descriptors`](crate::Transport::version_descriptors).
     pub fn version_descriptors(&self) -> [u16; 2] {
@@ -283,6 +309,21 @@ impl Nexus {
         let sense = queue.pop();
         self.set_attention(!queue.is_empty());
         sense
+    }
+
+    /// What a command was to report, and did not, as it was aborted: a unit attention
+    /// is reported by the next one. Any context.
+    pub(crate) fn attention_not_told(&self, sense: Sense) {
+        if sense.is_unit_attention() {
+            let mut queue = self.attentions.lock();
+            queue.unpop(sense);
+            self.set_attention(true);
+        }
+    }
+
+    /// The unit attention that would be reported next. Any context.
+    pub(crate) fn next_attention(&self) -> Option<Sense> {
+        self.attentions.lock().first()
     }
 
     /// Takes the unit attention that REQUEST SENSE reports as its data (SPC-6 6.39). Any context.
@@ -372,6 +413,11 @@ impl Nexus {
             let found = queue.lock().extract(&which);
             crate::pipeline::end_aborted(found);
         }
+        let own = |loan: &CommandLoan| {
+            let nexus = loan.nexus.as_deref();
+            nexus.is_some_and(|nexus| ::core::ptr::eq(nexus, self))
+        };
+        self.tasks.end_waiting(|loan| own(loan) && which(loan));
     }
 
     /// Blocks the nexus, or lets commands through again; those that wait are
@@ -392,9 +438,55 @@ impl Nexus {
 
     /// Ends commands that were put into a queue when they were already marked, or
     /// when the LUN was gone.
-    fn release_late(&self) {
+    pub(crate) fn release_late(&self) {
         let gone = self.gate() & gate::GONE != 0;
         self.release(|loan| gone || loan.shared().is_aborted());
+    }
+
+    /// Its number, which no other nexus has or had.
+    pub(crate) fn number(&self) -> u64 {
+        self.seen.mapping
+    }
+
+    /// The Control mode page.
+    pub(crate) fn control(&self) -> Control {
+        self.device.lu.control()
+    }
+
+    /// Lets the task set count the commands of this nexus, or not any more.
+    pub(crate) fn set_counting(&self, on: bool) {
+        self.set_gate(gate::TASKS, on);
+    }
+
+    /// PREVENT ALLOW MEDIUM REMOVAL (SPC-6 6.17) by this initiator, or what ends it. Any
+    /// context.
+    pub fn prevent_removal(&self, on: bool) {
+        let on = u32::from(on);
+        match (self.prevents.xchg(on, Full), on) {
+            (0, 1) => self.device.preventing.add(1, Relaxed),
+            (1, 0) => {
+                let _ = self.device.preventing.fetch_sub(1, Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether this initiator or another prevents the removal of the medium.
+    pub fn removal_prevented(&self) -> bool {
+        self.device.removal_prevented()
+    }
+
+    /// What the Control mode page says of task sets has changed. May sleep; takes the
+    /// configuration's lock.
+    pub fn control_changed(&self) {
+        crate::task_sets::rules_changed(&self.device);
+    }
+
+    /// The nexus is lost (SAM-6 6.3.4), and with it what the initiator has done to the
+    /// logical unit, but for what it has by RESERVE. Any context.
+    pub(crate) fn forget(&self) {
+        self.tasks.clear_aca(self);
+        self.prevent_removal(false);
     }
 
     /// Goes on with the commands that were held, in their order. Any context.
@@ -410,6 +502,15 @@ impl Nexus {
         let mut any = false;
         self.session.transport().visit_commands(&mut |task| {
             any |= task.is_executing() && task.lun() == u32::from(self.lun());
+        });
+        any
+    }
+
+    /// Whether the initiator has a command that the task set does not count. Sleeps.
+    pub(crate) fn has_uncounted(&self) -> bool {
+        let mut any = false;
+        self.session.transport().visit_commands(&mut |task| {
+            any |= !task.is_counted() && task.lun() == u32::from(self.lun());
         });
         any
     }

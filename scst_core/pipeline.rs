@@ -8,14 +8,18 @@
 //! find the LUN, decode, check, get the data, execute, answer.
 
 use crate::{
-    cmd::{status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Task, Vacant},
+    cmd::{
+        counted, status, Cmd, Command, CommandLoan, Data, DataOut, Executing, Incoming, Task,
+        TaskAttribute, Vacant,
+    },
     handler::Context,
     nexus::{access_of, gate, reserved_of, swallows, Nexus},
     report_luns,
     session::Session,
+    task_sets,
 };
 use core::convert::Infallible;
-use kapi::{counted::InUse, loan::LoanQueue};
+use kapi::{counted::InUse, loan::LoanQueue, sg::Gfp};
 use kernel::{prelude::*, sync::rcu};
 use scst_proto::{
     cdb::{self, Cdb},
@@ -34,6 +38,8 @@ pub(crate) enum Refusal {
     Swallow,
     /// It waits until the device is unblocked.
     Hold,
+    /// The task set says when it starts.
+    Order,
 }
 
 impl From<Sense> for Refusal {
@@ -66,7 +72,7 @@ impl Command {
             direction: Direction::None,
             status: status::GOOD,
             aborted: false,
-            admitted: false,
+            counted: 0,
             fetched: false,
             raw_len: incoming.cdb_len,
             raw: *incoming.cdb,
@@ -108,7 +114,7 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
         return report_luns::without_lun(session, loan, refusal);
     };
     let checked = match refusal {
-        Some(sense) => Err(sense.into()),
+        Some(sense) => Err(task_sets::undecoded(&loan, sense)),
         None => check(&mut loan, claimed),
     };
     match checked {
@@ -175,13 +181,11 @@ fn check(loan: &mut CommandLoan, claimed: Direction) -> Result<(), Refusal> {
         None => loan.prepared,
     };
     if gate != 0 {
+        task_sets::check_aca(nexus, gate, loan)?;
         let raw = loan.raw.get(..usize::from(loan.raw_len)).unwrap_or(&[]);
         check_gate(nexus, gate, &cdb, raw)?;
     }
     cdb.require_supported()?;
-    if cdb.naca() {
-        cdb.refuse_naca()?;
-    }
     if flags.contains(Flags::WRITES) && (gate & gate::READ_ONLY != 0 || device.lu.read_only()) {
         return Err(WRITE_PROTECTED.into());
     }
@@ -189,13 +193,39 @@ fn check(loan: &mut CommandLoan, claimed: Direction) -> Result<(), Refusal> {
     loan.expected = expected;
     loan.direction = direction;
     provide_buffer(loan)?;
+    let special = loan.attribute != TaskAttribute::Simple || cdb.naca();
+    if special || gate & (gate::BLOCKED | gate::TASKS | gate::BLACK_HOLE) != 0 {
+        later(loan, gate, special && !answered_here)?;
+    }
     if answered_here {
         return Err(Refusal::Core);
     }
-    if gate & gate::BLOCKED != 0 {
-        return Err(Refusal::Hold);
-    }
     Ok(())
+}
+
+/// Why a command that nothing is wrong with does not start at once. What the core
+/// answers itself is of no task set.
+#[cold]
+fn later(cmd: &Command, gate: u32, special: bool) -> Result<(), Refusal> {
+    let ours = report_luns::is_ours(&cmd.cdb);
+    if special || (gate & gate::TASKS != 0 && !ours) {
+        return Err(Refusal::Order);
+    }
+    if vanishes(cmd) {
+        return Err(Refusal::Swallow);
+    }
+    match gate & gate::BLOCKED != 0 && !ours {
+        true => Err(Refusal::Hold),
+        false => Ok(()),
+    }
+}
+
+/// Whether a test wants this command to vanish.
+fn vanishes(cmd: &Command) -> bool {
+    let moves_data = !matches!(cmd.cdb.direction(), Direction::None);
+    cmd.nexus.as_ref().is_some_and(|nexus| {
+        nexus.gate() & gate::BLACK_HOLE != 0 && swallows(nexus.session().black_hole(), moves_data)
+    })
 }
 
 /// Refuses a command whose data go the other way than its initiator prepared
@@ -213,9 +243,11 @@ fn compare(claimed: Direction, direction: Direction) -> Result<(), Refusal> {
 /// Takes a place in the task set of an initiator that may have only so many.
 #[cold]
 fn admit(loan: &mut CommandLoan) -> Result<(), Refusal> {
-    loan.admitted = loan.nexus.as_ref().is_some_and(|nexus| nexus.admit());
-    match loan.admitted {
-        true => Ok(()),
+    match loan.nexus.as_ref().is_some_and(|nexus| nexus.admit()) {
+        true => {
+            loan.counted |= counted::ADMITTED;
+            Ok(())
+        }
         false => Err(Refusal::Status(status::TASK_SET_FULL)),
     }
 }
@@ -231,12 +263,16 @@ pub(crate) fn provide_buffer(loan: &mut CommandLoan) -> Result<(), Refusal> {
         .nexus
         .as_ref()
         .is_some_and(|n| n.device.lu.void(&loan.cdb));
-    loan.data = match void {
-        true => Data::Void,
-        false => crate::config::buffer(length)
-            .map(Data::Pooled)
-            .map_err(|_| Refusal::Status(status::BUSY))?,
+    if void {
+        loan.data = Data::Void;
+        return Ok(());
+    }
+    let length = length as usize;
+    let buffer = match &loan.nexus {
+        Some(nexus) => nexus.device.buffers.get(length, Gfp::Atomic),
+        None => crate::config::buffer(length),
     };
+    loan.data = Data::Pooled(buffer.map_err(|_| Refusal::Status(status::BUSY))?);
     Ok(())
 }
 
@@ -257,12 +293,6 @@ fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb, raw: &[u8]) -> Result<(), Ref
     if reserved_of(gate).refuses(cdb.op, raw) {
         return Err(Refusal::Status(status::RESERVATION_CONFLICT));
     }
-    if gate & gate::BLACK_HOLE != 0 {
-        let moves_data = !matches!(cdb.direction(), Direction::None);
-        if swallows(nexus.session().black_hole(), moves_data) {
-            return Err(Refusal::Swallow);
-        }
-    }
     if gate & gate::WATCHED != 0 {
         nexus.device.watch.command(nexus, cdb);
     }
@@ -270,10 +300,11 @@ fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb, raw: &[u8]) -> Result<(), Ref
 }
 
 #[cold]
-fn refuse(loan: CommandLoan, refusal: Refusal) {
+pub(crate) fn refuse(loan: CommandLoan, refusal: Refusal) {
     match (&refusal, loan.nexus.clone()) {
         (Refusal::Swallow, Some(nexus)) => return nexus.swallow(loan),
         (Refusal::Hold, Some(nexus)) => return nexus.hold(loan),
+        (Refusal::Order, Some(nexus)) => return task_sets::enter(&nexus, loan),
         _ => {}
     }
     let cmd = Cmd::<Executing>::new(loan);
@@ -281,7 +312,7 @@ fn refuse(loan: CommandLoan, refusal: Refusal) {
         Refusal::Sense(sense) => cmd.check_condition(sense),
         Refusal::Status(status) => cmd.status(status),
         Refusal::Core => report_luns::execute(cmd),
-        Refusal::Swallow | Refusal::Hold => drop(cmd),
+        Refusal::Swallow | Refusal::Hold | Refusal::Order => drop(cmd),
     }
 }
 
@@ -295,11 +326,21 @@ pub(crate) fn resume(loan: CommandLoan) {
         }
         None => Ok(()),
     };
-    let lent = matches!(loan.data, Data::Lent(_));
     match checked {
         Err(refusal) => refuse(loan, refusal),
-        Ok(()) if loan.direction == Direction::Out && !lent && !loan.fetched => fetch(loan),
-        Ok(()) => run(loan),
+        Ok(()) => start(loan),
+    }
+}
+
+/// Lets a command begin that did not have to wait or has waited long enough.
+pub(crate) fn start(loan: CommandLoan) {
+    if vanishes(&loan) {
+        return refuse(loan, Refusal::Swallow);
+    }
+    let lent = matches!(loan.data, Data::Lent(_));
+    match loan.direction == Direction::Out && !lent && !loan.fetched {
+        true => fetch(loan),
+        false => run(loan),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn execute(mut cmd: Cmd<Executing>) {
         }
         Err(Refusal::Sense(sense)) => cmd.check_condition(sense),
         Err(Refusal::Status(status)) => cmd.status(status),
-        Err(Refusal::Core | Refusal::Swallow | Refusal::Hold) => drop(cmd),
+        Err(Refusal::Core | Refusal::Swallow | Refusal::Hold | Refusal::Order) => drop(cmd),
     }
 }
 
@@ -134,7 +134,9 @@ fn note(loan: &mut CommandLoan, refusal: Refusal) {
             loan.sense = Some(sense);
         }
         Refusal::Status(status) => loan.status = status,
-        Refusal::Core | Refusal::Swallow | Refusal::Hold => loan.status = status::BUSY,
+        Refusal::Core | Refusal::Swallow | Refusal::Hold | Refusal::Order => {
+            loan.status = status::BUSY
+        }
     }
 }
 

@@ -26,12 +26,13 @@
 //!    [`copy_jobs::Jobs`], [`copy_tokens::Tokens`]: mutexes, for one access each.
 //! 3. The listeners of [`events::Events`], then one's own state: spinlocks with
 //!    interrupts off. The queue of a [`threads::ThreadPool`], the unit attentions of a
-//!    [`nexus::Nexus`], the commands of [`copy_io::Initiator`],
-//!    the tokens of a [`copy_tokens::Watch`], then unit attentions: likewise, for a few
-//!    instructions.
+//!    [`nexus::Nexus`], a [`task_sets::TaskSet`], the commands of
+//!    [`copy_io::Initiator`]; the tokens of a [`copy_tokens::Watch`]: likewise, for a
+//!    few instructions.
 //!
 //! The data path takes none of them for a handler that does not sleep. It finds
-//! the nexus in a map under RCU and counts its use per CPU.
+//! the nexus in a map under RCU and counts its use per CPU. Commands whose task
+//! attribute is not SIMPLE take that of their task set, and so do others beside them.
 //!
 //! `show` functions of attributes take only locks of 2 and 3, so directories
 //! may be removed (which waits for them) under 1; `store` functions may take
@@ -77,6 +78,8 @@ mod session;
 mod stats;
 mod target;
 mod target_luns;
+mod task;
+mod task_sets;
 mod threads;
 mod tmf;
 mod util;
@@ -113,7 +116,7 @@ kapi::param! {
     static MAX_CMD_MEM: u32 = 0, name: "scst_max_cmd_mem", perm: 0o444, range: 0..=1048576,
         description: "Most memory in MB that the commands of all devices may hold (0, the default: a quarter of RAM)";
     static MAX_DEV_CMD_MEM: u32 = 0, name: "scst_max_dev_cmd_mem", perm: 0o444, range: 0..=1048576,
-        description: "Kept for configurations that set it: the limit is scst_max_cmd_mem, for all devices together (0, the default: 2/5 of that)";
+        description: "Most memory in MB that the commands of one device may hold (0, the default: 2/5 of scst_max_cmd_mem)";
     static FORCIBLY_CLOSE: bool = false, name: "forcibly_close_sessions", perm: 0o644,
         description: "Deleting a group that has sessions moves them to another instead of failing with EBUSY (default: N)";
     static AUTO_CM: bool = true, name: "auto_cm_assignment", perm: 0o644,
@@ -152,7 +155,11 @@ impl kernel::Module for Scst {
             forcibly_close: || FORCIBLY_CLOSE.get(),
             auto_cm: || AUTO_CM.get(),
         };
-        let globals = globals::Globals::new(threads, memory, switches)?;
+        let limits = globals::Memory {
+            all_mb: memory,
+            device_mb: per_device,
+        };
+        let globals = globals::Globals::new(threads, limits, switches)?;
         globals.set_async_lun_replace(ASYNC_LUN_REPLACE.get());
         config::start(globals)?;
         pr_info!(

@@ -95,6 +95,8 @@ pub(crate) enum Scope {
     All,
     /// This one.
     One(u16),
+    /// From the one to the other, both included.
+    Between(u16, u16),
 }
 
 /// Nexuses, as many as there may be.
@@ -163,6 +165,7 @@ fn drain(nexuses: &[RetiredArc<Counted<Nexus>>]) {
                 seconds
             );
         }
+        nexus.forget();
         Reservations::nexus_lost(nexus);
         nexus.session().state.lock().past.add(&nexus.stats);
     }
@@ -331,6 +334,9 @@ impl Session {
         let mut old = NexusList::new();
         match scope {
             Scope::All => self.collect(&mut old, |_| true)?,
+            Scope::Between(first, last) => {
+                self.collect(&mut old, |nexus| (first..=last).contains(&nexus.lun()))?;
+            }
             Scope::One(lun) => {
                 if let Some(nexus) = self.nexus(lun) {
                     old.push(nexus, GFP_KERNEL)?;

@@ -11,6 +11,7 @@ use crate::{
     target::{Target, LUNS_CHANGED},
     util::log_err,
 };
+use kapi::rcu;
 use kernel::{
     prelude::*,
     sync::{atomic::Relaxed, Arc},
@@ -19,6 +20,30 @@ use scst_proto::{
     command::{LunEntry, LunsCommand},
     sense::{Sense, INQUIRY_DATA_HAS_CHANGED},
 };
+
+/// LUNs that `clear` unmaps before it waits for RCU.
+const CLEARED_AT_ONCE: usize = 256;
+
+/// Has `change` change maps under the configuration's lock, and waits for the commands of what it removed; does not
+/// wait if that may be `later`.
+fn change_map(
+    core: &Core,
+    later: bool,
+    change: impl FnOnce(&Config, &mut Removed) -> Result,
+) -> Result {
+    let mut removed = Removed::default();
+    let config = core.config.lock();
+    let result = change(&config, &mut removed);
+    config.verify_access();
+    drop(config);
+    if later {
+        // The old device's commands end while the new one is in use.
+        core.work.queue(move || removed.finish())?;
+    } else {
+        removed.finish();
+    }
+    result
+}
 
 impl Target {
     /// Makes every session of `group` see its LUNs in `scope` as they are now.
@@ -41,54 +66,51 @@ impl Target {
     /// A line written to `luns/mgmt` of `group`.
     pub(crate) fn manage_luns(&self, group: &Arc<Group>, command: LunsCommand<'_>) -> Result {
         let core = core()?;
-        let later = matches!(
-            command,
-            LunsCommand::Replace(_) | LunsCommand::ReplaceNoUa(_)
-        ) && core.globals.async_lun_replace.load(Relaxed) != 0;
-        let guard = core.config.lock();
-        let mut removed = Removed::default();
-        let result = self.change_luns(&core, &guard, group, command, &mut removed);
-        guard.verify_access();
-        drop(guard);
-        if later {
-            // The old device's commands end while the new one is in use.
-            core.work.queue(move || removed.finish())?;
-        } else {
-            removed.finish();
+        let replace = |entry, attention| {
+            let later = core.globals.async_lun_replace.load(Relaxed) != 0;
+            change_map(&core, later, |config, removed| {
+                self.replace_lun(&core, config, group, entry, attention, removed)
+            })
+        };
+        match command {
+            LunsCommand::Add(entry) => change_map(&core, false, |config, removed| {
+                self.add_lun(&core, config, group, entry, removed)
+            }),
+            LunsCommand::Replace(entry) => replace(entry, Some(INQUIRY_DATA_HAS_CHANGED)),
+            LunsCommand::ReplaceNoUa(entry) => replace(entry, None),
+            LunsCommand::Del(lun) => change_map(&core, false, |_, removed| {
+                self.del_lun(group, lun.get(), removed)
+            }),
+            LunsCommand::Clear => self.clear_luns(&core, group),
         }
-        result
     }
 
-    fn change_luns(
-        &self,
-        core: &Core,
-        config: &Config,
-        group: &Arc<Group>,
-        command: LunsCommand<'_>,
-        removed: &mut Removed,
-    ) -> Result {
-        match command {
-            LunsCommand::Add(entry) => self.add_lun(core, config, group, entry, removed),
-            LunsCommand::Replace(entry) => {
-                let attention = Some(INQUIRY_DATA_HAS_CHANGED);
-                self.replace_lun(core, config, group, entry, attention, removed)
-            }
-            LunsCommand::ReplaceNoUa(entry) => {
-                self.replace_lun(core, config, group, entry, None, removed)
-            }
-            LunsCommand::Del(lun) => {
-                let lun = lun.get();
-                if !group.del_lun(lun) {
-                    log_err!("Virtual LUN {} not found in group {}", lun, group.name());
-                    return Err(EINVAL);
-                }
-                self.sync_group(group, Scope::One(lun), LUNS_CHANGED, removed)
-            }
-            LunsCommand::Clear => {
-                group.clear_luns();
-                self.sync_group(group, Scope::All, LUNS_CHANGED, removed)
+    fn del_lun(&self, group: &Arc<Group>, lun: u16, removed: &mut Removed) -> Result {
+        if !group.del_lun(lun) {
+            log_err!("Virtual LUN {} not found in group {}", lun, group.name());
+            return Err(EINVAL);
+        }
+        self.sync_group(group, Scope::One(lun), LUNS_CHANGED, removed)
+    }
+
+    /// Unmaps all LUNs, so many at a time that I/O does not notice: each leaves RCU a dozen pieces of memory to free,
+    /// which it does on top of what runs on that processor, and without a limit where there are more than 10,000.
+    fn clear_luns(&self, core: &Core, group: &Arc<Group>) -> Result {
+        let mut next = group.next_lun(0);
+        while let Some(first) = next {
+            let mut last = first;
+            change_map(core, false, |_, removed| {
+                last = group.clear_luns(first, CLEARED_AT_ONCE);
+                self.sync_group(group, Scope::Between(first, last), LUNS_CHANGED, removed)
+            })?;
+            next = last
+                .checked_add(1)
+                .and_then(|following| group.next_lun(following));
+            if next.is_some() {
+                rcu::barrier();
             }
         }
+        Ok(())
     }
 
     fn add_lun(

@@ -30,8 +30,8 @@ use scst_proto::{
         code,
         tm_received::{self, function, Function},
     },
-    sense::{Sense, COMMANDS_CLEARED, DEVICE_RESET_OCCURRED},
-    task::Cause,
+    sense::{COMMANDS_CLEARED, DEVICE_RESET_OCCURRED, NEXUS_LOSS_OCCURRED},
+    task::{answer, Answer, Cause},
 };
 
 /// How a task management function ended (SAM-6 7.1).
@@ -43,6 +43,8 @@ pub enum TmResult {
     NoTask,
     /// INCORRECT LOGICAL UNIT NUMBER.
     NoLun,
+    /// FUNCTION SUCCEEDED: a query found what it asked for.
+    Succeeded,
     /// Affected commands had not ended when the time was over.
     TimedOut,
     /// There was no memory to find the affected commands. None was aborted, or
@@ -127,15 +129,16 @@ impl Waiting {
 type Affected<'a> = &'a dyn Fn(&Outstanding<'_>) -> bool;
 
 impl Session {
-    /// Marks those commands aborted that `affected` chooses; how many there are.
-    fn mark(&self, cause: Cause, affected: Affected<'_>) -> usize {
+    /// Marks those commands aborted that `affected` chooses; how many there are. Whether
+    /// their initiator is to be `told`, by TASK ABORTED status.
+    fn mark(&self, cause: Cause, told: bool, affected: Affected<'_>) -> usize {
         let mut found = 0;
         self.transport().visit_commands(&mut |task| {
             if !affected(&task) {
                 return;
             }
             found += 1;
-            if task.abort(cause) {
+            if task.abort(cause, told) {
                 kapi::trace::cmd_aborted(task.tag, task.lun());
             }
         });
@@ -170,7 +173,7 @@ impl Session {
     /// Marks commands of this session and waits for them.
     fn abort_own(&self, cause: Cause, affected: Affected<'_>, timeout_ms: Option<u32>) -> TmResult {
         let mut waiting = Waiting::new(cause, timeout_ms);
-        if self.mark(cause, affected) == 0 {
+        if self.mark(cause, false, affected) == 0 {
             return TmResult::NoTask;
         }
         let done = self.wait_ended(affected, &mut waiting);
@@ -215,31 +218,86 @@ impl Session {
         self.abort_all_of(Cause::AbortTaskSet, &of_lun(lun), timeout_ms)
     }
 
-    /// CLEAR TASK SET (SAM-6 7.5): all commands of the logical unit, of every
-    /// initiator. Sleeps.
+    /// CLEAR TASK SET (SAM-6 7.5): all commands of the task set, which may be that of
+    /// every initiator. Sleeps.
     pub fn clear_task_set(&self, lun: u16, timeout_ms: Option<u32>) -> TmResult {
         self.announce(function::CLEAR_TASK_SET, lun, 0);
-        self.clear(lun, Cause::ClearTaskSet, COMMANDS_CLEARED, timeout_ms)
+        match self.nexus(lun) {
+            None => TmResult::NoLun,
+            Some(nexus) if nexus.tasks.is_shared() => {
+                self.clear(lun, Cause::ClearTaskSet, timeout_ms)
+            }
+            Some(_) => self.abort_all_of(Cause::ClearTaskSet, &of_lun(lun), timeout_ms),
+        }
+    }
+
+    /// CLEAR ACA (SAM-6 7.4): ends the ACA condition of this nexus, and a command that
+    /// has the ACA attribute. Sleeps.
+    pub fn clear_aca(&self, lun: u16, timeout_ms: Option<u32>) -> TmResult {
+        self.announce(function::CLEAR_ACA, lun, 0);
+        let Some(nexus) = self.nexus(lun) else {
+            return TmResult::NoLun;
+        };
+        let done = match nexus.tasks.aca_task(&nexus) {
+            Some(tag) => self.abort_all_of(Cause::AbortTask, &|t| t.tag == tag, timeout_ms),
+            None => TmResult::Complete,
+        };
+        nexus.tasks.clear_aca(&nexus);
+        done
+    }
+
+    /// QUERY TASK (SAM-6 7.9): whether there is a command `tag`. Sleeps.
+    pub fn query_task(&self, lun: u16, tag: u64) -> TmResult {
+        self.query(&|task| task.tag == tag && task.lun() == u32::from(lun))
+    }
+
+    /// QUERY TASK SET (SAM-6 7.10): whether this nexus has a command in the task set.
+    /// Sleeps.
+    pub fn query_task_set(&self, lun: u16) -> TmResult {
+        match self.nexus(lun) {
+            Some(_) => self.query(&of_lun(lun)),
+            None => TmResult::NoLun,
+        }
+    }
+
+    /// QUERY ASYNCHRONOUS EVENT (SAM-6 7.8): whether a unit attention condition waits. Any
+    /// context.
+    pub fn query_async_event(&self, lun: u16) -> TmResult {
+        match self.nexus(lun).map(|nexus| nexus.next_attention()) {
+            None => TmResult::NoLun,
+            Some(Some(_)) => TmResult::Succeeded,
+            Some(None) => TmResult::Complete,
+        }
+    }
+
+    fn query(&self, which: Affected<'_>) -> TmResult {
+        let mut found = false;
+        self.transport()
+            .visit_commands(&mut |task| found |= which(&task) && !task.is_aborted());
+        match found {
+            true => TmResult::Succeeded,
+            false => TmResult::Complete,
+        }
     }
 
     /// LOGICAL UNIT RESET (SAM-6 7.7). Sleeps.
     pub fn lun_reset(&self, lun: u16, timeout_ms: Option<u32>) -> TmResult {
         self.announce(function::LUN_RESET, lun, 0);
-        self.clear(lun, Cause::LunReset, DEVICE_RESET_OCCURRED, timeout_ms)
+        self.clear(lun, Cause::LunReset, timeout_ms)
     }
 
     /// The transport's TARGET RESET: LOGICAL UNIT RESET of every LUN that the
     /// session sees. Sleeps.
     pub fn target_reset(&self, timeout_ms: Option<u32>) -> TmResult {
         self.announce(function::TARGET_RESET, 0, 0);
-        let (cause, attention) = (Cause::LunReset, DEVICE_RESET_OCCURRED);
+        let cause = Cause::LunReset;
         let waiting = Waiting::new(cause, timeout_ms);
         let Ok(luns) = self.luns() else {
             return TmResult::NoMemory;
         };
         let mut affected = NexusList::new();
         for seen in &luns {
-            match self.mark_device(seen.lun, cause, attention, &mut affected) {
+            match self.mark_device(seen.lun, cause, &mut affected) {
                 TmResult::NoMemory => return TmResult::NoMemory,
                 // Without the LUN there is nothing to reset.
                 _ => continue,
@@ -248,17 +306,28 @@ impl Session {
         wait_cleared(&affected, waiting)
     }
 
-    /// Loss of the I_T nexus (SAM-6 6.3.4): ends all commands of the session.
-    /// Sleeps, and needs no memory.
+    /// I_T NEXUS RESET, loss of the I_T nexus (SAM-6 7.6, 6.3.4): ends all commands of
+    /// the session. Sleeps, and needs no memory.
     pub fn nexus_loss(&self, timeout_ms: Option<u32>) -> TmResult {
         self.announce(function::NEXUS_LOSS, 0, 0);
-        self.abort_all_of(Cause::NexusLoss, &|_| true, timeout_ms)
+        self.for_each_nexus(|nexus| {
+            nexus.forget();
+            nexus.unit_attention(NEXUS_LOSS_OCCURRED);
+        });
+        let done = self.abort_all_of(Cause::NexusLoss, &|_| true, timeout_ms);
+        let mut nexuses = NexusList::new();
+        // Without memory what it has by RESERVE stays until the session ends.
+        let _ = self.collect(&mut nexuses, |_| true);
+        for nexus in &nexuses {
+            Reservations::nexus_lost(nexus);
+        }
+        done
     }
 
     /// Marks all commands of the session aborted, for who waits for them some
     /// other way. Process context.
     pub(crate) fn abort_all(&self) {
-        self.mark(Cause::NexusLoss, &|_| true);
+        self.mark(Cause::NexusLoss, false, &|_| true);
         self.end_idle_aborted();
     }
 
@@ -275,26 +344,19 @@ impl Session {
         }
     }
 
-    /// Ends the commands of the logical unit `lun`, of every initiator, and
-    /// establishes `attention`.
-    fn clear(&self, lun: u16, cause: Cause, attention: Sense, timeout_ms: Option<u32>) -> TmResult {
+    /// Ends the commands of the logical unit `lun`, of every initiator.
+    fn clear(&self, lun: u16, cause: Cause, timeout_ms: Option<u32>) -> TmResult {
         let waiting = Waiting::new(cause, timeout_ms);
         let mut affected = NexusList::new();
-        match self.mark_device(lun, cause, attention, &mut affected) {
+        match self.mark_device(lun, cause, &mut affected) {
             TmResult::Complete => wait_cleared(&affected, waiting),
             result => result,
         }
     }
 
     /// Marks the commands of a logical unit, of every initiator, and adds their
-    /// nexuses to `affected`.
-    fn mark_device(
-        &self,
-        lun: u16,
-        cause: Cause,
-        attention: Sense,
-        affected: &mut NexusList,
-    ) -> TmResult {
+    /// nexuses to `affected`. Establishes the unit attentions.
+    fn mark_device(&self, lun: u16, cause: Cause, affected: &mut NexusList) -> TmResult {
         let Some(nexus) = self.nexus(lun) else {
             return TmResult::NoLun;
         };
@@ -304,17 +366,26 @@ impl Session {
         if affected.reserve(nexuses.len(), GFP_KERNEL).is_err() {
             return TmResult::NoMemory;
         }
-        if cause == Cause::LunReset {
+        let reset = cause == Cause::LunReset;
+        let tas = nexus.control().tas();
+        if reset {
             Reservations::reset(&nexus.device);
             if let Some(manager) = copy_manager() {
                 manager.jobs.cancel_all(nexus.device.id);
             }
+            nexus.device.lu.reset();
         }
         for other in nexuses.drain_all() {
-            other.session().mark(cause, &of_lun(other.lun()));
+            if reset {
+                other.tasks.reset();
+                other.prevent_removal(false);
+                other.unit_attention(DEVICE_RESET_OCCURRED);
+            }
             let own = ::core::ptr::eq(other.session(), self);
-            if !own || attention.is(&DEVICE_RESET_OCCURRED) {
-                other.unit_attention(attention);
+            let told = answer(cause, !own, tas);
+            let aborted = other.abort_commands(cause, told == Answer::TaskAborted, None);
+            if aborted && told == Answer::CommandsCleared {
+                other.unit_attention(COMMANDS_CLEARED);
             }
             let _ = affected.push_within_capacity(other);
         }
@@ -365,13 +436,27 @@ pub(crate) fn abort_preempted(affected: &[Arc<Counted<Nexus>>]) {
     let cause = Cause::ClearTaskSet;
     let waiting = Waiting::new(cause, None);
     for nexus in affected {
-        nexus.session().mark(cause, &of_lun(nexus.lun()));
+        let told = answer(cause, true, nexus.control().tas());
+        nexus.abort_commands(cause, told == Answer::TaskAborted, None);
+        nexus.forget();
     }
     // What copies do elsewhere on behalf of those nexuses.
     if let Some(manager) = copy_manager() {
         manager.io.end_for(affected);
     }
     let _ = wait_cleared(affected, waiting);
+}
+
+impl Nexus {
+    /// Marks the commands of this nexus aborted, but for the one that is called `but`;
+    /// whether there were any. Sleeps.
+    pub(crate) fn abort_commands(&self, cause: Cause, told: bool, but: Option<u64>) -> bool {
+        let lun = of_lun(self.lun());
+        let affected = |task: &Outstanding<'_>| lun(task) && Some(task.tag) != but;
+        let any = self.session().mark(cause, told, &affected) != 0;
+        self.end_idle_aborted();
+        any
+    }
 }
 
 /// Waits for the marked commands of all of `affected`.

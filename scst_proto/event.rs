@@ -172,6 +172,8 @@ pub mod tm_received {
         pub const ABORT_TASK: u32 = 0;
         /// ABORT TASK SET.
         pub const ABORT_TASK_SET: u32 = 1;
+        /// CLEAR ACA.
+        pub const CLEAR_ACA: u32 = 2;
         /// CLEAR TASK SET.
         pub const CLEAR_TASK_SET: u32 = 3;
         /// LOGICAL UNIT RESET.

@@ -7,6 +7,7 @@
 use crate::bytes::{be16, u8_at, Writer};
 use crate::opcode::{self, Flags, OpRow, PeripheralDeviceType};
 use crate::sense::{Sense, INVALID_FIELD_IN_CDB};
+use crate::task::Function;
 
 /// Which commands a device has beyond those of its type.
 #[derive(Clone, Copy, Debug)]
@@ -162,23 +163,37 @@ impl ReportOpcodes {
 const TMF_LONG_TIMEOUT: u32 = 300;
 const TMF_SHORT_TIMEOUT: u32 = 150;
 
+/// The bits of a function in bytes 0 and 1 (SPC-6 table 343). TRS is obsolete there.
+const fn bits(function: Function) -> [u8; 2] {
+    match function {
+        Function::AbortTask => [0x80, 0],
+        Function::AbortTaskSet => [0x40, 0],
+        Function::ClearAca => [0x20, 0],
+        Function::ClearTaskSet => [0x10, 0],
+        Function::LogicalUnitReset => [0x08, 0],
+        Function::QueryTask => [0x04, 0],
+        Function::TargetReset => [0x02, 0],
+        Function::QueryAsyncEvent => [0, 0x04],
+        Function::QueryTaskSet => [0, 0x02],
+        Function::NexusReset => [0, 0x01],
+    }
+}
+
 /// Writes the answer to REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS: 4 bytes, or 16 if the CDB's REPD bit is set.
 ///
-/// ABORT TASK, ABORT TASK SET, CLEAR ACA, CLEAR TASK SET and LOGICAL UNIT RESET are there.
-pub fn report_task_management(w: &mut Writer<'_>, cdb: &[u8]) {
+/// `has` says which functions can be asked for through the transport that the command came by.
+pub fn report_task_management(w: &mut Writer<'_>, cdb: &[u8], has: impl Fn(Function) -> bool) {
     const ATS: u8 = 0x80;
-    const ATSS: u8 = 0x40;
     const CACAS: u8 = 0x20;
-    const CTSS: u8 = 0x10;
-    const LURS: u8 = 0x08;
 
+    let mut supported = [0u8; 2];
+    for function in Function::ALL.into_iter().filter(|f| has(*f)) {
+        let [first, second] = bits(function);
+        supported[0] |= first;
+        supported[1] |= second;
+    }
     let extended = u8_at(cdb, 2).is_some_and(|b| b & 0x80 != 0);
-    w.bytes(&[
-        ATS | ATSS | CACAS | CTSS | LURS,
-        0,
-        0,
-        if extended { 12 } else { 0 },
-    ]);
+    w.bytes(&supported).u8(0).u8(if extended { 12 } else { 0 });
     if extended {
         // TMFTMOV; then which functions go by the short time-out: ABORT TASK and CLEAR ACA.
         w.bytes(&[0x01, 0, ATS | CACAS, 0])

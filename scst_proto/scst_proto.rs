@@ -25,8 +25,8 @@
 //! | [`cdb`] | CDB decoding: the data path's first step |
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
 //! | [`lba_status`], [`log_page`], [`buffer`], [`timestamp`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER, REPORT TIMESTAMP |
-//! | [`copy`] | third-party copy: EXTENDED COPY and what the copy manager reports |
-//! | [`ua`], [`task`], [`residual`] | unit attention queue, abort table, residual counts |
+//! | [`copy`] | third-party copy: EXTENDED COPY, ROD tokens, and what the copy manager reports |
+//! | [`ua`], [`task`], [`task_set`], [`residual`] | unit attention queue, abort table, task sets, residual counts |
 //! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
 //! | [`alua`] | asymmetric access: what each state serves, target port groups |
 //! | [`mgmt`], [`number`], [`command`], [`trace`], [`options`] | what administrators write into sysfs |
@@ -73,6 +73,7 @@ pub mod rsoc;
 pub mod sense;
 pub mod srp;
 pub mod task;
+pub mod task_set;
 pub mod timestamp;
 pub mod trace;
 pub mod ua;

@@ -20,7 +20,7 @@ const READ_DISC_INFORMATION: u8 = 0x51;
 /// `path` is empty.
 pub(crate) fn change<S: Medium>(unit: &Unit<S>, path: &str) -> Result {
     let disk = &unit.disk;
-    if disk.removal_prevented.get() {
+    if disk.removal_prevented() {
         log::error!(
             "Prevent medium removal for virtual device {} is set",
             disk.name()

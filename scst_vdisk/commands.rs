@@ -161,7 +161,8 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         (MAINTENANCE_OUT, TARGET_PORT_GROUPS) => cmd.set_target_port_groups(disk.expl_alua.get()),
         (MAINTENANCE_IN, REPORT_OPCODES) => report_opcodes(disk, cmd),
         (MAINTENANCE_IN, REPORT_TASK_MANAGEMENT) => data(cmd, |cmd, w| {
-            report_task_management(w, cmd.raw_cdb());
+            let has = |f| cmd.nexus().is_some_and(|nexus| nexus.has_function(f));
+            report_task_management(w, cmd.raw_cdb(), has);
             Ok(())
         }),
         (MAINTENANCE_IN, TIMESTAMP) => data(cmd, |_, w| {
@@ -189,9 +190,11 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         (WRITE_AND_VERIFY_10 | WRITE_AND_VERIFY_12 | WRITE_AND_VERIFY_16, _) => {
             writes::write_and_verify(unit, cmd)
         }
-        (START_STOP_UNIT, _) => start_stop(unit, cmd),
+        (START_STOP_UNIT, _) => start_stop(cmd),
         (PREVENT_ALLOW, _) => {
-            disk.removal_prevented.set(byte(&cmd, 4) & 1 != 0);
+            if let Some(nexus) = cmd.nexus() {
+                nexus.prevent_removal(byte(&cmd, 4) & 1 != 0);
+            }
             cmd.good();
         }
         // The self-test of a disk without moving parts succeeds.
@@ -340,6 +343,13 @@ fn select_mode<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             }
             let cache_off = device.current.wce && !change.values.wce;
             disk.set_mode(&change.values);
+            if change.save {
+                disk.save_mode(&change.values);
+            }
+            let reordered = change.values.control != device.current.control;
+            if let (true, Some(nexus)) = (reordered, cmd.nexus()) {
+                nexus.control_changed();
+            }
             // What is in the cache was written with the promise of a later
             // SYNCHRONIZE CACHE, which need not come any more.
             if let (true, Err(e)) = (cache_off, unit.store.sync_now()) {
@@ -386,9 +396,10 @@ fn synchronize<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
 
 /// START STOP UNIT: a virtual disk always runs; LOEJ takes the medium out of a
 /// drive.
-fn start_stop<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+fn start_stop(cmd: Cmd<Executing>) {
     let eject = byte(&cmd, 4) & 0x03 == 0x02;
-    let result = match eject && unit.disk.removal_prevented.get() {
+    let prevented = cmd.nexus().is_some_and(|n| n.removal_prevented());
+    let result = match eject && prevented {
         true => Err(MEDIUM_REMOVAL_PREVENTED),
         false => Ok(()),
     };

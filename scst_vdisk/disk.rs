@@ -269,6 +269,9 @@ pub(crate) struct Disk {
     pub(crate) write_cache: Switch,
     /// Bytes 2 to 5 of the Control mode page.
     control: Atomic<u32>,
+    /// What a reset makes of them: what MODE SELECT with SP has left.
+    saved_control: Atomic<u32>,
+    saved_cache: Switch,
     /// Log2 of the physical blocks in logical ones.
     physical: Atomic<u32>,
     discard_granularity: Atomic<u32>,
@@ -279,7 +282,6 @@ pub(crate) struct Disk {
     pub(crate) bind_alua_state: Switch,
     pub(crate) async_io: Switch,
     pub(crate) read_zero: Switch,
-    pub(crate) removal_prevented: Switch,
     /// What SET TIMESTAMP made of the clock: milliseconds that it is ahead of the
     /// machine's, or [`NOT_SET`].
     clock: Atomic<i64>,
@@ -316,6 +318,8 @@ impl Disk {
                 thin: Switch::new(conf.thin == Some(true)),
                 write_cache: Switch::new(conf.has_volatile_cache()),
                 control: Atomic::new(u32::from_be_bytes(Control::new(conf.tst).0)),
+                saved_control: Atomic::new(u32::from_be_bytes(Control::new(conf.tst).0)),
+                saved_cache: Switch::new(conf.has_volatile_cache()),
                 physical: Atomic::new(physical),
                 discard_granularity: Atomic::new(1),
                 discard_alignment: Atomic::new(u32::MAX),
@@ -325,7 +329,6 @@ impl Disk {
                 bind_alua_state: Switch::new(options.bind_alua_state),
                 async_io: Switch::new(options.async_io),
                 read_zero: Switch::new(false),
-                removal_prevented: Switch::new(false),
                 clock: Atomic::new(NOT_SET),
                 comparing <- new_mutex!(()),
                 echo <- new_mutex!(KVec::new()),
@@ -435,6 +438,12 @@ impl Disk {
         *self.device.lock() = device;
     }
 
+    /// Whether an initiator prevents the removal of the medium. Process context.
+    pub(crate) fn removal_prevented(&self) -> bool {
+        let device = self.device.lock().clone();
+        device.is_some_and(|device| device.removal_prevented())
+    }
+
     /// Tells all initiators. Process context; not in a command's thread, as the
     /// core may wait for that with the lock that this takes.
     pub(crate) fn unit_attention(&self, sense: Sense) {
@@ -529,7 +538,7 @@ impl Disk {
             dpofua: self.conf.handler != Handler::Cdrom,
             wce_changeable: default.wce,
             current,
-            saved: default,
+            saved: self.saved_mode(),
             default,
         }
     }
@@ -556,6 +565,21 @@ impl Disk {
         // Both are far below what 63 bits hold.
         self.clock
             .store((milliseconds as i64).wrapping_sub(now as i64), Relaxed);
+    }
+
+    /// What is in force after a reset.
+    pub(crate) fn saved_mode(&self) -> ModeValues {
+        ModeValues {
+            wce: self.saved_cache.get(),
+            control: Control(self.saved_control.load(Relaxed).to_be_bytes()),
+        }
+    }
+
+    /// Has a reset restore `values`, as long as the device is there.
+    pub(crate) fn save_mode(&self, values: &ModeValues) {
+        self.saved_control
+            .store(u32::from_be_bytes(values.control.0), Relaxed);
+        self.saved_cache.set(values.wce);
     }
 
     /// The peripheral device type.

@@ -13,6 +13,7 @@ use scst::{Cmd, Context, DeviceHandle, Executing, LogicalUnit};
 use scst_proto::{
     cdb::Cdb,
     inquiry,
+    mode::Control,
     options::Handler,
     sense::{Sense, INVALID_FIELD_IN_CDB, NOT_READY, NO_MEDIUM},
 };
@@ -180,6 +181,28 @@ impl<S: Store> LogicalUnit for Unit<S> {
     fn cscd(&self) -> [u8; 32] {
         let length = self.disk.block_size();
         self.disk.with_identity(|id| inquiry::cscd(id, length))
+    }
+
+    fn control(&self) -> Control {
+        self.disk.control()
+    }
+
+    fn has_aca(&self) -> bool {
+        true
+    }
+
+    fn reset(&self) {
+        let saved = self.disk.saved_mode();
+        let cache_off = self.disk.write_cache.get() && !saved.wce;
+        self.disk.set_mode(&saved);
+        // As for MODE SELECT: nobody needs to ask for what is in the cache any more.
+        if let (true, Err(e)) = (cache_off, self.store.sync_now()) {
+            log::error!(
+                "{}: writing the cache after a reset failed ({:?})",
+                self.disk.name(),
+                e
+            );
+        }
     }
 
     fn default_threads(&self) -> u32 {

@@ -170,3 +170,76 @@ unstack_ours_srp() {
 	srp_unlink
 	no_backing "$1"
 }
+
+# Fibre Channel: two adapters of one fabric, the first the initiator, the second the target.
+fc_port=21:00:00:00:fc:00:00:02
+
+# Who becomes a target while qla2xxx still logs in as an initiator may be left without a session: wait till the ports know each
+# other, or had time to.
+fc_link() {
+	local try
+	modprobe qla2xxx qlini_mode=exclusive || return
+	for try in {1..60}; do
+		[ "$(cat /sys/class/fc_remote_ports/*/port_state 2> /dev/null | grep -c Online)" = 2 ] && return
+		sleep 0.1
+	done
+}
+fc_unlink() { modprobe -r qla2xxx; }
+
+# Wait for the only disk that is seen by FC
+fc_disk() {
+	local try
+	for try in {1..600}; do
+		for disk in /sys/class/fc_remote_ports/rport-*/device/target*/*/block/*; do
+			disk=/dev/${disk##*/}
+			[ -b "$disk" ] && return 0
+		done
+		sleep 0.1
+	done
+	echo "no FC disk after 60 s" >&2
+	return 1
+}
+
+# fc_moderate US: interrupts of the adapters may wait so long for more that they are for
+fc_moderate() {
+	local name answer=
+	for name in /sys/class/virtio-ports/*/name; do
+		[ "$(cat "$name")" != fabric ] || exec 9<> "/dev/$(basename "${name%/name}")"
+	done
+	echo "moderate us=$1" >&9 && read -r answer <&9
+	exec 9>&-
+	[ "$answer" = ok ]
+}
+
+stack_lio_fc() {
+	local core=$lio/core/rd_mcp_0/bench tpg=$lio/qla2xxx/$fc_port/tpgt_1
+	fc_link && modprobe -a target_core_mod tcm_qla2xxx || return
+	mkdir -p /var/target/pr "$core" "$tpg/lun/lun_0" && echo rd_pages=262144,rd_nullio=1 > "$core/control" &&
+		echo 1 > "$core/enable" && ln -s "$core" "$tpg/lun/lun_0/bench" &&
+		echo 1 > "$tpg/attrib/generate_node_acls" && echo 1 > "$tpg/attrib/cache_dynamic_acls" &&
+		echo 0 > "$tpg/attrib/demo_mode_write_protect" && echo 0 > "$tpg/attrib/demo_mode_login_only" &&
+		echo 1 > "$tpg/enable" && fc_disk
+}
+unstack_lio_fc() {
+	local core=$lio/core/rd_mcp_0/bench tpg=$lio/qla2xxx/$fc_port/tpgt_1
+	echo 0 > "$tpg/enable"
+	rm "$tpg/lun/lun_0/bench"
+	rmdir "$tpg/lun/lun_0" "$tpg" "${tpg%/*}" "$lio/qla2xxx" "$core" "${core%/*}"
+	modprobe -r tcm_qla2xxx
+	fc_unlink
+}
+
+stack_ours_fc() {
+	local port=$tgt/targets/qla2x00t/$fc_port
+	fc_link && modprobe -a scst scst_vdisk qla2x00tgt && backing "$1" &&
+		echo "add_device bench $params" > "$tgt/handlers/vdisk_$1/mgmt" && echo "add bench 0" > "$port/luns/mgmt" &&
+		echo 1 > "$port/enabled" && fc_disk
+}
+unstack_ours_fc() {
+	local port=$tgt/targets/qla2x00t/$fc_port
+	echo 0 > "$port/enabled"
+	echo "del 0" > "$port/luns/mgmt" && echo "del_device bench" > "$tgt/handlers/vdisk_$1/mgmt"
+	rmmod qla2x00tgt scst_vdisk scst
+	fc_unlink
+	no_backing "$1"
+}

@@ -364,10 +364,22 @@ fn mode_pages_by_device() {
 
 #[test]
 fn task_management_functions() {
-    let short = written(|w| report_task_management(w, &hex("a3 0d 00 00 00 00 00 00 00 10 00 00")));
+    let of_scst = |f| {
+        use scst_proto::task::Function::*;
+        matches!(
+            f,
+            AbortTask | AbortTaskSet | ClearAca | ClearTaskSet | LogicalUnitReset
+        )
+    };
+    let asked =
+        |cdb: &str, has: &dyn Fn(_) -> bool| written(|w| report_task_management(w, &hex(cdb), has));
+    let short = asked("a3 0d 00 00 00 00 00 00 00 10 00 00", &of_scst);
+    assert_eq!(
+        asked("a3 0d 00 00 00 00 00 00 00 10 00 00", &|_| true),
+        [0xfe, 7, 0, 0]
+    );
     assert_eq!(short, hex("f8 00 00 00"));
-    let extended =
-        written(|w| report_task_management(w, &hex("a3 0d 80 00 00 00 00 00 00 10 00 00")));
+    let extended = asked("a3 0d 80 00 00 00 00 00 00 10 00 00", &of_scst);
     assert_eq!(
         extended,
         hex("f8 00 00 0c 01 00 a0 00 00 00 01 2c 00 00 00 96")

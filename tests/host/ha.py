@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
@@ -115,18 +113,6 @@ class Cluster:
                 machine.ask("end", 100)
         return ""
 
-    def run(self, story: Callable[[], None]) -> None:
-        """Run STORY beside the machines."""
-        machines = [(each.machine, each.on_line) for each in self.all]
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            told = pool.submit(story)
-            results = pair.run(machines, after=lambda number: self.all[number].ended())
-            told.result()
-        for each, result in zip(self.all, results):
-            if not result.ok and not result.killed:
-                print(f"# {each.name}: " + result.problem().replace("\n", "\n# "), flush=True)
-                raise LabError(f"{each.name} did not end well")
-
 
 def main() -> int:
     """KTAP."""
@@ -141,32 +127,7 @@ def main() -> int:
              (f"fio --verify survives {_FAIL_OVERS} fail-overs", cluster.fail_over),
              ("the active node's machine is killed, and the other one serves", cluster.death),
              ("everything is taken down", cluster.end)]
-    print(f"KTAP version 1\n1..{len(steps) + 1}", flush=True)
-    failed = False
-
-    def story() -> None:
-        nonlocal failed
-        for number, (name, step) in enumerate(steps, 1):
-            try:
-                text = "" if failed else step()
-                verdict = "not ok" if failed else "ok"
-            except LabError as error:
-                failed, verdict, text = True, "not ok", str(error)
-            for line in text.splitlines():
-                print(f"# {line}", flush=True)
-            print(f"{verdict} {number} - {name}", flush=True)
-        if failed:
-            for machine in cluster.all:
-                machine.give_up()
-
-    try:
-        cluster.run(story)
-        verdict = "ok"
-    except LabError as error:
-        print(f"# {error}", flush=True)
-        failed, verdict = True, "not ok"
-    print(f"{verdict} {len(steps) + 1} - the machines end, and their kernels have nothing to say", flush=True)
-    return int(failed)
+    return pair.tell_story(cluster.all, steps)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import event_daemon
 import scst
 from lib import Fio, Kmsg, Suite, check, equal, errno_name, note, scaled, sh, wait_until
 
@@ -291,15 +292,7 @@ _FAIL_OVERS = scaled(20, 200)
 @suite.test(f"a disk of two nodes fails over {_FAIL_OVERS} times under a verifying load, each node opening it in its turn")
 def fail_over() -> None:
     # The nodes share a RAM disk that only one of them can have open, and each knows the other's port as a remote one.
-    with contextlib.ExitStack() as stack:
-        for number in (2, 1):
-            name = _NODES[number]
-            scst.add_device("vdisk_blockio", name, f"filename={_RAM}; t10_dev_id=shared")
-            scst.put(scst.DEVICES / name / "usn", "shared")
-            stack.callback(scst.del_device, name)
-            stack.enter_context(_mapped_node(name, number))
-        multipath = Multipath()
-        stack.callback(multipath.remove)
+    with _two_nodes() as multipath:
         slowest, start = 0.0, time.monotonic()
         with multipath.load(iodepth=8, size="2m") as load:
             for number in range(_FAIL_OVERS):
@@ -309,6 +302,22 @@ def fail_over() -> None:
 
 
 _NODES = {1: "one", 2: "two"}
+
+
+@contextlib.contextmanager
+def _two_nodes(explicit_alua: bool = False) -> Iterator[Multipath]:
+    """A disk of two nodes, the first of which serves it, as the initiator has it."""
+    with contextlib.ExitStack() as stack:
+        for number in (2, 1):
+            name = _NODES[number]
+            scst.add_device("vdisk_blockio", name, f"filename={_RAM}; t10_dev_id=shared")
+            scst.put(scst.DEVICES / name / "usn", "shared")
+            scst.put(scst.DEVICES / name / "expl_alua", str(int(explicit_alua)))
+            stack.callback(scst.del_device, name)
+            stack.enter_context(_mapped_node(name, number))
+        multipath = Multipath()
+        stack.callback(multipath.remove)
+        yield multipath
 
 
 @contextlib.contextmanager
@@ -329,9 +338,8 @@ def _mapped_node(device: str, number: int) -> Iterator[None]:
         scst.put(scst.GROUPS / "mgmt", f"del {group}")
 
 
-def _take_over(old: int, new: int, multipath: Multipath) -> float:
-    """What a resource agent does: demote the one, promote the other, tell both of it; how long that took."""
-    start = time.monotonic()
+def _change_roles(old: int, new: int) -> None:
+    """Demote the one, promote the other, tell both of it."""
     for state in ("transitioning", "standby"):
         for group in (old, new):
             scst.put(_tgroup(f"dg{group}", f"t{old}") / "state", state)
@@ -339,6 +347,12 @@ def _take_over(old: int, new: int, multipath: Multipath) -> float:
     for group in (new, old):
         scst.put(_tgroup(f"dg{group}", f"t{new}") / "state", "active")
     equal(scst.get(scst.DEVICES / _NODES[new] / "active"), "1", "active of the node that was promoted")
+
+
+def _take_over(old: int, new: int, multipath: Multipath) -> float:
+    """What a resource agent does; how long the change of states took."""
+    start = time.monotonic()
+    _change_roles(old, new)
     took = time.monotonic() - start
     multipath.use(new)
     return took
@@ -366,6 +380,27 @@ def explicit() -> None:
         finally:
             multipath.remove()
     scst.del_device("both")
+
+
+@suite.test("explicit ALUA of two nodes: a daemon does what the initiator asks for, on both")
+def explicit_nodes() -> None:
+    def change(wanted: list[event_daemon.Change]) -> None:
+        for number, _, state, _, _ in wanted:
+            equal(state, "active", f"what the initiator wants of group {number}")
+            _change_roles(3 - number, number)
+
+    def states() -> list[str]:
+        return [scst.get(_tgroup(f"dg{node}", f"t{group}") / "state") for node in (1, 2) for group in (1, 2)]
+
+    with _two_nodes(explicit_alua=True) as multipath, event_daemon.serving(change) as wrong:
+        with multipath.load(iodepth=4, size="1m") as load:
+            for number in range(scaled(4, 100)):
+                multipath.use(2 - number % 2)
+                want = [["standby", "active"], ["active", "standby"]][number % 2] * 2
+                wait_until(lambda: states() == want or wrong, 20,  # pylint: disable=cell-var-from-loop
+                           f"the states are {states()}")
+                equal(wrong, [], "what the daemon met")
+                _goes_on(load, f"after switch {number}")
 
 
 @suite.test("the README's chapter, typed as it stands there")

@@ -23,8 +23,8 @@ _LUNS_EACH = scaled(50, 100)
 _REPLACED = scaled(30, 200)
 # Seconds for 10,000 mappings.
 _LIMIT = 10
-# Reads per second; not 1,000, see lun_p99.py.
-_RATE = 1013
+# Reads per second: of a burst of 30 ms there should be a hundred and more. Not 4,000, see lun_p99.py.
+_RATE = 4021
 
 _quiet = 0.0
 
@@ -54,10 +54,7 @@ def _load() -> Fio:
 
 
 def _beside(what: str, work: Callable[[], None]) -> float:
-    """Do WORK beside the load, whose p99 must not triple; how many seconds it took.
-
-    The aim is that it does not double. What is given up in one burst costs up to 2.7 times as much today.
-    """
+    """Do WORK beside the load, whose p99 must not double; how many seconds it took."""
     failed = scst.failed(0)
     load = _load()
     start = time.monotonic()
@@ -67,11 +64,12 @@ def _beside(what: str, work: Callable[[], None]) -> float:
         check(load.running, "the load ended before the changes did")
     finally:
         load.stop()
-    p99 = p99_us(load.result(600))
-    note(f"{what}: {took:.3f} s, p99 of reads beside it {p99:.1f} us")
+    record = load.result(600)
+    p99, slowest = p99_us(record), record["read"]["lat_ns"]["max"] / 1000
+    note(f"{what}: {took:.3f} s, p99 of {record['read']['total_ios']} reads beside it {p99:.1f} us, slowest {slowest:.0f} us")
     equal(scst.failed(0) - failed, 0, "commands of the other session that were refused")
     if _quiet:
-        check(p99 <= 3 * _quiet, f"{what}: p99 {p99:.1f} us, {_quiet:.1f} us without")
+        check(p99 <= 2 * _quiet, f"{what}: p99 {p99:.1f} us, {_quiet:.1f} us without")
     return took if _quiet else p99
 
 
@@ -91,7 +89,7 @@ def _rate(what: str, count: int, took: float) -> None:
 @suite.test("how long reads take without changes")
 def quiet() -> None:
     global _quiet  # pylint: disable=global-statement
-    _quiet = _beside("nothing", lambda: time.sleep(5))
+    _quiet = _beside("nothing", lambda: time.sleep(1.5))
 
 
 @suite.test(f"{_LUNS} LUNs of one session are added and removed, one by one, and with clear", 600)

@@ -8,90 +8,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import select
 import stat
 import struct
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Optional
 
 import scst
+from event_daemon import (ALLOW, HEADER, LUN_NOT_FOUND, NEXT, NODE, REGISTERED, STPG, TM_RECEIVED, Daemon, asked,
+                          text)
 from lib import Failure, Suite, check, equal, errno_name, sh
-
-_NODE = "/dev/scst_event"
-_ALLOW, _DISALLOW, _NEXT, _DONE = 0x40407501, 0x40407502, 0xc0447503, 0x40087504
-_HEADER = "=iII50s"  # length of the payload, code, number, issuer
-_LUN_NOT_FOUND, _TM_RECEIVED, _STPG, _REGISTERED = 1, 4, 5, 6
-_CORE = b"SCST core"
-
-
-class Daemon:
-    """An open /dev/scst_event."""
-
-    living: "list[Daemon]" = []
-
-    def __init__(self, codes: tuple[int, ...] = (), flags: int = 0) -> None:
-        self.fd = os.open(_NODE, os.O_RDWR | flags)
-        Daemon.living.append(self)
-        for code in codes:
-            equal(self.allow(code), 0, f"ALLOW {code}")
-
-    def _ioctl(self, command: int, data: bytearray) -> int:
-        try:
-            fcntl.ioctl(self.fd, command, data)
-            return 0
-        except OSError as error:
-            return error.errno or -1
-
-    @staticmethod
-    def _filter(code: int, issuer: bytes, payload: bytes, length: Optional[int]) -> bytearray:
-        size = len(payload) if length is None else length
-        return bytearray(struct.pack(_HEADER, size, code, 0, issuer) + payload + bytes(2))
-
-    def allow(self, code: int, issuer: bytes = _CORE, payload: bytes = b"", length: Optional[int] = None) -> int:
-        """The errno."""
-        return self._ioctl(_ALLOW, self._filter(code, issuer, payload, length))
-
-    def disallow(self, code: int, issuer: bytes = _CORE) -> int:
-        """The errno."""
-        return self._ioctl(_DISALLOW, self._filter(code, issuer, b"", None))
-
-    def next(self, room: int = 65536) -> tuple[int, bytes]:
-        """The errno, and the event or, if it has no room, what it needs."""
-        data = bytearray(room + 4)
-        data[:4] = struct.pack("=i", room)
-        result = self._ioctl(_NEXT, data)
-        return result, bytes(data[4:] if not result else data[:4])
-
-    def event(self, code: int) -> tuple[int, bytes]:
-        """The next event, which has to be CODE: its number and payload."""
-        check(self.readable(10), f"no event {code} in 10 s")
-        result, data = self.next()
-        equal(errno_name(result), "success", "GET_NEXT_EVENT")
-        length, got, number, issuer = struct.unpack_from(_HEADER, data)
-        equal((got, issuer.rstrip(b"\0")), (code, _CORE), "code and issuer")
-        return number, data[62:62 + length]
-
-    def readable(self, seconds: float) -> bool:
-        """Whether poll() says so in time."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-
-    def done(self, number: int, status: int) -> int:
-        """The errno."""
-        return self._ioctl(_DONE, bytearray(struct.pack("=Ii", number, status)))
-
-    def close(self) -> None:
-        """As a daemon that ends."""
-        Daemon.living.remove(self)
-        os.close(self.fd)
-
-
-def _text(field: bytes) -> str:
-    return field.partition(b"\0")[0].decode()
 
 
 def setup() -> None:
@@ -119,7 +46,7 @@ suite = Suite(setup, teardown)
 
 @suite.test("the node is there, for root alone, and keeps the module")
 def node() -> None:
-    mode = os.stat(_NODE).st_mode
+    mode = os.stat(NODE).st_mode
     equal((stat.S_ISCHR(mode), stat.S_IMODE(mode)), (True, 0o600), "type and mode")
     before = int(Path("/sys/module/scst/refcnt").read_text())
     daemon = Daemon()
@@ -130,12 +57,12 @@ def node() -> None:
 @suite.test("filters: wildcards, those that are there already, those that are not, wrong ones")
 def filters() -> None:
     daemon = Daemon()
-    equal(daemon.allow(_STPG), 0, "ALLOW")
-    equal(daemon.allow(_STPG), errno.EEXIST, "ALLOW again")
+    equal(daemon.allow(STPG), 0, "ALLOW")
+    equal(daemon.allow(STPG), errno.EEXIST, "ALLOW again")
     equal(daemon.allow(0, b"*"), errno.EEXIST, "ALLOW of what includes it")
-    equal(daemon.allow(_TM_RECEIVED, b"*", b"abc"), 0, "ALLOW of a payload")
-    equal(daemon.allow(_TM_RECEIVED, length=4000), errno.EINVAL, "ALLOW of a payload that is too large")
-    equal(daemon.allow(_TM_RECEIVED, length=-1), errno.EINVAL, "ALLOW of a negative length")
+    equal(daemon.allow(TM_RECEIVED, b"*", b"abc"), 0, "ALLOW of a payload")
+    equal(daemon.allow(TM_RECEIVED, length=4000), errno.EINVAL, "ALLOW of a payload that is too large")
+    equal(daemon.allow(TM_RECEIVED, length=-1), errno.EINVAL, "ALLOW of a negative length")
     equal(daemon.disallow(99), errno.ENOENT, "DISALLOW of what is not there")
     equal(daemon.disallow(0, b"*"), 0, "DISALLOW of all")
     equal(daemon.disallow(0, b"*"), errno.ENOENT, "DISALLOW of all again")
@@ -151,14 +78,14 @@ def filters() -> None:
 
 @suite.test("an event is read whole or not at all, and only by who wants it")
 def reading() -> None:
-    daemon, deaf = Daemon((_REGISTERED,), os.O_NONBLOCK), Daemon((_STPG,), os.O_NONBLOCK)
+    daemon, deaf = Daemon((REGISTERED,), os.O_NONBLOCK), Daemon((STPG,), os.O_NONBLOCK)
     equal(daemon.next()[0], errno.EAGAIN, "GET_NEXT_EVENT without an event")
     scst.add_device("vdisk_nullio", "fresh", "size_mb=1")
     check(daemon.readable(5), "poll() does not see the event")
     result, needed = daemon.next(100)
     equal((result, struct.unpack("=i", needed)[0]), (errno.ENOSPC, 64 + 60), "GET_NEXT_EVENT with little room")
-    number, payload = daemon.event(_REGISTERED)
-    equal((number, _text(payload)), (0, "fresh"), "number and device")
+    number, payload = daemon.event(REGISTERED)
+    equal((number, text(payload)), (0, "fresh"), "number and device")
     equal(daemon.next()[0], errno.EAGAIN, "GET_NEXT_EVENT after the last one")
     equal(deaf.next()[0], errno.EAGAIN, "GET_NEXT_EVENT of another one")
     scst.del_device("fresh")
@@ -169,9 +96,9 @@ def reading() -> None:
 @suite.test("GET_NEXT_EVENT waits, and a signal ends the wait")
 def waiting() -> None:
     script = ("import fcntl,os,struct,sys\nfd=os.open('/dev/scst_event',os.O_RDWR)\n"
-              f"fcntl.ioctl(fd,{_ALLOW},bytearray(struct.pack('{_HEADER}',0,{_REGISTERED},0,b'*')+bytes(2)))\n"
+              f"fcntl.ioctl(fd,{ALLOW},bytearray(struct.pack('{HEADER}',0,{REGISTERED},0,b'*')+bytes(2)))\n"
               "print('ready',flush=True)\ndata=bytearray(4096)\ndata[:4]=struct.pack('=i',4000)\n"
-              f"fcntl.ioctl(fd,{_NEXT},data)\nprint(data[66:].partition(bytes(1))[0].decode(),flush=True)\n")
+              f"fcntl.ioctl(fd,{NEXT},data)\nprint(data[66:].partition(bytes(1))[0].decode(),flush=True)\n")
     for name in ("one", ""):
         with subprocess.Popen(["python3", "-c", script], stdout=subprocess.PIPE, text=True) as reader:
             assert reader.stdout
@@ -220,17 +147,13 @@ def _stpg(state: str) -> list[str]:
 def stpg() -> None:
     path = scst.GROUPS / "dg/target_groups/tg/state"
     for status, state in ((0, "nonoptimized"), (5, "active")):
-        daemon = Daemon((_STPG,))
+        daemon = Daemon((STPG,))
 
         def serve(daemon: Daemon = daemon, status: int = status, state: str = state) -> None:
-            number, payload = daemon.event(_STPG)
+            number, payload = daemon.event(STPG)
             check(number > 0, "it has no number")
-            equal((_text(payload[8:72]), struct.unpack_from("=H", payload, 72)[0]), ("d", 1), "device and groups")
-            group = payload[74:]
-            equal(struct.unpack_from("=H", group)[0], 1, "group's number")
             was = scst.get(path).split()[0]
-            equal([_text(group[a:b]) for a, b in ((2, 34), (34, 66), (66, 130), (130, 194))], [was, state, "dg", "tg"],
-                  "the change")
+            equal(asked(payload), ("d", [(1, was, state, "dg", "tg")]), "device, and the change")
             if not status:
                 scst.put(path, state)
             equal(daemon.done(number, status), 0, "NOTIFY_DONE")
@@ -252,10 +175,10 @@ def alone() -> None:
     path = scst.GROUPS / "dg/target_groups/tg/state"
     scst.put(path, "active")
     _quiet()
-    daemon = Daemon((_STPG,))
+    daemon = Daemon((STPG,))
 
     def die() -> None:
-        daemon.event(_STPG)
+        daemon.event(STPG)
         daemon.close()
 
     result, output = _during(_stpg("1"), die)
@@ -268,23 +191,23 @@ def alone() -> None:
 
 @suite.test("commands to a LUN that is not there, and task management, are told")
 def told() -> None:
-    daemon = Daemon((_LUN_NOT_FOUND, _TM_RECEIVED))
+    daemon = Daemon((LUN_NOT_FOUND, TM_RECEIVED))
     sh("sg_reset", "--device", scst.wait_disk(0))
-    _, payload = daemon.event(_TM_RECEIVED)
+    _, payload = daemon.event(TM_RECEIVED)
     function, _, lun = struct.unpack_from("=IIQ", payload)
     equal((function, lun), (4, 0), "function and LUN")
-    equal([_text(payload[at:at + 256]) for at in (16, 272, 528, 784)],
+    equal([text(payload[at:at + 256]) for at in (16, 272, 528, 784)],
           ["d", scst.SESSION, "scst_local_tgt", scst.SESSION], "names")
     Path(f"/sys/class/scsi_host/host{scst.host_of()}/scan").write_text("0 0 7")
-    _, payload = daemon.event(_LUN_NOT_FOUND)
+    _, payload = daemon.event(LUN_NOT_FOUND)
     equal(struct.unpack_from("=Q", payload)[0], 7, "LUN")
-    equal([_text(payload[at:at + 256]) for at in (8, 264)], [scst.SESSION, "scst_local_tgt"], "names")
+    equal([text(payload[at:at + 256]) for at in (8, 264)], [scst.SESSION, "scst_local_tgt"], "names")
     daemon.close()
 
 
 @suite.test("a daemon that is killed leaves nothing")
 def killed() -> None:
-    script = f"import os,time\nfd=os.open('{_NODE}',os.O_RDWR)\nprint('ready',flush=True)\ntime.sleep(60)\n"
+    script = f"import os,time\nfd=os.open('{NODE}',os.O_RDWR)\nprint('ready',flush=True)\ntime.sleep(60)\n"
     with subprocess.Popen(["python3", "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         process.stdout.readline()

@@ -91,6 +91,17 @@ def explained() -> None:
     equal(short, [], "parameters that are not explained")
 
 
+@suite.test("scst_max_dev_cmd_mem: a device's commands beyond it are told BUSY, and sent again")
+def memory() -> None:
+    scst.unload()
+    sh("modprobe", "scst", "scst_max_dev_cmd_mem=1")
+    with _loaded() as place, srp.logged_in(_LINK) as host:
+        equal(Path("/sys/module/scst/parameters/scst_max_dev_cmd_mem").read_text(), "1\n", "scst_max_dev_cmd_mem")
+        fio(host.disk(), rw="randwrite", bs="512k", iodepth=8, size=f"{_MIB}m", number_ios=40, verify="crc32c",
+            verify_fatal=1, serialize_overlap=1)
+        check(scst.failed(0, place) > 0, "no command was refused")
+
+
 @suite.test("a target for each device, ib_srpt_target_N; sessions by the initiator's port identifier")
 def by_device() -> None:
     other = Link(1)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: kernel=debug group=debug mem=2G timeout=300 soak=yes allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:
+# lab: kernel=debug group=debug mem=2G timeout=300 soak=kasan allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:
 """Four processes manage the same few objects at a time, with valid commands mostly, while I/O runs.
 
 One process at a time and arbitrary bytes are sysfs_fuzz.py's. Here objects come and go under each other: a device while

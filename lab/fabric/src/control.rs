@@ -25,6 +25,7 @@ link NAME bounce [ms=N]     pull it and put it in again after a while (500)
 hang NAME                   the firmware does nothing until the driver resets it
 crash NAME                  the firmware reports a system error
 remove NAME, insert NAME    the adapter is not in its slot; it is again
+moderate us=N               interrupts for rings may wait so long for more that they are for (0)
 zone ZONE NAME...           a zone of these adapters; without zones all of a switch see each other
 unzone ZONE                 delete it
 zones                       the zones
@@ -188,6 +189,7 @@ pub fn run(fabric: &mut Fabric, line: &str) -> Answer {
         }
         "delay" => words.only(2, &["port", "every", "count", "ms"])?,
         "link" => words.only(3, &["ms"])?,
+        "moderate" => words.only(1, &["us"])?,
         "zone" => words.only(usize::MAX, &[])?,
         _ => words.only(2, &[])?,
     }
@@ -224,6 +226,12 @@ pub fn run(fabric: &mut Fabric, line: &str) -> Answer {
             let index = port(fabric, name)?;
             fabric.insert(index);
         }
+        "moderate" => {
+            let time = Duration::from_micros(words.number("us", None)?.into());
+            for hba in &mut fabric.hbas {
+                hba.moderation = time;
+            }
+        }
         "zone" => {
             let name = name.ok_or("the name of a zone is missing")?;
             let members: Result<_, String> = words
@@ -252,10 +260,13 @@ fn talk(fabric: &Mutex<Fabric>, stream: UnixStream) -> io::Result<()> {
     let mut out = stream.try_clone()?;
     for line in BufReader::new(stream).lines() {
         let line = line?;
-        let answer = match run(&mut lock(fabric), line.trim()) {
+        let mut held = lock(fabric);
+        let answer = match run(&mut held, line.trim()) {
             Ok(text) => format!("{text}ok\n"),
             Err(why) => format!("error: {why}\n"),
         };
+        held.set_timers();
+        drop(held);
         out.write_all(answer.as_bytes())?;
     }
     Ok(())
@@ -321,6 +332,8 @@ mod tests {
             "hang a b",
             "zone",
             "zone z nobody",
+            "moderate",
+            "moderate us=soon",
             "dance",
         ] {
             assert!(run(&mut fabric, line).is_err(), "{line}");

@@ -9,6 +9,7 @@ use crate::wire::{Entry, ENTRY_BYTES};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::io::Write;
+use std::time::Duration;
 
 /// Sixteen-bit mailbox registers of the chip.
 pub const MAILBOXES: usize = 32;
@@ -44,6 +45,22 @@ pub enum Reason {
     Response = 0x13,
     /// The ring of arriving commands has grown.
     Atio = 0x1c,
+}
+
+impl Reason {
+    /// The driver looks at the whole ring for it: one interrupt may stand for several.
+    fn is_ring(self) -> bool {
+        matches!(self, Self::Response | Self::Atio)
+    }
+}
+
+/// The timer of an interrupt that waits for more that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    Off,
+    /// Somebody has to set it.
+    Wanted,
+    Set,
 }
 
 /// Something that the driver is to be interrupted for: once a time, the next when it has cleared this one.
@@ -179,6 +196,11 @@ pub struct Hba {
     pub options: [u16; 4],
     /// What has happened.
     pub counts: Counts,
+    /// How long interrupts for the rings may wait.
+    pub moderation: Duration,
+    timer: Timer,
+    /// Events that may be presented one after another, as their time has come.
+    burst: usize,
     current: Option<Event>,
     waiting: VecDeque<Event>,
     backlog: VecDeque<(Which, Entry)>,
@@ -212,6 +234,9 @@ impl Hba {
             sessions: BTreeMap::new(),
             options: [0; 4],
             counts: Counts::default(),
+            moderation: Duration::ZERO,
+            timer: Timer::Off,
+            burst: 0,
             current: None,
             waiting: VecDeque::new(),
             backlog: VecDeque::new(),
@@ -252,6 +277,7 @@ impl Hba {
         self.target = false;
         self.initiator = false;
         self.hung = false;
+        self.burst = 0;
         self.current = None;
         self.waiting.clear();
         self.backlog.clear();
@@ -294,19 +320,48 @@ impl Hba {
     /// The driver has seen the event that was presented.
     pub fn cleared(&mut self) {
         self.current = None;
-        self.raise();
+        self.present();
+    }
+
+    /// Presents what waits, unless that may wait for more.
+    fn present(&mut self) {
+        if self.current.is_some() || self.waiting.is_empty() {
+            return;
+        }
+        let patient = self.waiting.iter().all(|event| event.reason.is_ring());
+        if patient && self.burst == 0 && !self.moderation.is_zero() {
+            if self.timer == Timer::Off {
+                self.timer = Timer::Wanted;
+            }
+        } else {
+            self.burst = self.burst.saturating_sub(1);
+            self.raise();
+        }
+    }
+
+    /// Whether [`Hba::time_is_up`] has to be called after [`Hba::moderation`]; once for each time.
+    pub fn wants_timer(&mut self) -> bool {
+        let wanted = self.timer == Timer::Wanted;
+        if wanted {
+            self.timer = Timer::Set;
+        }
+        wanted
+    }
+
+    /// Interrupts have waited long enough.
+    pub fn time_is_up(&mut self) {
+        self.timer = Timer::Off;
+        self.burst = self.waiting.len();
+        self.present();
     }
 
     fn push(&mut self, reason: Reason, mailbox: Vec<u16>) {
-        // The driver looks at the whole ring: one event that it has not seen stands for all that follow.
-        let ring = matches!(reason, Reason::Response | Reason::Atio);
-        if ring && self.waiting.iter().any(|event| event.reason == reason) {
+        // One event that the driver has not seen stands for all that follow.
+        if reason.is_ring() && self.waiting.iter().any(|event| event.reason == reason) {
             return;
         }
         self.waiting.push_back(Event { reason, mailbox });
-        if self.current.is_none() {
-            self.raise();
-        }
+        self.present();
     }
 
     /// A mailbox command is done.
@@ -410,6 +465,29 @@ mod tests {
         assert_eq!(hba.host_status() >> 16, 0x8014);
         hba.cleared();
         assert_eq!(hba.host_status(), 0);
+    }
+
+    #[test]
+    fn interrupts_wait_for_more_if_they_may() {
+        let mut hba = running();
+        hba.response = Ring::new(0, 8);
+        hba.atio = Ring::new(0, 8);
+        hba.moderation = Duration::from_millis(1);
+        hba.post(Which::Response, [1; 64]);
+        hba.post(Which::Response, [2; 64]);
+        hba.post(Which::Atio, [3; 64]);
+        assert_eq!(hba.host_status(), 0);
+        assert!(hba.wants_timer() && !hba.wants_timer());
+        hba.time_is_up();
+        assert_eq!(hba.host_status(), 0x8000 | Reason::Response as u32);
+        hba.cleared();
+        assert_eq!(hba.host_status(), 0x8000 | Reason::Atio as u32);
+        // What comes later waits again, and what is no ring does not.
+        hba.post(Which::Response, [4; 64]);
+        hba.cleared();
+        assert!(hba.host_status() == 0 && hba.wants_timer());
+        hba.notify(event::LINK_UP, [4, 0, 0]);
+        assert_ne!(hba.host_status(), 0);
     }
 
     #[test]

@@ -25,6 +25,8 @@ enum Later {
     LoginTimesOut(u32),
     /// The link of an adapter comes up.
     LinkUp(usize),
+    /// The interrupts of an adapter have waited long enough.
+    Interrupt(usize),
 }
 
 /// All adapters, and all that is between them.
@@ -135,6 +137,7 @@ impl Fabric {
             Effect::Requests => self.run_requests(index),
             Effect::Mailbox => self.run_mailbox(index),
         }
+        self.set_timers();
     }
 
     fn run_requests(&mut self, index: usize) {
@@ -153,6 +156,7 @@ impl Fabric {
         if was_running {
             self.end_all(index, status::LOGGED_OUT);
             self.announce(index);
+            self.set_timers();
         }
     }
 
@@ -289,16 +293,27 @@ impl Fabric {
     pub fn run_due(&mut self, now: Instant) -> Option<Instant> {
         while let Some(first) = self.later.first_entry() {
             if first.key().0 > now {
-                return Some(first.key().0);
+                break;
             }
             match first.remove() {
                 Later::Arrives(frame) => self.arrives(frame),
                 Later::SentAgain(frame) => self.send(frame),
                 Later::LoginTimesOut(exchange) => self.login_times_out(exchange),
                 Later::LinkUp(index) => self.link_up(index, None),
+                Later::Interrupt(index) => self.hbas[index].time_is_up(),
             }
         }
-        None
+        self.set_timers();
+        self.later.first_key_value().map(|(key, _)| key.0)
+    }
+
+    /// Sets the timers of interrupts that wait, after something has happened to adapters.
+    pub fn set_timers(&mut self) {
+        for index in 0..self.hbas.len() {
+            if self.hbas[index].wants_timer() {
+                self.later(self.hbas[index].moderation, Later::Interrupt(index));
+            }
+        }
     }
 }
 

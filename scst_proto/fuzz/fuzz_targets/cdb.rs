@@ -55,6 +55,6 @@ fuzz_target!(|data: &[u8]| {
         };
         let _ = report.write(&mut w, &device);
     }
-    report_task_management(&mut w, cdb);
+    report_task_management(&mut w, cdb, |_| true);
     assert!(w.written() <= w.full_len());
 });

@@ -158,7 +158,7 @@ def main() -> int:
     initiator = Initiator()
     initiator.start()
     can = ("login", "follow", "load", "through", "finish", "leave")
-    asked.serve({name: getattr(initiator, name) for name in can}, 300)
+    asked.serve({name: getattr(initiator, name) for name in can}, 900)
     return 0
 
 

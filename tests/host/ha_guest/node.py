@@ -45,13 +45,13 @@ def _medium() -> str:
     return "open" if scst.get(scst.DEVICES / "shared/active") == "1" else "closed"
 
 
-def _guid(link: srp.Link) -> str:
+def guid(link: srp.Link) -> str:
+    """What initiators have to say to log in."""
     return Path(f"/sys/class/infiniband/{link.device}/node_guid").read_text().strip().replace(":", "")
 
 
-def main() -> int:
-    """Serve until told to end."""
-    number = int(sys.argv[1])
+def set_up(number: int, local: str, remote: str) -> tuple[srp_target.Ours, srp.Link]:
+    """The target of node NUMBER, not enabled yet, with the disk as LUN 0, and the states of its groups."""
     sh("modprobe", "-a", "rdma_rxe")
     link = _Card(initiator=False, number=number - 1)
     link.up()
@@ -59,7 +59,6 @@ def main() -> int:
     target.load()
     Path("/sys/module/scst/parameters/alua_invariant_check").write_text("Y")
     scst.put(target.port(link) / "rel_tgt_id", str(number))
-    local, remote = _STATES[number]
     # Only one of them can have it open: what is not served is closed, and so it begins.
     scst.add_device("vdisk_blockio", "shared",
                     f"filename=/dev/disk/lab/shared; t10_dev_id=shared; active={int(local == 'active')}")
@@ -70,8 +69,15 @@ def main() -> int:
         scst.add_target_group("esos", name, who, state, (member,))
     scst.put(_GROUP / "target_groups/remote/peer/rel_tgt_id", str(3 - number))
     scst.add_lun("shared", 0, target.port(link) / "luns")
+    return target, link
+
+
+def main() -> int:
+    """Serve until told to end."""
+    number = int(sys.argv[1])
+    target, link = set_up(number, *_STATES[number])
     target.enable(link)
-    asked.serve({"state": _state, "medium": _medium, "guid": lambda: _guid(link)}, 300)
+    asked.serve({"state": _state, "medium": _medium, "guid": lambda: guid(link)}, 300)
     target.unload()
     return 0
 

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+# lab: kernel=debug group=debug mem=2G timeout=300 soak=yes allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:
+"""Aborts, LUN resets, target resets, losses of the nexus and LUNs that come, go and change, all at random and at a time, under
+four sessions' verifying load: no warning, no command unanswered, no wrong data. STORM_SEED chooses other runs.
+
+The disk under the load changes between two devices of the same file, so that its data stay.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import scst
+from lib import Fio, Suite, check, equal, note, scaled, wait_until
+
+_SECONDS = scaled(8, 600)
+_SESSIONS = 4
+_SEED = int(os.environ.get("STORM_SEED", "1"))
+_SG_SCSI_RESET = 0x2284
+_DEVICE, _HOST, _TARGET = 1, 3, 4
+"""What of the initiator's is reset: the last but one ends what the nexus has, as its loss would."""
+_FILE = "/tmp/storm"
+_NAMES = ("storm0", "storm1")
+
+
+def _target(number: int) -> Path:
+    return scst.LOCAL / f"storm_tgt{number}"
+
+
+def setup() -> None:
+    """Two devices of one file, one of them LUN 0 of four targets, with one session each."""
+    scst.unload()
+    scst.load()
+    scst.image(_FILE, 32)
+    for name in _NAMES:
+        scst.add_device("vdisk_fileio", name, f"filename={_FILE}")
+    scst.add_device("vdisk_nullio", "other", "size_mb=8")
+    for number in range(_SESSIONS):
+        target = scst.add_target(f"storm_tgt{number}", f"storm_host{number}")
+        scst.add_lun(_NAMES[0], 0, target / "luns")
+    for number in range(_SESSIONS):
+        node = scst.wait_disk(0, _target(number))
+        Path(f"/sys/block/{os.path.basename(node)}/device/timeout").write_text("3")
+
+
+def teardown() -> None:
+    """Leave nothing."""
+    scst.clear()
+    scst.unload()
+
+
+suite = Suite(setup, teardown)
+# The kernel's own gendisk does not get on with DEBUG_KOBJECT_RELEASE.
+suite.expected.append(re.compile(r"ODEBUG: .*kobject_delayed_cleanup|lib/debugobjects\.c|Call Trace:"))
+
+
+class _Storm:
+    """What is done to the sessions, by a thread for each kind of thing, and how often."""
+
+    def __init__(self) -> None:
+        self.done = {"resets": 0, "holes": 0, "remaps": 0}
+        self._end = time.monotonic() + _SECONDS
+        self._errors: list[BaseException] = []
+        kinds = (("resets", self._reset), ("resets", self._reset), ("holes", self._hole), ("remaps", self._remap))
+        self._threads = [threading.Thread(target=self._run, args=(name, one, _SEED * len(kinds) + number))
+                         for number, (name, one) in enumerate(kinds)]
+
+    def _run(self, name: str, one: Callable[[random.Random], None], seed: int) -> None:
+        chance = random.Random(seed)
+        try:
+            while time.monotonic() < self._end or not self.done[name]:
+                one(chance)
+                self.done[name] += 1
+        except BaseException as error:  # pylint: disable=broad-except
+            self._errors.append(error)
+
+    @staticmethod
+    def _reset(chance: random.Random) -> None:
+        node = scst.wait_disk(0, _target(chance.randrange(_SESSIONS)), "scsi_generic")
+        handle = os.open(node, os.O_RDWR)
+        try:
+            how = chance.choice((_DEVICE, _DEVICE, _TARGET, _HOST))
+            fcntl.ioctl(handle, _SG_SCSI_RESET, how.to_bytes(4, "little"))
+        finally:
+            os.close(handle)
+        time.sleep(chance.uniform(0.1, 0.5))
+
+    @staticmethod
+    def _hole(chance: random.Random) -> None:
+        """Commands vanish until their time is over and the initiator aborts them."""
+        place = _target(chance.randrange(_SESSIONS)) / "black_hole"
+        scst.put(place, "4")
+        time.sleep(chance.uniform(0.1, 4))
+        scst.put(place, "0")
+        time.sleep(chance.uniform(0.5, 1))
+
+    @staticmethod
+    def _remap(chance: random.Random) -> None:
+        luns = _target(chance.randrange(_SESSIONS)) / "luns"
+        if chance.random() < 0.5:
+            scst.put(luns / "mgmt", f"replace_no_ua {chance.choice(_NAMES)} 0")
+        elif (luns / "1").exists():
+            scst.put(luns / "mgmt", "del 1")
+        else:
+            scst.put(luns / "mgmt", "add other 1")
+        time.sleep(chance.uniform(0.05, 0.3))
+
+    def run(self) -> None:
+        """All of it; whoever fails fails this."""
+        for thread in self._threads:
+            thread.start()
+        for thread in self._threads:
+            thread.join()
+        for error in self._errors:
+            raise error
+
+
+@suite.test(f"{_SESSIONS} sessions with verifying loads, {_SECONDS} s of all that may happen to their commands",
+            _SECONDS + 200)
+def storm() -> None:
+    loads = [Fio(scst.wait_disk(0, _target(number)), rw="randwrite", iodepth=4, offset=f"{number * 8}m", size="1m",
+                 verify="crc32c", verify_fatal=1, time_based=None, runtime=36000, rate_iops="200,100")
+             for number in range(_SESSIONS)]
+    happened = _Storm()
+    try:
+        happened.run()
+        note(f"seed {_SEED}: {happened.done}")
+        for number, load in enumerate(loads):
+            check(load.running, f"the load of session {number} ended")
+    finally:
+        for load in loads:
+            load.stop()
+    for load in loads:
+        load.result(timeout=120)
+
+
+@suite.test("nothing is outstanding, and all sessions serve")
+def afterwards() -> None:
+    for number in range(_SESSIONS):
+        target = _target(number)
+        node = scst.wait_disk(0, target)
+        session = next((target / "sessions").glob("*"))
+        for path in session.glob("lun*/active_commands"):
+            wait_until(lambda path=path: scst.get(path) == "0", 30, f"{path}: {scst.get(path)}")
+        state = (scst.scsi_device(0, target) / "state").read_text().strip()
+        equal(state, "running", "state of the initiator's device")
+        Fio(node, rw="randwrite", iodepth=4, offset=f"{number * 8}m", size="256k", verify="crc32c", verify_fatal=1).result()
+
+
+if __name__ == "__main__":
+    suite.main()
