@@ -371,7 +371,7 @@ impl Initiator {
     fn abort(&self, tag: u64) {
         self.visit_commands(&mut |task| {
             if task.tag == tag {
-                task.abort(Cause::NexusLoss);
+                task.abort(Cause::NexusLoss, false);
             }
         });
     }
@@ -424,7 +424,7 @@ impl Answer {
             _ if self.aborted => Ok(Verdict::Attention),
             (status::TASK_ABORTED, _) => Ok(Verdict::Attention),
             (status::GOOD, _) if self.moved == transfer.len => Ok(Verdict::Good),
-            (status::BUSY | status::TASK_SET_FULL, _) => Ok(Verdict::Busy),
+            (status::BUSY | status::TASK_SET_FULL | status::ACA_ACTIVE, _) => Ok(Verdict::Busy),
             (status::RESERVATION_CONFLICT, _) => Err(Failure::Conflict),
             (_, Some(sense)) if sense.is_unit_attention() => Ok(Verdict::Attention),
             (_, Some(sense)) if sense.is(&LBA_OUT_OF_RANGE) => Err(COPY_ABORTED.into()),
