@@ -22,10 +22,13 @@ struct Home<S, T>(NonNull<Slot<S, T>>);
 // whose halves are `Send`.
 unsafe impl<S: Send + Sync, T: Send> Send for Home<S, T> {}
 
+/// The slots there are.
+type Homes<S, T> = SpinLockIrq<KVec<Home<S, T>>>;
+
 /// Slots that are allocated when they are needed, and freed when their loans have
 /// ended. Those that are still lent when this is dropped are leaked.
 pub struct Slots<S, T> {
-    all: Pin<KBox<SpinLockIrq<KVec<Home<S, T>>>>>,
+    all: Pin<KBox<Homes<S, T>>>,
 }
 
 impl<S: Send + Sync, T: Send> Slots<S, T> {

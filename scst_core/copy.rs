@@ -430,7 +430,7 @@ fn whole(bytes: u64, shift: u32) -> Result<(), Failure> {
 fn for_writing(data: Data, size: u32) -> Result<Data, Failure> {
     match data {
         Data::Void => {
-            let zeros = crate::config::buffer(size)?;
+            let zeros = crate::config::buffer(size as usize)?;
             zeros.list().zero(0, size as usize);
             Ok(Data::Pooled(zeros))
         }

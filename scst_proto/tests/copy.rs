@@ -329,7 +329,10 @@ fn status_of_copies() {
     assert_eq!(written(|w| report::failure_lid1(w, &copy)), [0; 4]);
     copy.block_shift = Some(9);
     let got = written(|w| report::status(w, &copy));
-    assert_eq!((got[15], &got[16..24]), (0xf1, &0x80_0000u64.to_be_bytes()[..]));
+    assert_eq!(
+        (got[15], &got[16..24]),
+        (0xf1, &0x80_0000u64.to_be_bytes()[..])
+    );
     copy.progress = Progress::Failed;
     copy.status = 2;
     copy.sense = Some(COPY_TARGET_NOT_REACHABLE.in_data(48));

@@ -21,7 +21,9 @@ fuzz_target!(|data: &[u8]| {
     .flatten()
     {
         assert!(ranges.count() <= usize::from(MAX_RANGES) && ranges.blocks() <= MAX_BYTES >> 9);
-        assert!(ranges.iter().all(|r| r.lba + u64::from(r.blocks) <= 1 << 30));
+        assert!(ranges
+            .iter()
+            .all(|r| r.lba + u64::from(r.blocks) <= 1 << 30));
     }
     let (source, destination) = (u32::from(shifts & 0xf), u32::from(shifts >> 4));
     let Ok(Some(list)) = CopyList::decode(u16::from(action & 1), list) else {
