@@ -241,24 +241,28 @@ impl Link {
             true => self.last_receive.load(Acquire) != 0,
             false => channel.receiving.load(Relaxed) == 0,
         };
-        let mut waited = 0;
+        let mut waited = 0_u32;
         loop {
-            if let (0, Err(e)) = (waited, qp.fail()) {
+            if let Err(e) = qp.fail() {
+                // Nothing is flushed: it comes back when the pair is destroyed.
                 pr_err!("***ERROR***: {}: {e:?}\n", self.port.name());
+                break;
             }
             qp.completions().kick();
-            if self.wait.wait_until_timeout(FLUSH_MS, done) || waited >= DRAIN_MS {
+            if self.wait.wait_until_timeout(FLUSH_MS, done) {
                 break;
             }
             waited = waited.saturating_add(FLUSH_MS);
+            if waited >= DRAIN_MS {
+                pr_err!(
+                    "***ERROR***: {}: the device did not flush a queue pair within {DRAIN_MS} ms, {} receives are left\n",
+                    self.port.name(),
+                    channel.receiving.load(Relaxed)
+                );
+                break;
+            }
         }
-        let left = channel.receiving.load(Relaxed);
-        if !done() {
-            pr_err!(
-                "***ERROR***: {}: the device did not flush a queue pair within {DRAIN_MS} ms, {left} receives are left\n",
-                self.port.name()
-            );
-        } else if waited != 0 {
+        if waited != 0 && done() {
             trace!(
                 MINOR,
                 "{}: a queue pair was flushed only after {waited} ms\n",

@@ -31,6 +31,10 @@ static_assert(DMA_BIDIRECTIONAL == 0 && DMA_TO_DEVICE == 1 &&
 	      DMA_FROM_DEVICE == 2 && DMA_NONE == 3);
 static_assert(DID_ERROR == 7 && DID_RESET == 8);
 static_assert(SCSI_SENSE_BUFFERSIZE == 96);
+/* And these in protection.rs. */
+static_assert(sizeof(struct scsi_c_protection) == 24);
+static_assert(SCSI_PROT_NORMAL == 0 && SCSI_PROT_READ_STRIP == 3 &&
+	      SCSI_PROT_WRITE_INSERT == 4);
 
 static struct scsi_cmnd *slot_cmd(void *slot)
 {
@@ -168,6 +172,20 @@ u32 scsi_c_underflow(void *slot)
 	return cmd->underflow;
 }
 
+void scsi_c_protection(void *slot, struct scsi_c_protection *protection)
+{
+	struct scsi_cmnd *cmd = slot_cmd(slot);
+	struct scatterlist *sg;
+	int i;
+
+	protection->sgl = scsi_prot_sglist(cmd);
+	protection->nents = scsi_prot_sg_count(cmd);
+	protection->length = 0;
+	protection->operation = scsi_get_prot_op(cmd);
+	scsi_for_each_prot_sg(cmd, sg, protection->nents, i)
+		protection->length += sg->length;
+}
+
 struct Scsi_Host *scsi_c_host_alloc(u32 cmd_size)
 {
 	struct Scsi_Host *shost;
@@ -182,6 +200,13 @@ struct Scsi_Host *scsi_c_host_alloc(u32 cmd_size)
 	shost->max_channel = 0;
 	shost->max_lun = 16384;
 	shost->max_cmd_len = 32;
+	scsi_host_set_prot(shost, SHOST_DIF_TYPE1_PROTECTION |
+				  SHOST_DIF_TYPE2_PROTECTION |
+				  SHOST_DIF_TYPE3_PROTECTION |
+				  SHOST_DIX_TYPE1_PROTECTION |
+				  SHOST_DIX_TYPE2_PROTECTION |
+				  SHOST_DIX_TYPE3_PROTECTION);
+	scsi_host_set_guard(shost, SHOST_DIX_GUARD_CRC);
 	return shost;
 }
 

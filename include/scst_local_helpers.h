@@ -30,6 +30,14 @@ struct scsi_c_request {
 	u16 direction;	/* enum dma_data_direction */
 };
 
+/* Where the tuples of a command's blocks are. */
+struct scsi_c_protection {
+	void *sgl;
+	u32 nents;
+	u32 length;
+	u32 operation;	/* enum scsi_prot_operations */
+};
+
 /* Driver data of a host. */
 struct scsi_c_hostdata {
 	void *session;	/* for commands */
@@ -53,6 +61,7 @@ void scst_local_configured(struct scsi_device *sdev, const u8 *name,
 void scsi_c_done(void *slot, u32 result, u32 resid);
 u8 *scsi_c_sense_buffer(void *slot);
 u32 scsi_c_underflow(void *slot);
+void scsi_c_protection(void *slot, struct scsi_c_protection *protection);
 
 struct Scsi_Host *scsi_c_host_alloc(u32 cmd_size);
 struct scsi_c_hostdata *scsi_c_hostdata(struct Scsi_Host *shost);

@@ -18,6 +18,7 @@ pub mod chardev;
 mod compat;
 pub mod counted;
 pub mod cpumask;
+pub mod crc;
 pub mod file;
 pub mod global;
 pub mod handover;

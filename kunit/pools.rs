@@ -112,7 +112,7 @@ pub(crate) fn limit_of_a_share() -> Result {
     check!(two.get(1 << 20, Gfp::Kernel).is_ok());
     check!(one.get(1 << 20, Gfp::Kernel).is_ok());
     drop(rest);
-    check!(two.get(3 << 20, Gfp::Kernel).is_ok());
+    check!(two.get(2 << 20, Gfp::Kernel).is_ok());
     Ok(())
 }
 

@@ -5,7 +5,8 @@ A test is an executable that speaks KTAP. A comment line in it, `# lab: key=valu
     group=NAME     tests of one group share a boot, in the order of their names    (default: default)
     kernel=debug   the debug kernel instead of the stock one
     icount=yes     one processor, whose time is counted in instructions: latencies do not depend on the host
-    cpus=N         processors of the machine in `make test`; in `make soak` there are always two    (default: 2)
+    cpus=N         processors of the machine in `make test`, the fewest that one of the group names; in `make soak` there are
+                   always two                                                      (default: 2)
     mem=SIZE timeout=SECONDS drives=NAME:MB,...
     fc=N           N Fibre Channel adapters of one fabric (lab/fc.py), a port of its command language beside them
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
@@ -116,7 +117,8 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
         drive.image.unlink(missing_ok=True)
     timeout = _timeout(tests) * (_LONG_FACTOR if long else 1) + 60
     mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
-    return vm.Config(cpus=2 if long else largest("cpus", 2), mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
+    cpus = 2 if long else min((int(test.needs["cpus"]) for test in tests if "cpus" in test.needs), default=2)
+    return vm.Config(cpus=cpus, mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
                      append=" ".join(test.needs["append"].replace(",", " ") for test in tests if "append" in test.needs),
                      icount=icount == {"yes"}, kernel=_bootable(_kernel(tests[0], long)),
                      extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "packaging", paths.REPO / "README.md"],

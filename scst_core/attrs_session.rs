@@ -4,6 +4,7 @@
 
 use crate::{
     nexus::{self, Nexus},
+    protection,
     session::Session,
     stats::{Count, Kind},
     util::emit,
@@ -101,6 +102,10 @@ pub(crate) fn publish(sessions: &Dir, session: &Arc<Session>, attrs: KVec<Group>
     let mut groups = attrs;
     groups.push(Group::new(session.clone(), ATTRS)?, GFP_KERNEL)?;
     groups.push(Group::new(session.clone(), COUNTERS)?, GFP_KERNEL)?;
+    groups.push(
+        Group::new(session.clone(), protection::SESSION)?,
+        GFP_KERNEL,
+    )?;
     if !session.transport().is_internal() {
         groups.push(Group::new(session.clone(), CLOSE)?, GFP_KERNEL)?;
     }
@@ -112,5 +117,8 @@ pub(crate) fn lun_dir(session: &Dir, nexus: &Arc<Counted<Nexus>>) -> Result<Dir>
     let name = CString::try_from_fmt(fmt!("lun{}", nexus.lun()))?;
     let mut groups = KVec::new();
     groups.push(Group::new(nexus.clone(), nexus::ATTRS)?, GFP_KERNEL)?;
+    if nexus.device.lu.protection().is_some() {
+        groups.push(Group::new(nexus.clone(), protection::LUN)?, GFP_KERNEL)?;
+    }
     Dir::create(Parent::Dir(session), name.to_bytes(), groups)
 }

@@ -7,6 +7,7 @@ use crate::{
     attrs_root::{plain, show_trace_level, store_trace_level},
     drivers::Driver,
     group::GroupDirs,
+    protection,
     stats::{Count, Kind},
     target::{Target, TargetDirs},
     util::{emit, flag, number, parsed, show_flag, show_keyed, store_flag, text},
@@ -17,6 +18,12 @@ use kernel::{
     sync::{atomic::Relaxed, Arc},
 };
 use scst_proto::command::DriverCommand;
+
+static DRIVER_PROTECTION: &[Attr<Driver>] = &[Attr::ro(
+    c"dif_capabilities",
+    |d, p| protection::show_capabilities(p, d.ops().checks_protection()),
+    "What the driver's targets do with protection information, see there.",
+)];
 
 static DRIVER: &[Attr<Driver>] = &[Attr::rw(
     c"trace_level",
@@ -67,6 +74,7 @@ pub(crate) fn driver_dir(targets: &Dir, driver: &Arc<Driver>) -> Result<Dir> {
     if driver.ops().has_mgmt() {
         groups.push(Group::new(driver.clone(), DRIVER_MGMT)?, GFP_KERNEL)?;
     }
+    groups.push(Group::new(driver.clone(), DRIVER_PROTECTION)?, GFP_KERNEL)?;
     Dir::create(Parent::Dir(targets), driver.name().as_bytes(), groups)
 }
 
@@ -190,6 +198,7 @@ pub(crate) fn publish(driver: &Dir, target: &Arc<Target>, attrs: KVec<Group>) ->
     let mut groups = attrs;
     groups.push(Group::new(target.clone(), TARGET)?, GFP_KERNEL)?;
     groups.push(Group::new(target.clone(), SUMS)?, GFP_KERNEL)?;
+    groups.push(Group::new(target.clone(), protection::TARGET)?, GFP_KERNEL)?;
     groups.push(attrs_group::access(target)?, GFP_KERNEL)?;
     if target.enabled.is_some() {
         groups.push(Group::new(target.clone(), ENABLED)?, GFP_KERNEL)?;

@@ -78,6 +78,11 @@ impl TargetDriver for Driver {
         Err(EINVAL)
     }
 
+    /// Its commands are of the logical unit's own node: there is no way to guard.
+    fn checks_protection(&self) -> bool {
+        true
+    }
+
     fn attrs(&self) -> Result<KVec<Group>> {
         let mut groups = KVec::new();
         groups.push(Group::new(self.0.clone(), ATTRS)?, GFP_KERNEL)?;

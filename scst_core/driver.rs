@@ -11,7 +11,10 @@
 //! dropping one takes the thing out of sight, ends its commands and waits for
 //! those that hardware still owns.
 
-use crate::cmd::{Answered, Cmd, DataOut, Outstanding};
+use crate::{
+    cmd::{Answered, Cmd, DataOut, Outstanding},
+    protection::{Held, InTransfer},
+};
 use kapi::sysfs::Group;
 use kernel::prelude::*;
 use scst_proto::{command::DriverCommand, sense::Sense, task::Function};
@@ -52,6 +55,12 @@ pub trait TargetDriver: Send + Sync + 'static {
         true
     }
 
+    /// Whether its ports check protection information themselves (`dif_mode`
+    /// tgt), or have the logical unit do it in their name.
+    fn checks_protection(&self) -> bool {
+        false
+    }
+
     /// The driver's own attributes, beside the core's, in its directory.
     fn attrs(&self) -> Result<KVec<Group>> {
         Ok(KVec::new())
@@ -85,6 +94,13 @@ pub trait Transport: Send + Sync + 'static {
     /// arrives keeps the default. Any context; must not sleep.
     fn transfer_data(&self, cmd: Cmd<DataOut>) {
         cmd.data_received();
+    }
+
+    /// Where the protection information of `cmd` is, whose device is protected.
+    /// A transport that carries nothing but a data buffer keeps the default, which
+    /// is the standard's. Any context; must not sleep.
+    fn protection<'a>(&self, _cmd: Held<'a>) -> InTransfer<'a> {
+        InTransfer::Interleaved
     }
 
     /// Shows every command of the session that the core has now, for task

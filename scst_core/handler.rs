@@ -2,7 +2,10 @@
 
 //! What a device handler (a backing store) is to the core.
 
-use crate::cmd::{Cmd, Executing};
+use crate::{
+    cmd::{Cmd, Executing},
+    protection::Protection,
+};
 use kapi::sysfs::Group;
 use kernel::{prelude::*, sync::Arc};
 use scst_proto::{cdb::Cdb, mgmt::Params, mode::Control};
@@ -83,6 +86,12 @@ pub trait LogicalUnit: Send + Sync + 'static {
     /// Whether any command is executed in a thread; a device that says `false`
     /// gets no threads. Constant.
     fn sleeps(&self) -> bool;
+
+    /// How its blocks are protected, if they are. Constant; `cdb` then transfers
+    /// their protection information too if its protect field is not 0.
+    fn protection(&self) -> Option<Protection> {
+        None
+    }
 
     /// D_SENSE of the control mode page (SPC-6 7.5.10): sense data in
     /// descriptor format. Any context.

@@ -5,6 +5,7 @@
 use crate::{
     cmd::{Command, CommandLoan, Task},
     device::Device,
+    protection::FailedChecks,
     reservations::id_of,
     session::Session,
     stats::Stats,
@@ -56,6 +57,8 @@ pub(crate) mod gate {
     pub(crate) const WATCHED: u32 = 1 << 24;
     /// Commands are counted by the task set, which may keep them waiting.
     pub(crate) const TASKS: u32 = 64;
+    /// The device has protection information.
+    pub(crate) const PROTECTED: u32 = 128;
     /// The code of the [`Access`](scst_proto::pr::access::Access) that reservations
     /// leave to the nexus, 0 for all.
     pub(crate) const RESERVED: u32 = 0x3 << RESERVED_SHIFT;
@@ -114,6 +117,7 @@ pub struct Nexus {
     /// 1 if the initiator prevents the removal of the medium.
     prevents: Atomic<u32>,
     pub(crate) stats: Stats,
+    pub(crate) failed_checks: FailedChecks,
     /// Threads of this nexus alone (`threads_pool_type` per_initiator); none
     /// for a device that never sleeps, and for the core's own commands.
     pub(crate) pool: Option<Arc<ThreadPool>>,
@@ -144,6 +148,10 @@ impl Nexus {
             0 => 0,
             _ => gate::BLACK_HOLE,
         };
+        let protected = match device.lu.protection() {
+            Some(_) => gate::PROTECTED,
+            None => 0,
+        };
         let control = device.lu.control();
         // The core's own commands are part of others, and do not wait for those.
         let shared = control.tst() == 0 && !session.transport().is_internal();
@@ -155,7 +163,7 @@ impl Nexus {
             true => gate::TASKS,
             false => 0,
         };
-        let first = gate::UNIT_ATTENTION | read_only | black_hole | blocked | counts;
+        let first = gate::UNIT_ATTENTION | read_only | black_hole | blocked | counts | protected;
         let nexus = Counted::new(Self {
             session,
             device,
@@ -168,6 +176,7 @@ impl Nexus {
             tasks,
             prevents: Atomic::new(0),
             stats: Stats::new()?,
+            failed_checks: FailedChecks::new(),
             pool,
         })?;
         nexus.update_limit();

@@ -14,7 +14,7 @@ use crate::{
     },
     handler::Context,
     nexus::{access_of, gate, reserved_of, swallows, Nexus},
-    report_luns,
+    protection, report_luns,
     session::Session,
     task_sets,
 };
@@ -176,7 +176,11 @@ fn check(loan: &mut CommandLoan, claimed: Direction) -> Result<(), Refusal> {
     if claimed != direction {
         compare(claimed, direction)?;
     }
-    let expected = match cdb.expected_bytes(device.lu.block_shift()) {
+    let bytes = match gate & gate::PROTECTED {
+        0 => cdb.expected_bytes(device.lu.block_shift()),
+        _ => protection::expected(loan, nexus),
+    };
+    let expected = match bytes {
         Some(bytes) => u32::try_from(bytes).unwrap_or(u32::MAX),
         None => loan.prepared,
     };

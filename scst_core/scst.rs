@@ -71,6 +71,7 @@ mod latency;
 mod lun_map;
 mod nexus;
 mod pipeline;
+mod protection;
 mod report_luns;
 mod reservations;
 mod reserve;
@@ -94,6 +95,7 @@ pub use drivers::{register_driver, DriverRegistration, SessionRegistration, Targ
 pub use handler::{AttachContext, Attached, Context, DeviceHandler, LogicalUnit};
 pub use handlers::{register_handler, HandlerRegistration};
 pub use nexus::{Nexus, SeenLun};
+pub use protection::{Held, InTransfer, Protection, Stage};
 pub use session::Session;
 pub use target::Target;
 pub use tmf::TmResult;

@@ -10,6 +10,7 @@ use crate::{
     latency::{self, Latency},
     lun_map::LunMap,
     nexus::{Nexus, SeenLun},
+    protection::FailedChecks,
     reservations::Reservations,
     stats::{Count, Kind, Totals},
     target::Target,
@@ -52,6 +53,7 @@ pub struct Session {
     /// The group's [`AddressMethod`], kept here for REPORT LUNS in any context.
     addr_method: Atomic<u32>,
     black_hole: Atomic<u32>,
+    pub(crate) failed_checks: FailedChecks,
     #[pin]
     pub(crate) latency: Latency,
     #[pin]
@@ -191,6 +193,7 @@ impl Session {
                 aborts_ended: Atomic::new(0),
                 addr_method: Atomic::new(group.addr_method() as u32),
                 black_hole: Atomic::new(group.black_hole.load(Relaxed)),
+                failed_checks: FailedChecks::new(),
                 latency <- Latency::new(),
                 abort_wait <- new_wait_queue!(),
                 state <- new_mutex!(State {

@@ -9,6 +9,7 @@ use crate::{
     driver::Transport,
     drivers::Driver,
     group::Group,
+    protection::FailedChecks,
     session::{NexusList, Removed, Scope, Session},
     util::{log_err, Name},
 };
@@ -65,6 +66,7 @@ pub struct Target {
     pub(crate) forward_src: Atomic<u32>,
     pub(crate) forward_dst: Atomic<u32>,
     pub(crate) sg_tablesize: u32,
+    pub(crate) failed_checks: FailedChecks,
     #[pin]
     state: Mutex<State>,
     _tracked: Tracked,
@@ -90,6 +92,7 @@ impl Target {
                 forward_src: Atomic::new(0),
                 forward_dst: Atomic::new(0),
                 sg_tablesize: params.sg_tablesize,
+                failed_checks: FailedChecks::new(),
                 state <- new_mutex!(State::default()),
                 _tracked: tracked,
             }),

@@ -126,6 +126,7 @@ impl Target {
         if group.has_lun(lun) {
             return Err(group.lun_exists(lun));
         }
+        self.check_protection(entry.device, device.lu.protection())?;
         let moves = self.is_copy_manager() && group.forget_device(&device);
         group.add_lun(device, lun, entry.read_only)?;
         let scope = if moves { Scope::All } else { Scope::One(lun) };
@@ -151,6 +152,7 @@ impl Target {
         removed: &mut Removed,
     ) -> Result {
         let device = core.find_device(config, entry.device)?;
+        self.check_protection(entry.device, device.lu.protection())?;
         let lun = entry.lun.get();
         group.del_lun(lun);
         let added = group.add_lun(device, lun, entry.read_only);

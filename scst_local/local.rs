@@ -13,7 +13,7 @@
 //! - [`session`]: a session with its host, and error handling;
 //! - [`scan`]: LUNs that come and go;
 //! - [`attrs`]: the files of this driver in `/sys/kernel/scst_tgt`;
-//! - [`host`]: the binding to the SCSI midlayer, with all unsafe code.
+//! - [`host`], [`protection`]: the binding to the SCSI midlayer, with all unsafe code.
 //!
 //! # Locks
 //!
@@ -40,6 +40,8 @@ macro_rules! log_err {
 mod attrs;
 #[allow(unsafe_code)]
 mod host;
+#[allow(unsafe_code)]
+mod protection;
 mod scan;
 mod session;
 mod target;

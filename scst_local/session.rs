@@ -13,6 +13,7 @@
 use crate::{
     attrs,
     host::{self, Host, Online, QUEUE_DEPTH},
+    protection,
     scan::Seen,
     target::{Driver, NameGuard, Versions},
 };
@@ -29,7 +30,8 @@ use kernel::{
     workqueue::{new_work, Work, WorkItem},
 };
 use scst::{
-    Answered, Cmd, LunEvent, Outstanding, SessionRegistration, TargetRegistration, Transport,
+    Answered, Cmd, Held, InTransfer, LunEvent, Outstanding, SessionRegistration,
+    TargetRegistration, Transport,
 };
 use scst_proto::lun::Lun;
 
@@ -251,6 +253,10 @@ impl Transport for Initiator {
     #[inline]
     fn send_response(&self, cmd: Cmd<Answered>) {
         host::respond(cmd);
+    }
+
+    fn protection<'a>(&self, cmd: Held<'a>) -> InTransfer<'a> {
+        protection::of(cmd)
     }
 
     fn visit_commands(&self, visit: &mut dyn FnMut(Outstanding<'_>)) {

@@ -238,6 +238,10 @@ impl TargetDriver for Handle {
          echo \"del_session target_name session_name\" >mgmt\n"
     }
 
+    fn checks_protection(&self) -> bool {
+        true
+    }
+
     fn attrs(&self) -> Result<KVec<Group>> {
         let mut groups = KVec::new();
         groups.push(attrs::driver(&self.0.stats)?, GFP_KERNEL)?;

@@ -9,6 +9,7 @@
 use crate::bytes::{u8_at, Writer};
 use crate::copy;
 use crate::opcode::PeripheralDeviceType;
+use crate::protection::Format;
 use crate::sense::{Sense, INVALID_FIELD_IN_CDB};
 
 /// Who a logical unit is.
@@ -38,8 +39,8 @@ pub struct Identity<'a> {
     pub scsi_name: &'a [u8],
     /// 3PC: EXTENDED COPY is supported.
     pub third_party_copy: bool,
-    /// PROTECT and, in VPD page 86h, the checks: the protection type 1 to 3; `None` without.
-    pub protection_type: Option<u8>,
+    /// PROTECT and, in VPD page 86h, type and checks of protection information; `None` without.
+    pub protection: Option<Format>,
     /// V_SUP: there is a volatile cache, which FUA and SYNCHRONIZE CACHE are about.
     pub volatile_cache: bool,
 }
@@ -70,11 +71,7 @@ pub const SBC3: u16 = 0x04c0;
 pub fn standard(w: &mut Writer<'_>, id: &Identity<'_>, port: &Port<'_>) {
     let start = w.full_len();
     let third_party = if id.third_party_copy { 0x08 } else { 0 };
-    let protect = if id.protection_type.is_some() {
-        0x01
-    } else {
-        0
-    };
+    let protect = u8::from(id.protection.is_some());
     w.u8(id.pdt.0 & 0x1f)
         .u8(if id.removable { 0x80 } else { 0 })
         .u8(VERSION_SPC4)
@@ -435,13 +432,12 @@ fn identification(w: &mut Writer<'_>, id: &Identity<'_>, port: &Port<'_>) {
 
 /// Page 86h: 64 bytes.
 fn extended(w: &mut Writer<'_>, id: &Identity<'_>) {
-    // SPT: exactly the type that the device is formatted with (SPC-6 table 484); GRD_CHK, APP_CHK, REF_CHK.
-    let checks = match id.protection_type {
-        Some(1) => 0x07,
-        Some(2) => (2 << 3) | 0x07,
-        Some(3) => (4 << 3) | 0x07,
-        _ => 0,
-    };
+    let checks = id.protection.map_or(0, |format| {
+        let checks = format.checks();
+        let bits = [(checks.guard, 4), (checks.app, 2), (checks.reference, 1)];
+        let bits = bits.iter().filter(|b| b.0).fold(0, |acc, b| acc | b.1);
+        format.kind.spt().wrapping_shl(3) | bits
+    });
     w.u8(checks)
         .u8(0x07) // HEADSUP, ORDSUP, SIMPSUP
         .u8(if id.volatile_cache { 0x01 } else { 0 }) // V_SUP

@@ -42,6 +42,12 @@ impl Control {
         Self([(tst & 7) << 5, 0x10, 0, 0])
     }
 
+    /// The same with ATO, if the application tags of protection information are the initiators' (SBC-4 4.21.3).
+    pub const fn with_ato(self, ato: bool) -> Self {
+        let [a, b, c, d] = self.0;
+        Self([a, b, c, if ato { d | 0x80 } else { d }])
+    }
+
     /// TST: 0 one task set for all I_T nexuses, 1 one for each.
     pub const fn tst(self) -> u8 {
         self.0[0] >> 5

@@ -8,6 +8,7 @@
 use crate::identity::T10_DEV_ID_MAX;
 use crate::mgmt::{is, Error, Param, Params, Wrong};
 use crate::number::{parse_bool, parse_i64, parse_max, parse_u64};
+use crate::protection::Kind;
 
 /// The smallest block size in bytes.
 pub const MIN_BLOCK_SIZE: u32 = 512;
@@ -84,6 +85,20 @@ impl DifMode {
     /// Whether every mode of `other` is in the set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// The words of the set, as [`DifMode::parse`] reads them.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        let words = [
+            (Self::TGT, "tgt"),
+            (Self::SCST, "scst"),
+            (Self::DEV_CHECK, "dev_check"),
+            (Self::DEV_STORE, "dev_store"),
+        ];
+        let set = words
+            .into_iter()
+            .filter(move |(mode, _)| self.contains(*mode));
+        set.map(|(_, word)| word)
     }
 
     /// Words separated by `|`.
@@ -341,6 +356,12 @@ impl<'a> VdiskOptions<'a> {
         self.block_size.unwrap_or(handler.default_block_size())
     }
 
+    /// How the blocks are protected; `None` if they are not.
+    pub fn protection(&self) -> Option<(Kind, DifMode)> {
+        let kind = Kind::from_number(self.dif_type)?;
+        (self.dif_mode != DifMode(0)).then_some((kind, self.dif_mode))
+    }
+
     /// What one parameter requires of another.
     fn check(&self, handler: Handler) -> Result<(), Error<'a>> {
         let needs = |name, other| Err(Error::new(Wrong::Needs(other), name));
@@ -353,8 +374,24 @@ impl<'a> VdiskOptions<'a> {
         if self.dif_mode.contains(DifMode::DEV_CHECK) && handler != Handler::BlockIo {
             return needs("dif_mode dev_check", "vdisk_blockio");
         }
+        let device = DifMode(DifMode::DEV_CHECK.0 | DifMode::DEV_STORE.0);
+        if self.dif_mode.contains(DifMode::DEV_CHECK) && !self.dif_mode.contains(device) {
+            return needs("dif_mode dev_check", "dif_mode dev_store");
+        }
+        if self.dif_mode.contains(DifMode::DEV_STORE) && handler == Handler::NullIo {
+            return needs("dif_mode dev_store", "vdisk_fileio or vdisk_blockio");
+        }
         if self.dif_mode != DifMode(0) && self.dif_type == 0 {
             return needs("dif_mode", "dif_type");
+        }
+        if self.dif_filename.is_some() && !self.dif_mode.contains(DifMode::DEV_STORE) {
+            return needs("dif_filename", "dif_mode dev_store");
+        }
+        if self.dif_mode.contains(DifMode::DEV_CHECK) && self.dif_filename.is_some() {
+            return Err(Error::new(
+                Wrong::Excludes("dif_filename"),
+                "dif_mode dev_check",
+            ));
         }
         let of = self.block_size_or_default(handler);
         // A block size is a power of two.

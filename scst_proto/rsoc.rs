@@ -20,6 +20,8 @@ pub struct Commands {
     pub keeps_data: bool,
     /// It is in a device group: SET TARGET PORT GROUPS, if that is allowed (`expl_alua`).
     pub explicit_alua: bool,
+    /// It is formatted with protection information of type 2: READ(32) and the like.
+    pub type2: bool,
 }
 
 impl Commands {
@@ -31,6 +33,7 @@ impl Commands {
             && row.sets.intersects(self.pdt.command_sets())
             && (self.thin || !row.flags.contains(Flags::THIN))
             && (self.keeps_data || !row.flags.contains(Flags::KEEPS_DATA))
+            && (self.type2 || row.opcode != opcode::VARIABLE_LENGTH)
             && (self.explicit_alua || (row.opcode, row.service_action) != SET_TARGET_PORT_GROUPS)
     }
 }

@@ -28,6 +28,7 @@
 //! | [`copy`] | third-party copy: EXTENDED COPY, ROD tokens, and what the copy manager reports |
 //! | [`ua`], [`task`], [`task_set`], [`residual`] | unit attention queue, abort table, task sets, residual counts |
 //! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
+//! | [`protection`] | protection information: tags, checks, what protect fields mean |
 //! | [`alua`] | asymmetric access: what each state serves, target port groups |
 //! | [`mgmt`], [`number`], [`command`], [`trace`], [`options`] | what administrators write into sysfs |
 //! | [`event`] | what daemons read from `/dev/scst_event` |
@@ -68,6 +69,7 @@ pub mod opcode;
 mod opcode_table;
 pub mod options;
 pub mod pr;
+pub mod protection;
 pub mod residual;
 pub mod rsoc;
 pub mod sense;

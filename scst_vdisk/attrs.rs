@@ -30,7 +30,7 @@ macro_rules! emit {
 }
 
 /// Shows a value, and that it is a `key` value.
-fn show(page: &mut Page<'_>, value: impl Display, key: bool) -> Result {
+pub(crate) fn show(page: &mut Page<'_>, value: impl Display, key: bool) -> Result {
     emit!(page, "{}\n", value);
     if key {
         emit!(page, "[key]\n");
@@ -44,12 +44,12 @@ fn show_bool(page: &mut Page<'_>, on: bool, default: bool) -> Result {
 }
 
 /// The errno of a text that the parser refused, after a log line.
-fn refused(disk: &Disk, error: mgmt::Error<'_>) -> Error {
+pub(crate) fn refused(disk: &Disk, error: mgmt::Error<'_>) -> Error {
     log::error!("{}: {}", disk.name(), error);
     Error::from_errno(-error.errno().number())
 }
 
-fn text<'a>(disk: &Disk, bytes: &'a [u8]) -> Result<&'a str> {
+pub(crate) fn text<'a>(disk: &Disk, bytes: &'a [u8]) -> Result<&'a str> {
     mgmt::text(bytes).map_err(|e| refused(disk, e))
 }
 

@@ -181,6 +181,11 @@ impl BlockDevice {
         }
     }
 
+    /// The device, which is open for as long as `self` is there.
+    pub(crate) fn as_ptr(&self) -> *mut bindings::block_device {
+        self.bdev.as_ptr()
+    }
+
     /// Its size in bytes now.
     pub(crate) fn size(&self) -> u64 {
         // SAFETY: The device is open. The field may change at any time, and is

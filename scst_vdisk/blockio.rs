@@ -5,13 +5,14 @@
 use crate::{
     block::{self, BlockDevice, Op},
     disk::{Discard, Disk},
+    integrity::Integrity,
     io::{Extent, Pending, Store},
     log,
     medium::{Backing, Medium},
 };
 use kernel::{prelude::*, str::CString};
 use scst::{Cmd, Executing};
-use scst_proto::sense::NOT_READY;
+use scst_proto::{options::DifMode, protection::Kind, sense::NOT_READY};
 
 /// The store of a disk on a block device.
 pub(crate) struct BlockStore {
@@ -37,6 +38,12 @@ impl BlockStore {
             None => cmd.check_condition(NOT_READY),
         }
     }
+}
+
+/// Whether the device below is to check (`dif_mode` dev_check).
+fn device_checks(disk: &Disk) -> bool {
+    disk.protection()
+        .is_some_and(|p| p.mode.contains(DifMode::DEV_CHECK))
 }
 
 impl Store for BlockStore {
@@ -113,6 +120,52 @@ impl Medium for BlockStore {
         });
         disk.set_physical_block(limits.physical_block);
         Ok(())
+    }
+
+    /// Profiles that disks with 32-byte CDBs could use do not exist: the block layer
+    /// counts reference tags by blocks.
+    fn check_tagged(open: &BlockDevice, disk: &Disk) -> Result {
+        let profile = open.integrity(disk.block_size());
+        let kind = disk.protection().map(|p| p.kind);
+        let wrong = match (profile, kind) {
+            (Integrity { there: false, .. }, _) => {
+                "has no integrity profile: dif_mode dev_check is not possible, dev_store with dif_filename"
+            }
+            (Integrity { fits: false, .. }, _) => {
+                "has an integrity profile that is not 8 bytes for each block of this size"
+            }
+            (Integrity { crc: false, .. }, _) => {
+                "has an integrity profile with another guard than the CRC T10-DIF"
+            }
+            (_, Some(Kind::Type2)) => "cannot keep the tags of dif_type 2",
+            (Integrity { counts: true, .. }, Some(Kind::Type3)) => {
+                "has an integrity profile of type 1, not dif_type 3"
+            }
+            (Integrity { counts: false, .. }, Some(Kind::Type1)) => {
+                "has an integrity profile of type 3, not dif_type 1"
+            }
+            _ => return Ok(()),
+        };
+        log::error!("{}: the block device {}", disk.name(), wrong);
+        Err(EINVAL)
+    }
+
+    fn read_tagged(
+        open: &BlockDevice,
+        disk: &Disk,
+        pos: u64,
+        data: &mut [u8],
+        tags: &mut [u8],
+    ) -> Result {
+        let seed = pos.wrapping_shr(disk.conf.block_shift);
+        open.read_tagged(pos, data, tags, seed, device_checks(disk))
+    }
+
+    fn write_tagged(open: &BlockDevice, disk: &Disk, pos: u64, data: &[u8], tags: &[u8]) -> Result {
+        let mut own = KVec::with_capacity(tags.len(), GFP_NOWAIT)?;
+        own.extend_from_slice(tags, GFP_NOWAIT)?;
+        let seed = pos.wrapping_shr(disk.conf.block_shift);
+        open.write_tagged(pos, data, &mut own, seed, device_checks(disk))
     }
 
     fn size_of(open: &BlockDevice) -> Result<u64> {

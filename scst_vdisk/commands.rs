@@ -15,6 +15,7 @@ use scst_proto::{
     mode_select::{mode_select, ModeSelect},
     opcode::Flags,
     options::Handler,
+    protection::format_unit,
     rsoc::{report_task_management, Commands, ReportOpcodes},
     sense::{
         Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED,
@@ -53,6 +54,7 @@ pub(crate) mod opcode {
     pub(crate) const MODE_SENSE_10: u8 = 0x5a;
     pub(crate) const PERSISTENT_RESERVE_IN: u8 = 0x5e;
     pub(crate) const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
+    pub(crate) const VARIABLE_LENGTH: u8 = 0x7f;
     pub(crate) const COPY_OUT: u8 = 0x83;
     pub(crate) const COPY_IN: u8 = 0x84;
     pub(crate) const COMPARE_AND_WRITE: u8 = 0x89;
@@ -68,6 +70,11 @@ pub(crate) mod opcode {
     pub(crate) const WRITE_AND_VERIFY_12: u8 = 0xae;
     pub(crate) const VERIFY_12: u8 = 0xaf;
 
+    /// Service actions of variable length CDBs.
+    pub(crate) const READ_32: u16 = 0x09;
+    pub(crate) const VERIFY_32: u16 = 0x0a;
+    pub(crate) const WRITE_32: u16 = 0x0b;
+    pub(crate) const WRITE_AND_VERIFY_32: u16 = 0x0c;
     /// Service actions of SERVICE ACTION IN(16).
     pub(crate) const READ_CAPACITY_16: u16 = 0x10;
     pub(crate) const GET_LBA_STATUS: u16 = 0x12;
@@ -93,6 +100,7 @@ pub(crate) fn is_inline(op: u8, sleeps: bool) -> bool {
         | MODE_SELECT_10
         | MAINTENANCE_IN
         | MAINTENANCE_OUT
+        | FORMAT_UNIT
         | UNMAP
         | WRITE_SAME_10
         | WRITE_SAME_16
@@ -179,6 +187,16 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         (RELEASE_6 | RELEASE_10, _) => cmd.release_unit(),
         (SYNCHRONIZE_CACHE_10 | SYNCHRONIZE_CACHE_16, _) => synchronize(unit, cmd),
         (VERIFY_10 | VERIFY_12 | VERIFY_16, _) => writes::verify(unit, cmd),
+        (VARIABLE_LENGTH, action) if disk.has_type2() => match action {
+            READ_32 => unit.read(cmd),
+            WRITE_32 => {
+                let fua = cdb.fua();
+                unit.write(cmd, fua);
+            }
+            VERIFY_32 => writes::verify(unit, cmd),
+            WRITE_AND_VERIFY_32 => writes::write_and_verify(unit, cmd),
+            _ => cmd.check_condition(INVALID_OPCODE),
+        },
         (UNMAP, _) if disk.conf.handler != Handler::Cdrom => writes::unmap(unit, cmd),
         (WRITE_SAME_10 | WRITE_SAME_16, _) => writes::write_same(unit, cmd),
         (COMPARE_AND_WRITE, _) => writes::compare_and_write(unit, cmd),
@@ -199,14 +217,7 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         }
         // The self-test of a disk without moving parts succeeds.
         (SEND_DIAGNOSTIC, _) => cmd.good(),
-        // There is nothing to format, unless protection information is asked for.
-        (FORMAT_UNIT, _) => {
-            let result = match byte(&cmd, 1) & 0xc0 {
-                0 => unit.check_ready(),
-                _ => Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 7)),
-            };
-            finish(cmd, result);
-        }
+        (FORMAT_UNIT, _) => format(unit, cmd),
         (LOG_SENSE, _) => data(cmd, |cmd, w| log_page::log_sense(w, cmd.raw_cdb())),
         // There is nothing to set in a log page.
         (LOG_SELECT, _) => cmd.check_condition(INVALID_FIELD_IN_CDB.in_cdb_bit(2, 5)),
@@ -214,6 +225,25 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             data(cmd, |cmd, w| cdrom::answer(disk, cmd.raw_cdb(), w))
         }
         _ => cmd.check_condition(INVALID_OPCODE),
+    }
+}
+
+/// FORMAT UNIT, SBC-4 5.4: there is nothing to format but protection information,
+/// of the type that the administrator has chosen.
+fn format<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    let mut list = [0; 8];
+    let len = cmd.get(&mut list);
+    let asked = format_unit(cmd.raw_cdb(), list.get(..len).unwrap_or(&[]));
+    let result = unit.check_ready().and(asked).and_then(|kind| {
+        match kind == unit.disk.protection().map(|p| p.kind) {
+            true => Ok(()),
+            false => Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 7)),
+        }
+    });
+    match result.map(|()| unit.store.format(&unit.disk)) {
+        Ok(Ok(())) => cmd.good_with(len as u32),
+        Ok(Err(e)) => crate::io::end(cmd, Err(e), 0, true),
+        Err(sense) => cmd.check_condition(sense),
     }
 }
 
@@ -318,6 +348,7 @@ fn report_opcodes(disk: &Disk, mut cmd: Cmd<Executing>) {
         thin: disk.thin.get(),
         keeps_data: disk.conf.handler != Handler::NullIo,
         explicit_alua: explicit_alua(disk, &cmd),
+        type2: disk.has_type2(),
     };
     let written = ReportOpcodes::decode(cmd.raw_cdb()).and_then(|r| r.write(&mut w, &device));
     match written {

@@ -18,14 +18,14 @@ use kernel::{
         Arc, Mutex,
     },
 };
-use scst::DeviceHandle;
+use scst::{DeviceHandle, Protection};
 use scst_proto::{
     capacity::Capacity,
     identity::{default_eui64, default_t10_dev_id, default_usn, device_id, Text},
     inquiry::{Identity, Limits, Provisioning, UnmapLimits, MAX_UNMAP_DESCRIPTORS},
     mode::{Control, ModeDevice, ModeValues},
     opcode::PeripheralDeviceType,
-    options::{Handler, VdiskOptions},
+    options::{DifMode, Handler, VdiskOptions},
     sense::Sense,
     timestamp::Origin,
 };
@@ -74,6 +74,8 @@ pub(crate) struct Conf {
     /// `None`: as the backing store can.
     pub(crate) thin: Option<bool>,
     pub(crate) numa_node: i32,
+    /// `None`: the blocks have no protection information.
+    pub(crate) protection: Option<Protection>,
 }
 
 impl Conf {
@@ -92,12 +94,26 @@ impl Conf {
             tst: options.tst.unwrap_or(DEFAULT_TST),
             thin: options.thin_provisioned,
             numa_node: options.numa_node_id,
+            protection: options
+                .protection()
+                .map(|(kind, mode)| Protection { kind, mode }),
         }
     }
 
     /// Whether there is a cache that a power failure would empty.
     fn has_volatile_cache(&self) -> bool {
         !self.write_through && !self.nv_cache
+    }
+
+    /// ATO: whether initiators' application tags are kept.
+    pub(crate) fn keeps_tags(&self) -> bool {
+        self.protection
+            .is_some_and(|p| p.mode.contains(DifMode::DEV_STORE))
+    }
+
+    /// The default of the Control mode page.
+    fn control(&self) -> Control {
+        Control::new(self.tst).with_ato(self.keeps_tags())
     }
 
     fn pdt(&self) -> PeripheralDeviceType {
@@ -276,6 +292,10 @@ pub(crate) struct Disk {
     physical: Atomic<u32>,
     discard_granularity: Atomic<u32>,
     discard_alignment: Atomic<u32>,
+    /// `dif_type` as it was given.
+    pub(crate) dif_type: u8,
+    /// `dif_static_app_tag`, in the order of its bytes.
+    pub(crate) dif_tag: Atomic<u64>,
     pub(crate) opt_trans_len: Atomic<u32>,
     pub(crate) lb_per_pb_exp: Switch,
     pub(crate) expl_alua: Switch,
@@ -317,12 +337,14 @@ impl Disk {
                 removed: Switch::new(false),
                 thin: Switch::new(conf.thin == Some(true)),
                 write_cache: Switch::new(conf.has_volatile_cache()),
-                control: Atomic::new(u32::from_be_bytes(Control::new(conf.tst).0)),
-                saved_control: Atomic::new(u32::from_be_bytes(Control::new(conf.tst).0)),
+                control: Atomic::new(u32::from_be_bytes(conf.control().0)),
+                saved_control: Atomic::new(u32::from_be_bytes(conf.control().0)),
                 saved_cache: Switch::new(conf.has_volatile_cache()),
                 physical: Atomic::new(physical),
                 discard_granularity: Atomic::new(1),
                 discard_alignment: Atomic::new(u32::MAX),
+                dif_type: options.dif_type,
+                dif_tag: Atomic::new(options.dif_static_app_tag),
                 opt_trans_len: Atomic::new(DEFAULT_OPT_TRANS_LEN),
                 lb_per_pb_exp: Switch::new(true),
                 expl_alua: Switch::new(false),
@@ -474,7 +496,7 @@ impl Disk {
             naa: names.naa.as_bytes(),
             scsi_name: names.scsi_device_name.text.as_bytes(),
             third_party_copy: true,
-            protection_type: None,
+            protection: self.format(),
             volatile_cache: self.conf.has_volatile_cache(),
         })
     }
@@ -516,6 +538,7 @@ impl Disk {
         Capacity {
             lb_per_pb_exp: exp,
             lbpme: self.thin.get(),
+            protection_type: self.conf.protection.map(|p| p.kind.number()),
             ..Capacity::new(self.blocks(), self.block_size())
         }
     }
@@ -528,7 +551,7 @@ impl Disk {
         };
         let default = ModeValues {
             wce: self.conf.has_volatile_cache(),
-            control: Control::new(self.conf.tst),
+            control: self.conf.control(),
         };
         ModeDevice {
             pdt: self.conf.pdt(),

@@ -3,14 +3,18 @@
 //! What commands and backing stores have in common: the store's trait, the
 //! command that waits for its transfer, and errors as sense data.
 
-use crate::{disk::Disk, vfs::Completion};
+use crate::{
+    disk::Disk,
+    protection::{is_protection_error, Task},
+    vfs::Completion,
+};
 use kapi::sg::SgList;
 use kernel::{bindings, prelude::*};
 use scst::{status, Cmd, Executing};
 use scst_proto::lba_status::Provisioned;
 use scst_proto::sense::{
-    Sense, ABORTED, COMMAND_TIMEOUT, INTERNAL_TARGET_FAILURE, NOT_READY, READ_ERROR,
-    SPACE_ALLOCATION_FAILED, WRITE_ERROR, WRITE_PROTECTED,
+    Sense, ABORTED, COMMAND_TIMEOUT, GUARD_CHECK_FAILED, INTERNAL_TARGET_FAILURE, INVALID_OPCODE,
+    NOT_READY, READ_ERROR, SPACE_ALLOCATION_FAILED, WRITE_ERROR, WRITE_PROTECTED,
 };
 
 /// A piece of the disk in bytes; in range, and whole blocks.
@@ -31,11 +35,26 @@ pub(crate) trait Store: Synchronous {
     /// Whether it keeps nothing: all reads are zeros.
     const VOID: bool = false;
 
+    /// Whether blocks have protection information: [`Store::read`] and
+    /// [`Store::write`] then find out themselves how much of `at` the initiator has
+    /// prepared, and [`Store::verify`] is there.
+    const PROTECTED: bool = false;
+
     /// Fills the command's buffer from `at`.
     fn read(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent);
 
     /// Writes the command's buffer to `at`; `stable`: onto stable storage.
     fn write(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, stable: bool);
+
+    /// Checks the blocks of `at`, or compares them with the command's buffer.
+    fn verify(&self, _disk: &Disk, cmd: Cmd<Executing>, _at: Extent, _task: Task) {
+        cmd.check_condition(INVALID_OPCODE);
+    }
+
+    /// Forgets all protection information: formats.
+    fn format(&self, _disk: &Disk) -> Result {
+        Ok(())
+    }
 
     /// Brings what was written within `at` to stable storage. `immed`: the
     /// command is done before that.
@@ -98,6 +117,9 @@ enum Answer {
 /// The answer for the errno of a backing store.
 fn answer(error: Error, write: bool) -> Answer {
     let medium = if write { WRITE_ERROR } else { READ_ERROR };
+    if is_protection_error(error) {
+        return Answer::Sense(GUARD_CHECK_FAILED);
+    }
     Answer::Sense(match error.to_errno().unsigned_abs() {
         // It may work when it is tried again.
         bindings::EAGAIN | bindings::ENOMEM | bindings::EBUSY => {

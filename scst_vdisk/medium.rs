@@ -81,6 +81,40 @@ pub(crate) trait Medium: Store {
     /// Brings all that was written to stable storage.
     fn sync_all(open: &Self::Open) -> Result;
 
+    /// `Err` after a log line unless the medium keeps protection information with its
+    /// blocks, of the kind that `disk` has, and [`Medium::read_tagged`] and
+    /// [`Medium::write_tagged`] are there.
+    fn check_tagged(_open: &Self::Open, disk: &Disk) -> Result {
+        log::error!(
+            "{}: dif_mode dev_store is not possible without dif_filename",
+            disk.name()
+        );
+        Err(EINVAL)
+    }
+
+    /// Fills `data`, whole blocks, from `pos`, and `tags` with their protection
+    /// information.
+    fn read_tagged(
+        _open: &Self::Open,
+        _disk: &Disk,
+        _pos: u64,
+        _data: &mut [u8],
+        _tags: &mut [u8],
+    ) -> Result {
+        Err(ENOTSUPP)
+    }
+
+    /// Writes `data`, whole blocks, to `pos`, with their protection information.
+    fn write_tagged(
+        _open: &Self::Open,
+        _disk: &Disk,
+        _pos: u64,
+        _data: &[u8],
+        _tags: &[u8],
+    ) -> Result {
+        Err(ENOTSUPP)
+    }
+
     /// Fills `buf`, whole blocks, from `pos`.
     fn read_at(open: &Self::Open, pos: u64, buf: &mut [u8]) -> Result;
 

@@ -9,7 +9,7 @@ use crate::{
     log,
 };
 use kernel::{prelude::*, sync::Arc};
-use scst::{Cmd, Context, DeviceHandle, Executing, LogicalUnit};
+use scst::{Cmd, Context, DeviceHandle, Executing, LogicalUnit, Protection};
 use scst_proto::{
     cdb::Cdb,
     inquiry,
@@ -67,29 +67,48 @@ impl<S: Store> Unit<S> {
         self.check_ready()?;
         cdb.check_range(self.disk.blocks())?;
         if cdb.protect() != 0 {
-            // There is no protection information.
+            // There is no protection information, or not for this command.
             return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 7));
         }
-        // In range, so neither overflows.
+        Ok(self.bytes_of(cdb))
+    }
+
+    /// As [`Unit::extent`], for commands that may transfer protection information.
+    #[inline]
+    pub(crate) fn span(&self, cdb: &Cdb) -> Result<Extent, Sense> {
+        if !S::PROTECTED {
+            return self.extent(cdb);
+        }
+        self.check_ready()?;
+        cdb.check_range(self.disk.blocks())?;
+        Ok(self.bytes_of(cdb))
+    }
+
+    /// Where the blocks of `cdb` are; in range, so nothing overflows.
+    #[inline]
+    fn bytes_of(&self, cdb: &Cdb) -> Extent {
         let shift = self.disk.conf.block_shift;
-        Ok(Extent {
+        Extent {
             pos: cdb.lba.wrapping_shl(shift),
             len: u64::from(cdb.blocks).wrapping_shl(shift),
-        })
+        }
     }
 
     /// What of `at` the command moves: the initiator may have prepared less, of
     /// which whole blocks count.
     #[inline]
     fn prepared(&self, cmd: &Cmd<Executing>, at: Extent) -> Extent {
+        if S::PROTECTED {
+            return at;
+        }
         let whole = !u64::from(self.disk.block_size().wrapping_sub(1));
         let len = at.len.min(u64::from(cmd.length())) & whole;
         Extent { len, ..at }
     }
 
     #[inline]
-    fn read(&self, cmd: Cmd<Executing>) {
-        match self.extent(cmd.cdb()) {
+    pub(crate) fn read(&self, cmd: Cmd<Executing>) {
+        match self.span(cmd.cdb()) {
             Ok(at) => match self.prepared(&cmd, at) {
                 Extent { len: 0, .. } => cmd.good(),
                 at => self.store.read(&self.disk, cmd, at),
@@ -100,7 +119,7 @@ impl<S: Store> Unit<S> {
 
     #[inline]
     pub(crate) fn write(&self, cmd: Cmd<Executing>, fua: bool) {
-        match self.extent(cmd.cdb()) {
+        match self.span(cmd.cdb()) {
             Ok(at) => match self.prepared(&cmd, at) {
                 Extent { len: 0, .. } => cmd.good(),
                 at => {
@@ -145,6 +164,7 @@ impl<S: Store> LogicalUnit for Unit<S> {
         use opcode::*;
         let opcode = cdb.op.opcode;
         S::VOID
+            && !S::PROTECTED
             && matches!(
                 opcode,
                 READ_10 | READ_16 | READ_12 | READ_6 | WRITE_10 | WRITE_16 | WRITE_12 | WRITE_6
@@ -163,6 +183,10 @@ impl<S: Store> LogicalUnit for Unit<S> {
 
     fn sleeps(&self) -> bool {
         S::SLEEPS
+    }
+
+    fn protection(&self) -> Option<Protection> {
+        self.disk.protection()
     }
 
     fn descriptor_sense(&self) -> bool {

@@ -10,16 +10,18 @@
 //! | `commands.rs` | all other commands |
 //! | `writes.rs` | UNMAP, WRITE SAME, COMPARE AND WRITE, ORWRITE, VERIFY |
 //! | `blocks.rs`, `buffers.rs` | GET LBA STATUS and PRE-FETCH; the echo buffer |
-//! | `attrs.rs` | the sysfs attributes |
+//! | `attrs.rs`, `attrs_protection.rs` | the sysfs attributes |
 //! | `io.rs` | the trait of stores, errors as sense data |
 //! | `medium.rs`, `gate.rs` | stores that open and close while commands run |
 //! | `nullio.rs`, `fileio.rs`, `blockio.rs`, `cdrom.rs` | the stores |
+//! | `protection.rs`, `protected.rs` | commands of disks with protection information; their stores |
 //! | `pieces.rs` | parts of a scatterlist |
-//! | `vfs.rs`, `block.rs` | the kernel's files and block devices: all `unsafe` code |
+//! | `vfs.rs`, `block.rs`, `integrity.rs` | the kernel's files and block devices: all `unsafe` code |
 
 #![deny(unsafe_code)]
 
 mod attrs;
+mod attrs_protection;
 #[allow(unsafe_code)]
 mod block;
 mod blockio;
@@ -30,11 +32,15 @@ mod commands;
 mod disk;
 mod fileio;
 mod gate;
+#[allow(unsafe_code)]
+mod integrity;
 mod io;
 mod log;
 mod medium;
 mod nullio;
 mod pieces;
+mod protected;
+mod protection;
 mod unit;
 #[allow(unsafe_code)]
 mod vfs;
@@ -47,6 +53,7 @@ use crate::{
     io::Store,
     medium::Medium,
     nullio::Null,
+    protected::{Protected, ProtectedNull},
     unit::Unit,
 };
 use kapi::{module::UnloadBarrier, sysfs::Group};
@@ -123,14 +130,6 @@ impl VirtualDisks {
         if options.cluster_mode {
             return Err(refuse_cluster_mode(name));
         }
-        let dif = options.dif_mode != DifMode(0)
-            || options.dif_type != 0
-            || options.dif_static_app_tag != 0
-            || options.dif_filename.is_some();
-        if dif {
-            log::error!("{}: protection information (dif_*) is not supported", name);
-            return Err(EINVAL);
-        }
         Ok(())
     }
 
@@ -160,11 +159,13 @@ impl VirtualDisks {
             (options.async_io, "ASYNC"),
             (conf.dummy, "DUMMY"),
         ];
+        let dif = attrs_protection::Announced(options);
         log::info!(
-            "Registering virtual {} device {} ({})",
+            "Registering virtual {} device {} ({}{})",
             handler_name(self.0).to_str().unwrap_or(""),
             name,
-            Words(&words)
+            Words(&words),
+            dif
         );
     }
 }
@@ -240,12 +241,38 @@ impl DeviceHandler for VirtualDisks {
         let mut attrs = KVec::new();
         add(&mut attrs, &disk, attrs::IDENTITY)?;
         let device: Arc<dyn scst::LogicalUnit> = match self.0 {
+            Handler::NullIo if conf.protection.is_some() => {
+                let store = ProtectedNull(Null::attach(&disk, &options));
+                add(&mut attrs, &disk, attrs::DISK)?;
+                add(&mut attrs, &disk, attrs::NULLIO)?;
+                disk.log_attached("none");
+                unit(disk.clone(), store, num_threads())?
+            }
             Handler::NullIo => {
                 let store = Null::attach(&disk, &options);
                 add(&mut attrs, &disk, attrs::DISK)?;
                 add(&mut attrs, &disk, attrs::NULLIO)?;
                 disk.log_attached("none");
                 unit(disk.clone(), store, 1)?
+            }
+            Handler::FileIo if conf.protection.is_some() => {
+                let tags = tag_path(name, &options, true)?;
+                let store = Protected::new(FileStore::new(None)?, path, tags, &disk)?;
+                let unit = unit(disk.clone(), store, num_threads())?;
+                stored(&unit, &options, &mut attrs)?;
+                attrs_protection::add_filename(&unit, &mut attrs)?;
+                add(&mut attrs, &disk, attrs::FILEIO)?;
+                add(&mut attrs, &disk, attrs::FIXED_SIZE)?;
+                unit
+            }
+            Handler::BlockIo if conf.protection.is_some() => {
+                let tags = tag_path(name, &options, false)?;
+                let store = Protected::new(BlockStore::new(None)?, path, tags, &disk)?;
+                let unit = unit(disk.clone(), store, num_threads())?;
+                stored(&unit, &options, &mut attrs)?;
+                attrs_protection::add_filename(&unit, &mut attrs)?;
+                add(&mut attrs, &unit, Unit::<Protected<BlockStore>>::SIZE)?;
+                unit
             }
             Handler::FileIo => {
                 let unit = unit(disk.clone(), FileStore::new(path)?, num_threads())?;
@@ -268,6 +295,9 @@ impl DeviceHandler for VirtualDisks {
                 unit
             }
         };
+        if options.dif_type != 0 {
+            add(&mut attrs, &disk, attrs_protection::DIF)?;
+        }
         Ok(Attached {
             device,
             attrs,
@@ -285,6 +315,19 @@ fn unit<S: Store>(disk: Arc<Disk>, store: S, threads: u32) -> Result<Arc<Unit<S>
         },
         GFP_KERNEL,
     )?)
+}
+
+/// The file of a disk's protection information; for one that has to have a file
+/// by itself (`default`) there is one.
+fn tag_path(name: &str, options: &VdiskOptions<'_>, default: bool) -> Result<Option<CString>> {
+    const DIRECTORY: &str = "/var/lib/scst/dif_tags";
+
+    let kept = options.dif_mode.contains(DifMode::DEV_STORE);
+    Ok(match options.dif_filename {
+        Some(path) => Some(CString::try_from_fmt(fmt!("{}", path))?),
+        None if kept && default => Some(CString::try_from_fmt(fmt!("{}/{}.dif", DIRECTORY, name))?),
+        None => None,
+    })
 }
 
 fn add<T: Send + Sync + 'static>(

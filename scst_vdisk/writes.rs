@@ -6,14 +6,16 @@
 
 use crate::{
     io::{self, Extent, Store},
+    protection::Task,
     unit::Unit,
 };
 use kernel::{alloc::AllocError, prelude::*};
-use scst::{status, Cmd, Executing};
+use scst::{status, Cmd, Executing, Stage};
 use scst_proto::{
     bytes::{be16, be32, be64, u8_at},
     cdb::{Cdb, TransferLength},
     inquiry::MAX_WRITE_SAME_BYTES,
+    protection::CheckFailed,
     sense::{
         Sense, INVALID_FIELD_IN_CDB, INVALID_FIELD_IN_PARAMETER_LIST, INVALID_OPCODE,
         LBA_OUT_OF_RANGE, MISCOMPARE, PARAMETER_LIST_LENGTH_ERROR,
@@ -26,6 +28,8 @@ const PIECE: usize = 64 << 10;
 /// Why a command failed: by itself, or by the store below.
 pub(crate) enum Failure {
     Sense(Sense),
+    /// Protection information is wrong, as somebody on the way has found.
+    Check(Stage, CheckFailed),
     Store(Error),
 }
 
@@ -53,6 +57,7 @@ pub(crate) fn finish(cmd: Cmd<Executing>, result: Result<(), Failure>) {
     match result {
         Ok(()) => cmd.good_with(moved),
         Err(Failure::Sense(sense)) => cmd.check_condition(sense),
+        Err(Failure::Check(stage, failed)) => cmd.check_failed(stage, failed),
         Err(Failure::Store(e)) if e == ENOMEM => cmd.status(status::BUSY),
         Err(Failure::Store(e)) => io::end(cmd, Err(e), 0, true),
     }
@@ -292,6 +297,8 @@ fn each_piece(
 /// the disk keeps nothing.
 pub(crate) fn write_and_verify<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
     match cmd.cdb().bytchk() {
+        // Checked on its way, and with its information.
+        0 | 1 if S::PROTECTED => unit.write(cmd, true),
         1 if !S::VOID => {
             let result = try_write_and_compare(unit, &cmd);
             finish(cmd, result);
@@ -316,6 +323,19 @@ fn try_write_and_compare<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Resu
 /// VERIFY, SBC-4 5.39: without data the medium is trusted, with data compared.
 pub(crate) fn verify<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
     let cdb = *cmd.cdb();
+    if S::PROTECTED {
+        return match (unit.span(&cdb), cdb.bytchk()) {
+            (Err(sense), _) => cmd.check_condition(sense),
+            (Ok(at), 0) => unit.store.verify(&unit.disk, cmd, at, Task::Verify),
+            (Ok(at), 1) => unit
+                .store
+                .verify(&unit.disk, cmd, at, Task::Compare { one: false }),
+            (Ok(at), 3) => unit
+                .store
+                .verify(&unit.disk, cmd, at, Task::Compare { one: true }),
+            _ => cmd.check_condition(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 2)),
+        };
+    }
     let result = unit
         .extent(&cdb)
         .map_err(Failure::from)

@@ -82,7 +82,7 @@ fn with_identity<T>(d: &Recorded, f: impl FnOnce(&Identity<'_>) -> T) -> T {
         naa: b"",
         scsi_name: b"",
         third_party_copy: true,
-        protection_type: None,
+        protection: None,
         volatile_cache: true,
     })
 }
@@ -409,6 +409,7 @@ fn usage_maps() {
         thin: true,
         keeps_data: true,
         explicit_alua: false,
+        type2: false,
     };
     for line in USAGE.split('|') {
         let usage = hex(line);
@@ -434,6 +435,7 @@ fn opcodes_that_are_not_there() {
         thin: true,
         keeps_data: true,
         explicit_alua: false,
+        type2: false,
     };
     for (op, action) in [(0x9c, 0), (0x84, 0x08), (0xa4, 0x0a), (0xc0, 0)] {
         let report =
@@ -453,6 +455,7 @@ fn all_opcodes_with_timeouts() {
         thin: true,
         keeps_data: true,
         explicit_alua: false,
+        type2: false,
     };
     let report = ReportOpcodes::decode(&hex("a3 0c 80 00 00 00 00 00 20 00 00 00")).unwrap();
     let got = written(|w| report.write(w, &device).unwrap());

@@ -89,6 +89,8 @@ class Cluster:
             self.nodes[new].ask("state active -")
             self.nodes[old].ask("state - active")
             slowest = max(slowest, float(self.initiator.ask(f"through {new}", 100).split()[0]))
+            if (number + 1) % 20 == 0:
+                print(f"# {number + 1} fail-overs, the slowest {slowest} s", flush=True)
         return f"{_FAIL_OVERS} fail-overs, the slowest {slowest} s"
 
     def death(self) -> str:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srpaer timeout=240
+# lab: group=srphostile timeout=240
 """SRP: what a target tells its initiators by itself: SRP_AER_REQ beside unit attentions, and the request limit."""
 
 from __future__ import annotations

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 
 import scst
+import sg
 import srp
 import srp_target
 from lib import Fio, Kmsg, check, equal, fio, sh, wait_until
@@ -146,6 +148,33 @@ def moved(target: Target) -> None:
     scst.put(groups_ / "bypattern/initiators/mgmt", f"move {_LINK.address} byname")
     with srp.logged_in() as host:
         _wait_for(host, _want(l0="d1", l5="d0"), "the initiator that is back")
+
+
+@plan.test("protection information is behind each block; a device that the port itself would have to check is refused", only=("ours",))
+def protected(target: Target) -> None:
+    assert isinstance(target, Ours)
+    luns = target.port(_LINK) / "ini_groups/byname/luns"
+    for name, mode in (("checked", "scst"), ("by_port", "tgt")):
+        scst.add_device("vdisk_nullio", name, f"size_mb=8; dif_mode={mode}; dif_type=1")
+    log = Kmsg()
+    equal(scst.write(luns / "mgmt", "add by_port 8"), errno.EINVAL, "add of a device with dif_mode=tgt")
+    check(any("dif_mode tgt" in line for line in log.lines()), "the log does not say why")
+    equal(scst.get(target.port(_LINK) / "dif_capabilities"), "dif_supported", "dif_capabilities")
+    scst.add_lun("checked", 8, luns)
+    with srp.logged_in() as host:
+        node = host.disk(8)
+        block = bytes(512)
+        wire = b"".join(block + b"\0\0\0\0" + lba.to_bytes(4, "big") for lba in range(5, 8))
+        equal(sg.command(node, "28 20 00 00 00 05 00 00 03 00", into=1560).data, wire, "what READ(10) with RDPROTECT returns")
+        write = "2a 20 00 00 00 05 00 00 03 00"
+        equal(sg.command(node, write, out=wire).words(), "good", "WRITE(10) of that")
+        wrong = wire[:-1] + b"\0"
+        equal(sg.command(node, write, out=wrong).additional_sense(), (0x10, 0x03), "WRITE(10) with a wrong reference tag")
+        fio(node, rw="randrw", size="1m")
+        equal((target.port(_LINK) / "dif_checks_failed").read_text().splitlines()[2], "scst\t0\t1\t0", "dif_checks_failed")
+    scst.put(luns / "mgmt", "del 8")
+    for name in ("checked", "by_port"):
+        scst.del_device(name)
 
 
 @plan.test("a target that is not enabled takes no login; force_close ends a session", only=("ours",))

@@ -150,6 +150,8 @@ def disabled(target: Target) -> None:
 def unplugged(target: Target) -> None:
     link = _LINKS[1]
     host = srp.login(link)
+    # The target is told first, and ends the connection.
+    host.never_block()
     load = _outstanding(host)
     start = time.monotonic()
     sh("rdma", "link", "delete", link.device, timeout=90)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srp cpus=1 timeout=120 drives=blk:64
+# lab: group=tree timeout=120 drives=blk:64
 """SRP: what an administrator sees of the target is what was recorded of C SCST: the tree, parameters, the log."""
 
 from __future__ import annotations

@@ -30,14 +30,14 @@ class Witness:
         self._load: Optional[Fio] = None
 
     def begin(self, rate: int = scaled(100, 400)) -> None:
-        """Log in and start the load, of RATE writes a second."""
+        """Log in and start the load, of RATE writes a second, which are read again in a quarter of the time."""
         log = Kmsg()
         self._host = srp.login(_LINK, ch_count=2)
         found = re.search(r"i_port_id ([0-9a-f:]+)", "\n".join(log.lines()))
         log.close()
         self.port_id = bytes.fromhex(found[1].replace(":", "").replace("0x", "")) if found else b""
         self._load = Fio(self._host.disk(0), rw="randwrite", iodepth=4, size="4m", verify="crc32c", verify_fatal=1,
-                         time_based=None, runtime=3600, rate_iops=f"100000,{rate}")
+                         time_based=None, runtime=3600, rate_iops=f"{4 * rate},{rate}")
 
     def _ios(self) -> int:
         assert self._host is not None

@@ -10,6 +10,7 @@ The disk under the load changes between two devices of the same file, so that it
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import random
 import re
@@ -17,12 +18,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Optional
 
 import scst
-from lib import Fio, Suite, check, equal, note, scaled, wait_until
+from lib import Suite, check, equal, note, scaled, wait_until
 
-_SECONDS = scaled(8, 600)
+_SECONDS = scaled(4, 600)
 _SESSIONS = 4
+_WRITERS = 2
+"""Loads of a session."""
+_PAUSE = scaled(100, 5) / 1000
+_BLOCK = 4096
+_BLOCKS = 64
+"""Of a load."""
 _SEED = int(os.environ.get("STORM_SEED", "1"))
 _SG_SCSI_RESET = 0x2284
 _DEVICE, _HOST, _TARGET = 1, 3, 4
@@ -60,6 +68,56 @@ def teardown() -> None:
 suite = Suite(setup, teardown)
 # The kernel's own gendisk does not get on with DEBUG_KOBJECT_RELEASE.
 suite.expected.append(re.compile(r"ODEBUG: .*kobject_delayed_cleanup|lib/debugobjects\.c|Call Trace:"))
+
+
+class _Load(threading.Thread):
+    """Writes blocks of its own and reads them again: what was written last is there."""
+
+    def __init__(self, session: int, number: int) -> None:
+        super().__init__()
+        self._first = (session * _WRITERS + number) * _BLOCKS
+        self._chance = random.Random(_SEED << 8 | self._first)
+        self._fd = os.open(scst.wait_disk(0, _target(session)), os.O_RDWR | os.O_DIRECT)
+        self._memory = mmap.mmap(-1, _BLOCK)
+        self._ended = threading.Event()
+        self._written: dict[int, bytes] = {}
+        self.error: Optional[BaseException] = None
+        self.count = 0
+
+    def _write(self, block: int) -> None:
+        text = f"load {self._first} block {block} number {self.count} ".encode()
+        data = (text * (_BLOCK // len(text) + 1))[:_BLOCK]
+        self._memory[:] = data
+        # Until it is done either may be there.
+        self._written.pop(block, None)
+        equal(os.pwritev(self._fd, [self._memory], (self._first + block) * _BLOCK), _BLOCK, "bytes written")
+        self._written[block] = data
+
+    def _read(self, block: int) -> None:
+        equal(os.preadv(self._fd, [self._memory], (self._first + block) * _BLOCK), _BLOCK, "bytes read")
+        data = self._memory[:]
+        check(data == self._written[block], f"block {self._first}+{block} is {data[:60]!r}, not {self._written[block][:60]!r}")
+
+    def run(self) -> None:
+        try:
+            while not self._ended.wait(_PAUSE):
+                self.count += 1
+                if self._written and self._chance.random() < 0.5:
+                    self._read(self._chance.choice(list(self._written)))
+                else:
+                    self._write(self._chance.randrange(_BLOCKS))
+            for block in self._written:
+                self._read(block)
+        except BaseException as error:  # pylint: disable=broad-except
+            self.error = error
+        finally:
+            os.close(self._fd)
+
+    def end(self) -> None:
+        """Stop, when all of it has been read once more."""
+        self._ended.set()
+        self.join(120)
+        check(not self.is_alive(), f"load {self._first} hangs")
 
 
 class _Storm:
@@ -126,33 +184,31 @@ class _Storm:
 @suite.test(f"{_SESSIONS} sessions with verifying loads, {_SECONDS} s of all that may happen to their commands",
             _SECONDS + 200)
 def storm() -> None:
-    loads = [Fio(scst.wait_disk(0, _target(number)), rw="randwrite", iodepth=4, offset=f"{number * 8}m", size="1m",
-                 verify="crc32c", verify_fatal=1, time_based=None, runtime=36000, rate_iops="200,100")
-             for number in range(_SESSIONS)]
-    happened = _Storm()
+    loads = [_Load(session, number) for session in range(_SESSIONS) for number in range(_WRITERS)]
+    for load in loads:
+        load.start()
     try:
+        wait_until(lambda: all(load.count for load in loads), 60, "the loads do not begin")
+        happened = _Storm()
         happened.run()
-        note(f"seed {_SEED}: {happened.done}")
-        for number, load in enumerate(loads):
-            check(load.running, f"the load of session {number} ended")
     finally:
         for load in loads:
-            load.stop()
+            load.end()
+    note(f"seed {_SEED}: {happened.done}, {sum(load.count for load in loads)} reads and writes")
     for load in loads:
-        load.result(timeout=120)
+        if load.error:
+            raise load.error
 
 
-@suite.test("nothing is outstanding, and all sessions serve")
+@suite.test("nothing is outstanding, and all sessions are there")
 def afterwards() -> None:
     for number in range(_SESSIONS):
         target = _target(number)
-        node = scst.wait_disk(0, target)
         session = next((target / "sessions").glob("*"))
         for path in session.glob("lun*/active_commands"):
             wait_until(lambda path=path: scst.get(path) == "0", 30, f"{path}: {scst.get(path)}")
         state = (scst.scsi_device(0, target) / "state").read_text().strip()
         equal(state, "running", "state of the initiator's device")
-        Fio(node, rw="randwrite", iodepth=4, offset=f"{number * 8}m", size="256k", verify="crc32c", verify_fatal=1).result()
 
 
 if __name__ == "__main__":

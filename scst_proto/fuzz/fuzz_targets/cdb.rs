@@ -52,6 +52,7 @@ fuzz_target!(|data: &[u8]| {
             thin: shift & 1 != 0,
             keeps_data: shift & 2 != 0,
             explicit_alua: shift & 2 != 0,
+            type2: shift & 4 != 0,
         };
         let _ = report.write(&mut w, &device);
     }
