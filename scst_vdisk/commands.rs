@@ -4,7 +4,7 @@
 //! pages, its cache. What the answers look like is `scst_proto`'s matter; this
 //! file brings the question and the disk together.
 
-use crate::{blocks, buffers, cdrom, disk::Disk, io::Store, unit::Unit, writes};
+use crate::{blocks, buffers, cdrom, clock, disk::Disk, io::Store, unit::Unit, writes};
 use kernel::prelude::*;
 use scst::{status, Cmd, Executing};
 use scst_proto::{
@@ -19,9 +19,9 @@ use scst_proto::{
     rsoc::{report_task_management, Commands, ReportOpcodes},
     sense::{
         Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED,
-        MODE_PARAMETERS_CHANGED, NO_SENSE, TIMESTAMP_CHANGED,
+        MODE_PARAMETERS_CHANGED, NO_SENSE,
     },
-    timestamp, ua,
+    ua,
 };
 
 /// Operation codes, SPC-6, SBC-4 and MMC-6.
@@ -173,12 +173,8 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             report_task_management(w, cmd.raw_cdb(), has);
             Ok(())
         }),
-        (MAINTENANCE_IN, TIMESTAMP) => data(cmd, |_, w| {
-            let (origin, milliseconds) = disk.timestamp();
-            timestamp::report(w, origin, milliseconds);
-            Ok(())
-        }),
-        (MAINTENANCE_OUT, TIMESTAMP) => set_timestamp(disk, cmd),
+        (MAINTENANCE_IN, TIMESTAMP) => clock::report(disk, cmd),
+        (MAINTENANCE_OUT, TIMESTAMP) => clock::set(disk, cmd),
         (COPY_OUT, _) => cmd.third_party_copy_out(),
         (COPY_IN, _) => cmd.third_party_copy_in(),
         (PERSISTENT_RESERVE_IN, _) => cmd.persistent_reserve_in(),
@@ -385,24 +381,6 @@ fn select_mode<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             // SYNCHRONIZE CACHE, which need not come any more.
             if let (true, Err(e)) = (cache_off, unit.store.sync_now()) {
                 return crate::io::end(cmd, Err(e), 0, true);
-            }
-            cmd.good_with(len as u32);
-        }
-        Err(sense) => cmd.check_condition(sense),
-    }
-}
-
-/// SET TIMESTAMP, SPC-6 6.46. Other initiators are told (SPC-6 5.3).
-fn set_timestamp(disk: &Disk, cmd: Cmd<Executing>) {
-    let mut list = [0; timestamp::LEN];
-    let len = cmd.get(&mut list);
-    match timestamp::set(list.get(..len).unwrap_or(&[])) {
-        Ok(milliseconds) => {
-            if let Some(milliseconds) = milliseconds {
-                disk.set_timestamp(milliseconds);
-                if let Some(nexus) = cmd.nexus() {
-                    nexus.unit_attention_others(TIMESTAMP_CHANGED);
-                }
             }
             cmd.good_with(len as u32);
         }

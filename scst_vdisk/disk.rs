@@ -7,7 +7,7 @@
 //! change at any time. What belongs together (the names) is behind a mutex that
 //! only commands about names and the administrator take.
 
-use crate::log;
+use crate::{clock::Clock, log};
 use core::fmt::Write as _;
 use kernel::{
     new_mutex,
@@ -27,7 +27,6 @@ use scst_proto::{
     opcode::PeripheralDeviceType,
     options::{DifMode, Handler, VdiskOptions},
     sense::Sense,
-    timestamp::Origin,
 };
 
 /// Size of a nullio disk without `size`: 2.5 TiB, as it always was.
@@ -36,9 +35,6 @@ pub(crate) const DEFAULT_NULLIO_BYTES: u64 = 2_621_440 << 20;
 pub(crate) const DEFAULT_OPT_TRANS_LEN: u32 = 512 << 10;
 /// Default of `tst`: a task set for each nexus.
 pub(crate) const DEFAULT_TST: u8 = 1;
-
-/// SET TIMESTAMP has set no clock.
-const NOT_SET: i64 = i64::MIN;
 
 /// A yes or no that changes at run time.
 pub(crate) struct Switch(Atomic<u32>);
@@ -302,9 +298,7 @@ pub(crate) struct Disk {
     pub(crate) bind_alua_state: Switch,
     pub(crate) async_io: Switch,
     pub(crate) read_zero: Switch,
-    /// What SET TIMESTAMP made of the clock: milliseconds that it is ahead of the
-    /// machine's, or [`NOT_SET`].
-    clock: Atomic<i64>,
+    pub(crate) clock: Clock,
     /// Held by the COMPARE AND WRITE or ORWRITE that runs.
     #[pin]
     pub(crate) comparing: Mutex<()>,
@@ -351,7 +345,7 @@ impl Disk {
                 bind_alua_state: Switch::new(options.bind_alua_state),
                 async_io: Switch::new(options.async_io),
                 read_zero: Switch::new(false),
-                clock: Atomic::new(NOT_SET),
+                clock: Clock::new(),
                 comparing <- new_mutex!(()),
                 echo <- new_mutex!(KVec::new()),
                 names <- new_mutex!(names),
@@ -571,23 +565,6 @@ impl Disk {
         self.control
             .store(u32::from_be_bytes(values.control.0), Relaxed);
         self.write_cache.set(values.wce);
-    }
-
-    /// The device's clock (SPC-6 5.3).
-    pub(crate) fn timestamp(&self) -> (Origin, u64) {
-        let now = kapi::time::real_ms();
-        match self.clock.load(Relaxed) {
-            NOT_SET => (Origin::Other, now),
-            ahead => (Origin::Command, now.saturating_add_signed(ahead)),
-        }
-    }
-
-    /// Sets the device's clock to milliseconds since 1970.
-    pub(crate) fn set_timestamp(&self, milliseconds: u64) {
-        let now = kapi::time::real_ms();
-        // Both are far below what 63 bits hold.
-        self.clock
-            .store((milliseconds as i64).wrapping_sub(now as i64), Relaxed);
     }
 
     /// What is in force after a reset.
