@@ -287,11 +287,6 @@ class Host:
         put("dev_loss_tmo", dev_loss)
         put("reconnect_delay", reconnect)
 
-    def never_block(self) -> None:
-        """Have the initiator not block the port when the connection is lost, where its host goes then (see `start_logout`)."""
-        for name, text in (("reconnect_delay", "60"), ("dev_loss_tmo", "off"), ("fast_io_fail_tmo", "off")):
-            (self.rport / name).write_text(text)
-
     def set_command_timeout(self, lun: int, seconds: int) -> None:
         """After how long the initiator takes a command of a LUN for lost."""
         (self.scsi_device(lun) / "timeout").write_text(str(seconds))

@@ -18,7 +18,7 @@ from pathlib import Path
 import scst
 import srp
 import srp_target
-from lib import Fio, check, equal, fio, note, scaled, sh, wait_until
+from lib import Fio, check, equal, fio, ios, note, scaled, sh, wait_until
 from slowdisk import SlowDisk
 from srp import Host, Link
 from srp_target import Ours, Target
@@ -53,6 +53,19 @@ def _outstanding(host: Host) -> Fio:
     """A load that has 32 commands of LUN 0 under way at every moment, as that is slow from now on."""
     _slow().set_delay(40)
     return Fio(host.disk(0), iodepth=32, time_based=None, runtime=3600)
+
+
+def _stands(host: Host) -> None:
+    """Wait until LUN 1 completes nothing any more, with commands under way."""
+    done = [-1]
+
+    def unchanged() -> bool:
+        done.append(ios(host.disk(1)) - inflight())
+        return done[-1] == done[-2] and inflight() > 0
+
+    def inflight() -> int:
+        return sum(map(int, Path(f"/sys/block/{os.path.basename(host.disk(1))}/inflight").read_text().split()))
+    wait_until(unchanged, 20, "LUN 1 goes on")
 
 
 def _verifying(node: str, **options: object) -> Fio:
@@ -150,14 +163,17 @@ def disabled(target: Target) -> None:
 def unplugged(target: Target) -> None:
     link = _LINKS[1]
     host = srp.login(link)
-    # The target is told first, and ends the connection.
-    host.never_block()
-    load = _outstanding(host)
+    host.set_timeouts(fast_io_fail=1, dev_loss=-1, reconnect=-1)
+    load = Fio(host.disk(1), iodepth=32, time_based=None, runtime=3600)
+    if isinstance(target, Ours):
+        # The target is told first, and ends the connection: the initiator's port is blocked when its host goes. It survives
+        # that if commands are outstanding, as the host then waits for them until fast_io_fail_tmo has passed.
+        scst.put(target.port(link) / "black_hole", "4")
+        _stands(host)
     start = time.monotonic()
     sh("rdma", "link", "delete", link.device, timeout=90)
     host.wait_gone(30)
     note(f"gone after {time.monotonic() - start:.1f} s")
-    _slow().set_delay(0)
     load.result(errors=True)
     link.up()
     target.attach_again(link)
