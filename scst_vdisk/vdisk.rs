@@ -247,7 +247,7 @@ impl DeviceHandler for VirtualDisks {
                 add(&mut attrs, &disk, attrs::DISK)?;
                 add(&mut attrs, &disk, attrs::NULLIO)?;
                 disk.log_attached("none");
-                unit(disk.clone(), store, num_threads())?
+                unit(disk.clone(), store, 1)?
             }
             Handler::NullIo => {
                 let store = Null::attach(&disk, &options);
