@@ -360,7 +360,8 @@ void qla_c_state(struct scsi_qla_host *vha, struct qla_c_state *state)
 		.ini_mode = vha->qlini_mode,
 		.target = vha->host->active_mode & MODE_TARGET,
 		.claimed = vha->hw->tgt.tgt_ops != NULL,
-		.online = vha->flags.online,
+		.online = vha->flags.online &&
+			  !(vha->device_flags & DFLG_NO_CABLE),
 	};
 }
 
@@ -471,6 +472,8 @@ void qla_c_scan(void)
 		vha = port_of(&pdev->dev);
 		if (vha)
 			qla2x00t_appeared(vha);
+		else if (pdev->class >> 8 == PCI_CLASS_SERIAL_FIBER)
+			qla2x00t_without(pci_name(pdev));
 		device_unlock(&pdev->dev);
 	}
 }

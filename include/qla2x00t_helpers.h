@@ -90,6 +90,7 @@ void qla2x00t_forget(const void *port, struct fc_port *fcport);
 void qla2x00t_logout(const void *session);
 void qla2x00t_appeared(struct scsi_qla_host *vha);
 void qla2x00t_gone(struct scsi_qla_host *vha);
+void qla2x00t_without(const char *name);
 
 /* For Rust. */
 int qla_c_send(struct qla_tgt_cmd *cmd, const struct qla_c_answer *answer);

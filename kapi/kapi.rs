@@ -31,6 +31,7 @@ pub mod percpu;
 pub mod pool;
 pub mod rcu;
 pub mod sg;
+pub mod slots;
 pub mod sysfs;
 pub mod system;
 pub mod thread;

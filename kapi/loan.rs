@@ -96,6 +96,16 @@ impl<S, T> Vacant<S, T> {
         Self(slot)
     }
 
+    /// Gives up the right to the slot.
+    pub(crate) fn into_slot(self) -> NonNull<Slot<S, T>> {
+        self.0
+    }
+
+    /// The slot's address, by which it is known while it is lent.
+    pub fn addr(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
     /// Makes a value in the slot, in place. Any context.
     #[inline(always)]
     pub fn lend(self, value: impl Init<T, Infallible>) -> Loan<S, T> {

@@ -8,6 +8,14 @@ extern "C" {
     fn scst_c_node_online(node: i32) -> bool;
 }
 
+/// Fills `buf` with bytes that nobody guesses. Any context.
+///
+/// C header: [`include/linux/random.h`](srctree/include/linux/random.h)
+pub fn random(buf: &mut [u8]) {
+    // SAFETY: `buf` is valid for writes of its length.
+    unsafe { kernel::bindings::get_random_bytes(buf.as_mut_ptr().cast(), buf.len()) }
+}
+
 /// CPUs that are online now.
 pub fn online_cpus() -> u32 {
     // SAFETY: No requirements.

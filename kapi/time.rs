@@ -19,6 +19,15 @@ pub fn now_ns() -> u64 {
     t as u64
 }
 
+/// Milliseconds since 1970, as the machine's clock has it (`CLOCK_REALTIME`). Any context
+/// but NMI.
+pub fn real_ms() -> u64 {
+    let offset = bindings::tk_offsets_TK_OFFS_REAL;
+    // SAFETY: `ktime_get_with_offset()` has no requirements but a valid offset.
+    let ns = unsafe { bindings::ktime_get_with_offset(offset) };
+    u64::try_from(ns).unwrap_or(0) / 1_000_000
+}
+
 /// Nanoseconds of the scheduler's clock: cheaper than [`now_ns`], for the duration of things.
 /// Between CPUs it may differ by a few microseconds, so a difference may be slightly negative.
 ///

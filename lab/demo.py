@@ -23,10 +23,10 @@ def _ios(stack: figures.Stack) -> int:
     """
     if stack.network == "srp":
         return 4000 if stack.handler == "nullio" else 1000
-    return 300 if stack.network else 10000
+    return 150 if stack.network else 10000
 
 
-_COUNTS = (4000, 1000, 300, 10000)
+_COUNTS = (4000, 1000, 150, 10000)
 
 
 def _attach_and_verify(modules: Path) -> None:

@@ -11,6 +11,7 @@ A test is an executable that speaks KTAP. A comment line in it, `# lab: key=valu
     fc=N           N Fibre Channel adapters of one fabric (lab/fc.py), a port of its command language beside them
     soak=yes       `make soak` runs it too, with LAB_LENGTH=long; `make test` has LAB_LENGTH=short
     soak=kasan     as soak=yes, there on the debug kernel with KASAN
+    soak=only      `make test` does not run it, unless it is named
     append=WORD,...  words for the kernel's command line
     allow=REGEX    kernel log lines that are no failure (no spaces: write \\s)
 """
@@ -221,7 +222,7 @@ def jobs(names: list[str], long: bool) -> list[lanes.Job]:
     for test in find():
         if names and test.path.stem not in names and test.path.name not in names:
             continue
-        if long and not names and test.needs.get("soak") not in ("yes", "kasan"):
+        if not names and test.needs.get("soak", "no") in (("no",) if long else ("only",)):
             continue
         groups.setdefault((_kernel(test, long), test.group[1]), []).append(test)
     return [_job(tests, long) for tests in groups.values()]

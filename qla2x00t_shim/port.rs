@@ -142,7 +142,7 @@ impl Port {
         match self.adapter.state().online() {
             true => pr_info!("Target {} enabled\n", self.name()),
             false => pr_warn!(
-                "Target {} enabled, but it is not online: look at its firmware and cable\n",
+                "Target {} enabled, but it has no link: look at its cable, the switch's port and the adapter's firmware\n",
                 self.name()
             ),
         }

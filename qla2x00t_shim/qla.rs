@@ -101,7 +101,7 @@ impl State {
         self.claimed
     }
 
-    /// qla2xxx calls it online.
+    /// Its firmware runs, and it has a link.
     pub(crate) fn online(&self) -> bool {
         self.online
     }

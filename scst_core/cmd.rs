@@ -63,6 +63,8 @@ pub(crate) mod counted {
     pub(crate) const WAITS: u8 = 2;
     /// By the task set, in which it has started.
     pub(crate) const STARTED: u8 = 4;
+    /// It was to vanish when it arrived, and waits.
+    pub(crate) const VANISHES: u8 = 8;
 }
 
 /// Direction of the data, as seen by the initiator.
@@ -187,7 +189,13 @@ impl Stage<Task, Command> for Answered {
 
 /// Ends the life of a command: counts it, wakes task management if that waits
 /// for it, lets go of the nexus. The slot is free when this returns.
-fn end(mut loan: CommandLoan) {
+fn end(loan: CommandLoan) {
+    end_by(loan, drop);
+}
+
+/// As [`end`]; `let_go` ends the loan.
+#[inline]
+fn end_by(mut loan: CommandLoan, let_go: impl FnOnce(CommandLoan)) {
     let nexus = loan.nexus.take();
     let aborted = loan.aborted;
     if let Some(nexus) = &nexus {
@@ -195,7 +203,7 @@ fn end(mut loan: CommandLoan) {
     }
     kapi::trace::cmd_done(loan.tag, u32::from(aborted));
     loan.shared().end();
-    drop(loan);
+    let_go(loan);
     if let (true, Some(nexus)) = (aborted, &nexus) {
         nexus.session().abort_ended();
     }
@@ -451,6 +459,21 @@ impl Cmd<Answered> {
             under: self.0.prepared.saturating_sub(self.0.moved),
             over: self.0.expected.saturating_sub(self.0.prepared),
         }
+    }
+
+    /// Sense, if there is any.
+    pub(crate) fn sense_value(&self) -> Option<Sense> {
+        self.0.sense
+    }
+
+    /// The data buffer, for who answers itself and goes on with the data.
+    pub(crate) fn take_data(&mut self) -> Data {
+        core::mem::replace(&mut self.0.data, Data::None)
+    }
+
+    /// As [`Cmd::finish`]; `let_go` ends the loan of the slot.
+    pub(crate) fn finish_by(self, let_go: impl FnOnce(CommandLoan)) {
+        end_by(self.into_loan(), let_go);
     }
 
     /// Ends the command; its slot is the transport's again.

@@ -10,16 +10,23 @@
 //! moves it there: a device is known to the copy manager by one LUN.
 
 use crate::{
-    cmd::{Answered, Cmd, Outstanding},
     config::Config,
+    copy_io::{End, Initiator},
+    copy_jobs::Jobs,
+    copy_tokens::Tokens,
     device::Device,
-    driver::{TargetDriver, TargetParams, Transport},
+    driver::{TargetDriver, TargetParams},
     drivers::{register_driver, DriverRegistration, SessionRegistration, TargetRegistration},
-    session::{Removed, Scope},
+    nexus::Nexus,
+    session::{NexusList, Removed, Scope},
     target::Target,
     util::{log_err, show_flag, store_flag},
 };
-use kapi::sysfs::{Attr, Group};
+use kapi::{
+    counted::InUse,
+    sysfs::{Attr, Group},
+    work::WorkQueue,
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -32,10 +39,6 @@ use scst_proto::{command::DriverCommand, lun::MAX_LUN};
 const DRIVER: &CStr = c"copy_manager";
 const TARGET: &str = "copy_manager_tgt";
 const SESSION: &str = "copy_manager_sess";
-
-/// The copy manager's TransportID; no initiator's can be equal, as SPC-6 7.6.1
-/// has no such protocol identifier.
-const TRANSPORT_ID: &[u8] = b"\x0f\0COPY_MGR";
 
 /// Segments that a command of the copy manager may have.
 const SG_TABLESIZE: u32 = 65535;
@@ -87,33 +90,19 @@ impl TargetDriver for Driver {
     }
 }
 
-/// The core's own end of the session.
-struct Initiator;
-
-impl Transport for Initiator {
-    fn send_response(&self, cmd: Cmd<Answered>) {
-        cmd.finish();
-    }
-
-    fn visit_commands(&self, _visit: &mut dyn FnMut(Outstanding<'_>)) {}
-
-    fn is_internal(&self) -> bool {
-        true
-    }
-
-    fn transport_id(&self, id: &mut [u8; 64]) -> usize {
-        *id = [0; 64];
-        for (to, from) in id.iter_mut().zip(TRANSPORT_ID) {
-            *to = *from;
-        }
-        24
-    }
-}
-
 /// The copy manager, while the core is loaded. Fields are dropped in the order
 /// in which what they stand for has to go.
+#[pin_data]
 pub(crate) struct CopyManager {
-    _session: SessionRegistration,
+    /// Where copies run. Dropped first: that waits for them.
+    work: WorkQueue,
+    #[pin]
+    pub(crate) jobs: Jobs,
+    #[pin]
+    pub(crate) tokens: Tokens,
+    session: SessionRegistration,
+    pub(crate) io: Arc<Initiator>,
+    settings: Arc<Settings>,
     target: TargetRegistration,
     _driver: DriverRegistration,
     next_lun: Atomic<u32>,
@@ -129,23 +118,79 @@ impl CopyManager {
             },
             GFP_KERNEL,
         )?;
-        let driver = register_driver(Arc::new(Driver(settings), GFP_KERNEL)?, module)?;
+        let driver = register_driver(Arc::new(Driver(settings.clone()), GFP_KERNEL)?, module)?;
         let params = TargetParams {
             sg_tablesize: SG_TABLESIZE,
             ..TargetParams::default()
         };
         let target = driver.add_target(TARGET, params)?;
-        let transport = Arc::new(Initiator, GFP_KERNEL)?;
-        let session = target.open_session(SESSION, transport, KVec::new())?;
-        Ok(Arc::new(
-            Self {
-                _session: session,
+        let io = Initiator::new()?;
+        let session = target.open_session(SESSION, io.clone(), KVec::new())?;
+        let work = WorkQueue::for_io(c"scst_copy")?;
+        Arc::pin_init(
+            pin_init!(Self {
+                work,
+                jobs <- Jobs::new(),
+                tokens <- Tokens::new(),
+                session,
+                io,
+                settings,
                 target,
                 _driver: driver,
                 next_lun: Atomic::new(0),
-            },
+            }),
             GFP_KERNEL,
-        )?)
+        )
+    }
+
+    /// Runs `copy` soon, in a thread. `ENOMEM`. Sleeps.
+    pub(crate) fn run(&self, copy: impl FnOnce() + Send + 'static) -> Result {
+        self.work.queue(copy)
+    }
+
+    /// The device that `which` chooses, among those that the session of `home`
+    /// sees, and that the copy manager may use; others only if an administrator allows
+    /// that. Sleeps, and `which` may.
+    pub(crate) fn find(
+        &self,
+        home: &Nexus,
+        which: &dyn Fn(&Device) -> bool,
+    ) -> Result<Option<End>> {
+        let mut seen = NexusList::new();
+        home.session().collect(&mut seen, |_| true)?;
+        let theirs = seen.iter().filter(|nexus| which(&nexus.device));
+        for nexus in theirs {
+            let (Some(behalf), Some(own)) = (nexus.get(), self.own(&nexus.device)?) else {
+                continue;
+            };
+            return Ok(Some(End::seen(behalf, own)));
+        }
+        if self.settings.allow_not_connected.load(Relaxed) == 0 {
+            return Ok(None);
+        }
+        let mut all = NexusList::new();
+        self.session.collect(&mut all, |_| true)?;
+        let own = all.iter().find(|nexus| which(&nexus.device));
+        let own = own.and_then(|nexus| nexus.get());
+        Ok(own.map(|own| End::foreign(own, false)))
+    }
+
+    /// The device with this number, for who has a token of it: nobody asks who may read
+    /// it. Sleeps.
+    pub(crate) fn by_number(&self, number: u32) -> Result<Option<End>> {
+        let mut own = NexusList::new();
+        self.session
+            .collect(&mut own, |nexus| nexus.device.id == number)?;
+        let own = own.first().and_then(|nexus| nexus.get());
+        Ok(own.map(|own| End::foreign(own, true)))
+    }
+
+    /// The copy manager's own nexus to `device`.
+    fn own(&self, device: &Arc<Device>) -> Result<Option<InUse<Nexus>>> {
+        let mut own = NexusList::new();
+        self.session
+            .collect(&mut own, |nexus| Arc::ptr_eq(&nexus.device, device))?;
+        Ok(own.first().and_then(|nexus| nexus.get()))
     }
 
     /// Gives a new device a LUN. Under the configuration's lock; sleeps.

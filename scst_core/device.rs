@@ -5,6 +5,7 @@
 use crate::{
     cmd::CommandLoan,
     config::core as scst_core,
+    copy_tokens::Watch,
     device_group::DeviceGroup,
     handler::LogicalUnit,
     handlers::Handler,
@@ -61,6 +62,9 @@ pub(crate) struct Device {
     group: Mutex<Option<Arc<DeviceGroup>>>,
     #[pin]
     pub(crate) reservations: Reservations,
+    /// The tokens that writes are compared with.
+    #[pin]
+    pub(crate) watch: Watch,
     /// The task set of nexuses that share one.
     pub(crate) tasks: Arc<TaskSet>,
     /// How many nexuses prevent the removal of the medium.
@@ -126,6 +130,7 @@ impl Device {
                 group_id: Atomic::new(0),
                 group <- new_mutex!(None, "scst_device_group_of"),
                 reservations <- Reservations::new(),
+                watch <- Watch::new(),
                 tasks: TaskSet::new(true)?,
                 preventing: Atomic::new(0),
                 threads <- new_mutex!(ThreadConfig { count, shared: false }),

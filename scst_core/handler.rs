@@ -99,6 +99,23 @@ pub trait LogicalUnit: Send + Sync + 'static {
         false
     }
 
+    /// Whether a designator of the logical unit in VPD page 83h (SPC-6 7.7.6) is this
+    /// one. Copies find their devices by it. Process context, may sleep.
+    fn is_designated(&self, _code_set: u8, _kind: u8, _designator: &[u8]) -> bool {
+        false
+    }
+
+    /// Number of logical blocks now; 0 where that is not known. Any context.
+    fn capacity(&self) -> u64 {
+        0
+    }
+
+    /// An Identification Descriptor CSCD descriptor (SPC-6 6.5.6.5) that
+    /// [`LogicalUnit::is_designated`] knows. Process context, may sleep.
+    fn cscd(&self) -> [u8; 32] {
+        [0; 32]
+    }
+
     /// The Control mode page (SPC-6 7.5.10), which says how the core manages the
     /// task sets; TST does not change. Any context.
     fn control(&self) -> Control {

@@ -52,6 +52,9 @@ pub(crate) mod gate {
     pub(crate) const BLOCKED: u32 = 16;
     /// The LUN is gone: nobody will unblock or abort what is kept here.
     pub(crate) const GONE: u32 = 32;
+    /// Tokens stand for blocks of the device as they are: writes are compared with
+    /// them.
+    pub(crate) const WATCHED: u32 = 1 << 24;
     /// Commands are counted by the task set, which may keep them waiting.
     pub(crate) const TASKS: u32 = 64;
     /// The device has protection information.
@@ -177,6 +180,7 @@ impl Nexus {
             pool,
         })?;
         nexus.update_limit();
+        nexus.set_watched(nexus.device.watch.is_on());
         nexus.set_access(nexus.granted());
         nexus.set_reserved(nexus.device.reservations.access(&id_of(&nexus)));
         Ok(nexus)
@@ -245,6 +249,9 @@ impl Nexus {
 
     /// Lets commands meet this ALUA state. Management.
     pub(crate) fn set_access(&self, state: AccessState) {
+        if self.is_internal() {
+            return;
+        }
         let code = match state.serves_io() {
             true => 0,
             false => u32::from(state.code()) << gate::ACCESS_SHIFT,
@@ -252,8 +259,17 @@ impl Nexus {
         self.change_gate(|old| old & !gate::ACCESS | code);
     }
 
+    /// Whether it is the core itself whose nexus this is: it looks at what the
+    /// initiator may do that it works for.
+    fn is_internal(&self) -> bool {
+        self.session.transport().is_internal()
+    }
+
     /// Lets commands meet a reservation. Management, and who changes it.
     pub(crate) fn set_reserved(&self, access: Access) {
+        if self.is_internal() {
+            return;
+        }
         let code = u32::from(access as u8) << gate::RESERVED_SHIFT;
         self.change_gate(|old| old & !gate::RESERVED | code);
     }
@@ -374,6 +390,11 @@ impl Nexus {
     /// A command that [`Nexus::admit`] let in leaves the task set.
     pub(crate) fn leave(&self) {
         let _ = self.admitted.fetch_sub(1, Relaxed);
+    }
+
+    /// Tokens stand for blocks of the device, or do not any more. Any context.
+    pub(crate) fn set_watched(&self, on: bool) {
+        self.set_gate(gate::WATCHED, on);
     }
 
     /// `black_hole` of the session became `mode`.
@@ -511,6 +532,9 @@ impl Nexus {
         if let Some(pool) = &self.pool {
             pool.end_aborted();
             self.device.end_aborted();
+        } else if self.is_internal() {
+            self.device.end_aborted();
+            crate::config::end_aborted_global();
         }
     }
 

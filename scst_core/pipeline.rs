@@ -135,6 +135,29 @@ pub(crate) fn receive(session: &Session, slot: Vacant, incoming: Incoming<'_>) {
     }
 }
 
+/// As [`receive`], for a command of the core's own to a nexus that it has in use.
+pub(crate) fn receive_at(nexus: InUse<Nexus>, slot: Vacant, incoming: Incoming<'_>) {
+    let lun = nexus.lun();
+    let raw = incoming.cdb.get(..usize::from(incoming.cdb_len));
+    let decoded = cdb::decode(raw.unwrap_or(&[]), nexus.device.pdt);
+    let (cdb, refusal) = match decoded {
+        Ok(cdb) => (cdb, None),
+        Err(sense) => (Cdb::UNDECODED, Some(sense)),
+    };
+    let claimed = incoming.direction;
+    let mut loan = slot.lend(Command::new(incoming, Some(nexus), cdb));
+    loan.shared().begin(u32::from(lun));
+    let checked = match refusal {
+        Some(sense) => Err(sense.into()),
+        None => check(&mut loan, claimed),
+    };
+    match checked {
+        Ok(()) if loan.direction == Direction::Out => fetch(loan),
+        Ok(()) => run(loan),
+        Err(refusal) => refuse(loan, refusal),
+    }
+}
+
 /// Sizes the transfer and decides whether the command may run. The initiator has
 /// `claimed` which way its data go.
 #[inline]
@@ -202,7 +225,7 @@ fn later(cmd: &Command, gate: u32, special: bool) -> Result<(), Refusal> {
 }
 
 /// Whether a test wants this command to vanish.
-fn vanishes(cmd: &Command) -> bool {
+pub(crate) fn vanishes(cmd: &Command) -> bool {
     let moves_data = !matches!(cmd.cdb.direction(), Direction::None);
     cmd.nexus.as_ref().is_some_and(|nexus| {
         nexus.gate() & gate::BLACK_HOLE != 0 && swallows(nexus.session().black_hole(), moves_data)
@@ -274,6 +297,9 @@ fn check_gate(nexus: &Nexus, gate: u32, cdb: &Cdb, raw: &[u8]) -> Result<(), Ref
     if reserved_of(gate).refuses(cdb.op, raw) {
         return Err(Refusal::Status(status::RESERVATION_CONFLICT));
     }
+    if gate & gate::WATCHED != 0 {
+        nexus.device.watch.command(nexus, cdb);
+    }
     Ok(())
 }
 
@@ -312,7 +338,7 @@ pub(crate) fn resume(loan: CommandLoan) {
 
 /// Lets a command begin that did not have to wait or has waited long enough.
 pub(crate) fn start(loan: CommandLoan) {
-    if vanishes(&loan) {
+    if loan.counted & counted::VANISHES != 0 || vanishes(&loan) {
         return refuse(loan, Refusal::Swallow);
     }
     let lent = matches!(loan.data, Data::Lent(_));

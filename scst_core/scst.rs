@@ -22,11 +22,13 @@
 //! 2. `State` of a [`target::Target`], a [`group::Group`], a
 //!    [`session::Session`], a [`drivers::Driver`], a
 //!    [`device_group::DeviceGroup`], a [`reservations::Reservations`]; `Dirs`,
-//!    `ThreadConfig` and the group of a [`device::Device`]: mutexes, for one
-//!    access each.
+//!    `ThreadConfig` and the group of a [`device::Device`]; the copies of
+//!    [`copy_jobs::Jobs`], [`copy_tokens::Tokens`]: mutexes, for one access each.
 //! 3. The listeners of [`events::Events`], then one's own state: spinlocks with
 //!    interrupts off. The queue of a [`threads::ThreadPool`], the unit attentions of a
-//!    [`nexus::Nexus`], a [`task_sets::TaskSet`]: likewise, for a few instructions.
+//!    [`nexus::Nexus`], a [`task_sets::TaskSet`], the commands of
+//!    [`copy_io::Initiator`]; the tokens of a [`copy_tokens::Watch`]: likewise, for a
+//!    few instructions.
 //!
 //! The data path takes none of them for a handler that does not sleep. It finds
 //! the nexus in a map under RCU and counts its use per CPU. Commands whose task
@@ -49,7 +51,12 @@ mod attrs_target;
 mod block;
 mod cmd;
 mod config;
+mod copy;
+mod copy_io;
+mod copy_jobs;
 mod copy_manager;
+mod copy_odx;
+mod copy_tokens;
 mod device;
 mod device_group;
 mod device_groups;

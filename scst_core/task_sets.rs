@@ -255,6 +255,9 @@ pub(crate) fn enter(nexus: &InUse<Nexus>, mut loan: CommandLoan) {
     let start = match waits {
         true => {
             loan.counted |= counted::WAITS;
+            if pipeline::vanishes(&loan) {
+                loan.counted |= counted::VANISHES;
+            }
             // Nobody works on it.
             let _ = loan.shared().advance_to(State::Queued);
             state.waiting.push_back(loan);

@@ -17,6 +17,7 @@
 use crate::{
     cmd::Outstanding,
     config::core,
+    copy_manager::CopyManager,
     nexus::{Nexus, SeenLun},
     reservations::Reservations,
     session::{NexusList, Session},
@@ -369,6 +370,9 @@ impl Session {
         let tas = nexus.control().tas();
         if reset {
             Reservations::reset(&nexus.device);
+            if let Some(manager) = copy_manager() {
+                manager.jobs.cancel_all(nexus.device.id);
+            }
             nexus.device.lu.reset();
         }
         for other in nexuses.drain_all() {
@@ -417,6 +421,10 @@ fn name(cause: Cause) -> &'static str {
     }
 }
 
+fn copy_manager() -> Option<Arc<CopyManager>> {
+    core().ok()?.copy_manager()
+}
+
 /// Chooses the commands of `lun`.
 fn of_lun(lun: u16) -> impl Fn(&Outstanding<'_>) -> bool {
     move |task| task.lun() == u32::from(lun)
@@ -431,6 +439,10 @@ pub(crate) fn abort_preempted(affected: &[Arc<Counted<Nexus>>]) {
         let told = answer(cause, true, nexus.control().tas());
         nexus.abort_commands(cause, told == Answer::TaskAborted, None);
         nexus.forget();
+    }
+    // What copies do elsewhere on behalf of those nexuses.
+    if let Some(manager) = copy_manager() {
+        manager.io.end_for(affected);
     }
     let _ = wait_cleared(affected, waiting);
 }
@@ -453,6 +465,12 @@ fn wait_cleared(affected: &[Arc<Counted<Nexus>>], mut waiting: Waiting) -> TmRes
     for nexus in affected {
         let lun = of_lun(nexus.lun());
         done &= nexus.session().wait_ended(&lun, &mut waiting);
+    }
+    if let (Cause::LunReset, Some(manager)) = (waiting.cause, copy_manager()) {
+        for nexus in affected {
+            let left = waiting.until.map_or(u32::MAX, Moment::left_ms);
+            done &= manager.jobs.wait_ended(nexus.device.id, left);
+        }
     }
     waiting.end(done)
 }

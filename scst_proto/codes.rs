@@ -48,10 +48,26 @@ senses! {
     // ILLEGAL REQUEST.
     /// PARAMETER LIST LENGTH ERROR.
     PARAMETER_LIST_LENGTH_ERROR = IllegalRequest 0x1a 0x00;
+    /// OPERATION IN PROGRESS: a copy operation with that list identifier.
+    OPERATION_IN_PROGRESS = IllegalRequest 0x00 0x16;
     /// INVALID COMMAND OPERATION CODE.
     INVALID_OPCODE = IllegalRequest 0x20 0x00;
     /// LOGICAL BLOCK ADDRESS OUT OF RANGE.
     LBA_OUT_OF_RANGE = IllegalRequest 0x21 0x00;
+    /// UNSUPPORTED TOKEN TYPE.
+    UNSUPPORTED_TOKEN_TYPE = IllegalRequest 0x23 0x01;
+    /// TOKEN UNKNOWN.
+    TOKEN_UNKNOWN = IllegalRequest 0x23 0x04;
+    /// TOKEN CORRUPT.
+    TOKEN_CORRUPT = IllegalRequest 0x23 0x05;
+    /// TOKEN REVOKED: the blocks that it stood for have changed.
+    TOKEN_REVOKED = IllegalRequest 0x23 0x06;
+    /// TOKEN EXPIRED.
+    TOKEN_EXPIRED = IllegalRequest 0x23 0x07;
+    /// TOKEN DELETED.
+    TOKEN_DELETED = IllegalRequest 0x23 0x09;
+    /// INVALID TOKEN LENGTH.
+    INVALID_TOKEN_LENGTH = IllegalRequest 0x23 0x0a;
     /// INVALID FIELD IN CDB.
     INVALID_FIELD_IN_CDB = IllegalRequest 0x24 0x00;
     /// LOGICAL UNIT NOT SUPPORTED.
@@ -70,6 +86,8 @@ senses! {
     TOO_MANY_SEGMENT_DESCRIPTORS = IllegalRequest 0x26 0x08;
     /// UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE.
     UNSUPPORTED_SEGMENT_DESCRIPTOR = IllegalRequest 0x26 0x09;
+    /// INLINE DATA LENGTH EXCEEDED.
+    INLINE_DATA_LENGTH_EXCEEDED = IllegalRequest 0x26 0x0b;
     /// COMMAND SEQUENCE ERROR: what has to come before the command did not.
     COMMAND_SEQUENCE_ERROR = IllegalRequest 0x2c 0x00;
     /// SAVING PARAMETERS NOT SUPPORTED.
@@ -80,6 +98,8 @@ senses! {
     ILLEGAL_MODE_FOR_TRACK = IllegalRequest 0x64 0x00;
     /// MEDIUM REMOVAL PREVENTED.
     MEDIUM_REMOVAL_PREVENTED = IllegalRequest 0x53 0x02;
+    /// INSUFFICIENT RESOURCES TO CREATE ROD TOKEN.
+    INSUFFICIENT_RESOURCES_FOR_TOKEN = IllegalRequest 0x55 0x0d;
     /// INSUFFICIENT REGISTRATION RESOURCES.
     INSUFFICIENT_REGISTRATION_RESOURCES = IllegalRequest 0x55 0x04;
     /// SET TARGET PORT GROUPS COMMAND FAILED.
@@ -114,6 +134,14 @@ senses! {
     COPY_TARGET_NOT_REACHABLE = CopyAborted 0x0d 0x02;
     /// THIRD PARTY DEVICE FAILURE.
     THIRD_PARTY_DEVICE_FAILURE = CopyAborted 0x0d 0x01;
+    /// INCORRECT COPY TARGET DEVICE TYPE.
+    INCORRECT_COPY_TARGET_TYPE = CopyAborted 0x0d 0x03;
+    /// No additional sense: the blocks of a segment are not there.
+    COPY_ABORTED = CopyAborted 0x00 0x00;
+    /// UNREACHABLE COPY TARGET: there is no such descriptor.
+    UNREACHABLE_COPY_TARGET = CopyAborted 0x08 0x04;
+    /// UNEXPECTED INEXACT SEGMENT: no whole blocks of the destination.
+    INEXACT_SEGMENT = CopyAborted 0x26 0x0a;
 
     // UNIT ATTENTION.
     /// NOT READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED.
@@ -140,6 +168,8 @@ senses! {
     ASYMMETRIC_ACCESS_STATE_CHANGED = UnitAttention 0x2a 0x06;
     /// CAPACITY DATA HAS CHANGED.
     CAPACITY_DATA_HAS_CHANGED = UnitAttention 0x2a 0x09;
+    /// TIMESTAMP CHANGED.
+    TIMESTAMP_CHANGED = UnitAttention 0x2a 0x10;
     /// COMMANDS CLEARED BY ANOTHER INITIATOR.
     COMMANDS_CLEARED = UnitAttention 0x2f 0x00;
     /// THIN PROVISIONING SOFT THRESHOLD REACHED.

@@ -6,7 +6,8 @@
 //! layout - which designators in which order, which reserved lengths - is what initiators of SCST installations
 //! have always seen, so that a disk keeps its identity when modules are swapped.
 
-use crate::bytes::Writer;
+use crate::bytes::{u8_at, Writer};
+use crate::copy;
 use crate::opcode::PeripheralDeviceType;
 use crate::protection::Format;
 use crate::sense::{Sense, INVALID_FIELD_IN_CDB};
@@ -201,6 +202,8 @@ pub struct BlockPages {
     pub rotation_rate: u16,
     /// Page B2h, when the device is thin provisioned.
     pub provisioning: Option<Provisioning>,
+    /// Page 8Fh, when third-party copy commands are carried out: log2 of the logical block length.
+    pub copies: Option<u32>,
 }
 
 /// MEDIUM ROTATION RATE of a solid state medium.
@@ -243,6 +246,8 @@ pub mod page {
     pub const IDENTIFICATION: u8 = 0x83;
     /// Extended INQUIRY data (SPC-6 7.7.7).
     pub const EXTENDED: u8 = 0x86;
+    /// Third-party copy (SPC-6 7.7.18).
+    pub const COPY: u8 = 0x8f;
     /// Block limits (SBC-4 6.6.4).
     pub const LIMITS: u8 = 0xb0;
     /// Block device characteristics (SBC-4 6.6.2).
@@ -270,8 +275,14 @@ pub fn inquiry(
         return Ok(());
     }
     let provisioning = block.and_then(|b| b.provisioning.as_ref());
+    let copies = block.and_then(|b| b.copies);
     let start = w.full_len();
     w.u8(id.pdt.0 & 0x1f).u8(page_code).be16(0);
+    if let (page::COPY, Some(shift)) = (page_code, copies) {
+        copy::report::vpd(w, shift);
+        patch_length(w, start);
+        return Ok(());
+    }
     match (page_code, block, provisioning) {
         (page::SUPPORTED, _, _) => {
             w.bytes(&[
@@ -280,6 +291,9 @@ pub fn inquiry(
                 page::IDENTIFICATION,
                 page::EXTENDED,
             ]);
+            if copies.is_some() {
+                w.u8(page::COPY);
+            }
             if block.is_some() {
                 w.bytes(&[page::LIMITS, page::CHARACTERISTICS]);
             }
@@ -309,12 +323,17 @@ pub fn inquiry(
         }
         _ => return Err(INVALID_FIELD_IN_CDB.in_cdb(2)),
     }
+    patch_length(w, start);
+    Ok(())
+}
+
+/// Sets the PAGE LENGTH of the page that begins at `start`.
+fn patch_length(w: &mut Writer<'_>, start: usize) {
     let length = w.full_len().saturating_sub(start).saturating_sub(4);
     w.patch_be16(
         start.saturating_add(2),
         u16::try_from(length).unwrap_or(u16::MAX),
     );
-    Ok(())
 }
 
 /// Appends a designation descriptor (SPC-6 7.7.6.1).
@@ -331,6 +350,48 @@ fn designator(w: &mut Writer<'_>, code_set: u8, association_and_type: u8, parts:
     for part in parts {
         w.bytes(part);
     }
+}
+
+/// Largest page 83h.
+const MAX_IDENTIFICATION: usize = 704;
+
+/// Whether `designator` is one of those of page 83h that are the logical unit's own, as copy sources and destinations
+/// are told (SPC-6 6.5.6.5).
+pub fn is_designated(id: &Identity<'_>, code_set: u8, kind: u8, designator: &[u8]) -> bool {
+    let mut buf = [0; MAX_IDENTIFICATION];
+    let mut w = Writer::new(&mut buf);
+    identification(&mut w, id, &Port::default());
+    let mut rest = w.as_bytes();
+    while let (Some(set), Some(what), Some(len)) = (u8_at(rest, 0), u8_at(rest, 1), u8_at(rest, 3))
+    {
+        let end = usize::from(len).saturating_add(4);
+        // Association 0: the logical unit.
+        if set == code_set && what == kind && rest.get(4..end) == Some(designator) {
+            return what & 0x30 == 0;
+        }
+        rest = rest.get(end..).unwrap_or(&[]);
+    }
+    false
+}
+
+/// The logical unit as an Identification Descriptor CSCD descriptor, by its shortest binary designator (SPC-6 6.5.6.5).
+pub fn cscd(id: &Identity<'_>, block_length: u32) -> [u8; 32] {
+    const NAA: u8 = 3;
+    const EUI64: u8 = 2;
+
+    let (kind, name) = match (id.naa, id.eui64) {
+        ([], eui64) => (EUI64, eui64),
+        (naa, _) => (NAA, naa),
+    };
+    let name = name.get(..20).unwrap_or(name);
+    let mut descriptor = [0; 32];
+    Writer::new(&mut descriptor)
+        .bytes(&[copy::list::CSCD_IDENTIFICATION, id.pdt.0 & 0x1f, 0, 0])
+        .bytes(&[1, kind, 0, name.len() as u8])
+        .padded(name, 20, 0)
+        .u8(0)
+        .be24(block_length);
+    descriptor
 }
 
 /// Page 83h: T10 vendor ID, NAA and EUI-64 of the logical unit, then the target port's designators.

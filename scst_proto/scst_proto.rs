@@ -24,7 +24,8 @@
 //! | [`opcode`] | one table, one row a command |
 //! | [`cdb`] | CDB decoding: the data path's first step |
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
-//! | [`lba_status`], [`log_page`], [`buffer`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER |
+//! | [`lba_status`], [`log_page`], [`buffer`], [`timestamp`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER, REPORT TIMESTAMP |
+//! | [`copy`] | third-party copy: EXTENDED COPY, ROD tokens, and what the copy manager reports |
 //! | [`ua`], [`task`], [`task_set`], [`residual`] | unit attention queue, abort table, task sets, residual counts |
 //! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
 //! | [`protection`] | protection information: tags, checks, what protect fields mean |
@@ -52,6 +53,7 @@ pub mod capacity;
 pub mod cdb;
 mod codes;
 pub mod command;
+pub mod copy;
 pub mod event;
 pub mod glob;
 pub mod identity;
@@ -74,5 +76,6 @@ pub mod sense;
 pub mod srp;
 pub mod task;
 pub mod task_set;
+pub mod timestamp;
 pub mod trace;
 pub mod ua;

@@ -3,13 +3,13 @@
 //! The unit attention conditions that wait for one I_T_L nexus (SAM-6 5.14).
 //!
 //! A condition is established once for each nexus and reported once. Power on, resets and nexus loss (ASC 29h) come
-//! first and supersede; the others keep their order. A queue takes 26 bytes, as there is one for each LUN of each
+//! first and supersede; the others keep their order. A queue takes 29 bytes, as there is one for each LUN of each
 //! session: a condition is its two codes, details are not kept.
 
 use crate::sense::{Sense, SenseKey, INQUIRY_DATA_HAS_CHANGED, REPORTED_LUNS_DATA_HAS_CHANGED};
 
 /// How many conditions can wait: more than there are kinds in [`sense`](crate::sense), so none is lost.
-pub const CAPACITY: usize = 12;
+pub const CAPACITY: usize = 14;
 
 /// ADDITIONAL SENSE CODE and QUALIFIER of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

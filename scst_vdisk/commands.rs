@@ -4,7 +4,7 @@
 //! pages, its cache. What the answers look like is `scst_proto`'s matter; this
 //! file brings the question and the disk together.
 
-use crate::{blocks, buffers, cdrom, disk::Disk, io::Store, unit::Unit, writes};
+use crate::{blocks, buffers, cdrom, clock, disk::Disk, io::Store, unit::Unit, writes};
 use kernel::prelude::*;
 use scst::{status, Cmd, Executing};
 use scst_proto::{
@@ -55,6 +55,8 @@ pub(crate) mod opcode {
     pub(crate) const PERSISTENT_RESERVE_IN: u8 = 0x5e;
     pub(crate) const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
     pub(crate) const VARIABLE_LENGTH: u8 = 0x7f;
+    pub(crate) const COPY_OUT: u8 = 0x83;
+    pub(crate) const COPY_IN: u8 = 0x84;
     pub(crate) const COMPARE_AND_WRITE: u8 = 0x89;
     pub(crate) const ORWRITE_16: u8 = 0x8b;
     pub(crate) const WRITE_AND_VERIFY_16: u8 = 0x8e;
@@ -81,6 +83,8 @@ pub(crate) mod opcode {
     /// Service actions of MAINTENANCE IN.
     pub(crate) const REPORT_OPCODES: u16 = 0x0c;
     pub(crate) const REPORT_TASK_MANAGEMENT: u16 = 0x0d;
+    /// Service action of MAINTENANCE IN, and of MAINTENANCE OUT.
+    pub(crate) const TIMESTAMP: u16 = 0x0f;
 }
 
 /// Whether a command may run where it arrived, on a store that `sleeps`.
@@ -100,6 +104,8 @@ pub(crate) fn is_inline(op: u8, sleeps: bool) -> bool {
         | UNMAP
         | WRITE_SAME_10
         | WRITE_SAME_16
+        | COPY_OUT
+        | COPY_IN
         | COMPARE_AND_WRITE
         | ORWRITE_16
         | VERIFY_10
@@ -167,6 +173,10 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
             report_task_management(w, cmd.raw_cdb(), has);
             Ok(())
         }),
+        (MAINTENANCE_IN, TIMESTAMP) => clock::report(disk, cmd),
+        (MAINTENANCE_OUT, TIMESTAMP) => clock::set(disk, cmd),
+        (COPY_OUT, _) => cmd.third_party_copy_out(),
+        (COPY_IN, _) => cmd.third_party_copy_in(),
         (PERSISTENT_RESERVE_IN, _) => cmd.persistent_reserve_in(),
         (PERSISTENT_RESERVE_OUT, _) => cmd.persistent_reserve_out(),
         (RESERVE_6 | RESERVE_10, _) => cmd.reserve_unit(),
@@ -280,6 +290,7 @@ fn answer_inquiry(disk: &Disk, cmd: &Cmd<Executing>, w: &mut Writer<'_>) -> Resu
                 false => NON_ROTATING,
             },
             provisioning: disk.provisioning(),
+            copies: (disk.conf.handler != Handler::NullIo).then_some(disk.conf.block_shift),
         }),
     };
     let nexus = cmd.nexus();

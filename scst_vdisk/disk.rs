@@ -7,7 +7,7 @@
 //! change at any time. What belongs together (the names) is behind a mutex that
 //! only commands about names and the administrator take.
 
-use crate::log;
+use crate::{clock::Clock, log};
 use core::fmt::Write as _;
 use kernel::{
     new_mutex,
@@ -298,6 +298,7 @@ pub(crate) struct Disk {
     pub(crate) bind_alua_state: Switch,
     pub(crate) async_io: Switch,
     pub(crate) read_zero: Switch,
+    pub(crate) clock: Clock,
     /// Held by the COMPARE AND WRITE or ORWRITE that runs.
     #[pin]
     pub(crate) comparing: Mutex<()>,
@@ -344,6 +345,7 @@ impl Disk {
                 bind_alua_state: Switch::new(options.bind_alua_state),
                 async_io: Switch::new(options.async_io),
                 read_zero: Switch::new(false),
+                clock: Clock::new(),
                 comparing <- new_mutex!(()),
                 echo <- new_mutex!(KVec::new()),
                 names <- new_mutex!(names),

@@ -12,6 +12,7 @@ use kernel::{prelude::*, sync::Arc};
 use scst::{Cmd, Context, DeviceHandle, Executing, LogicalUnit, Protection};
 use scst_proto::{
     cdb::Cdb,
+    inquiry,
     mode::Control,
     options::Handler,
     sense::{Sense, INVALID_FIELD_IN_CDB, NOT_READY, NO_MEDIUM},
@@ -190,6 +191,20 @@ impl<S: Store> LogicalUnit for Unit<S> {
 
     fn descriptor_sense(&self) -> bool {
         self.disk.control().d_sense()
+    }
+
+    fn is_designated(&self, code_set: u8, kind: u8, designator: &[u8]) -> bool {
+        self.disk
+            .with_identity(|id| inquiry::is_designated(id, code_set, kind, designator))
+    }
+
+    fn capacity(&self) -> u64 {
+        self.disk.blocks()
+    }
+
+    fn cscd(&self) -> [u8; 32] {
+        let length = self.disk.block_size();
+        self.disk.with_identity(|id| inquiry::cscd(id, length))
     }
 
     fn control(&self) -> Control {

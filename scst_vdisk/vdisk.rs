@@ -28,6 +28,7 @@ mod blockio;
 mod blocks;
 mod buffers;
 mod cdrom;
+mod clock;
 mod commands;
 mod disk;
 mod fileio;

@@ -15,7 +15,7 @@ use crate::{
 use core::ptr::{self, NonNull};
 use kapi::tracker::Tracked;
 use kernel::{
-    ffi::c_int,
+    ffi::{c_char, c_int},
     prelude::*,
     sync::{
         atomic::{Acquire, Relaxed, Release},
@@ -383,6 +383,18 @@ unsafe extern "C" fn qla2x00t_appeared(vha: *mut Vha) {
     if let (Some(adapter), Some(driver)) = (adapter, DRIVER.get()) {
         driver.appeared(adapter);
     }
+}
+
+/// # Safety
+///
+/// Called with the name of an adapter that qla2xxx is not the driver of.
+#[no_mangle]
+unsafe extern "C" fn qla2x00t_without(name: *const c_char) {
+    // SAFETY: By the function's contract; a string.
+    let name = unsafe { CStr::from_char_ptr(name) };
+    pr_warn!(
+        "Adapter {name}: it is no target, as qla2xxx does not drive it: the log says why, perhaps it has no firmware (package firmware-qlogic)\n"
+    );
 }
 
 /// # Safety

@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:?usage: run.sh SECONDS [TARGET...]}
 shift
-[ $# -gt 0 ] || set -- cdb mgmt glob mode_select lun options states srp_iu srp_table srp_login srp_dm alua protection
+[ $# -gt 0 ] || set -- cdb mgmt glob mode_select lun options states srp_iu srp_table srp_login srp_dm alua copy_list protection
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 # With --target the flags are for the targets only, not for build scripts.

@@ -99,6 +99,7 @@ fn block_pages(shift: u32, rotation_rate: u16) -> BlockPages {
         limits: Limits::for_block_shift(shift),
         rotation_rate,
         provisioning: None,
+        copies: None,
     }
 }
 
@@ -165,6 +166,14 @@ fn vpd_pages() {
     assert_eq!(
         vpd(null0, &PORT, 0x00, Some(&thin)),
         hex("00 00 00 07 00 80 83 86 b0 b1 b2")
+    );
+    let copies = BlockPages {
+        copies: Some(9),
+        ..thin
+    };
+    assert_eq!(
+        vpd(null0, &PORT, 0x00, Some(&copies)),
+        hex("00 00 00 08 00 80 83 86 8f b0 b1 b2")
     );
     assert_eq!(
         vpd(&DEVICES[5], &PORT, 0x00, None),
@@ -428,7 +437,7 @@ fn opcodes_that_are_not_there() {
         explicit_alua: false,
         type2: false,
     };
-    for (op, action) in [(0x9c, 0), (0x84, 0x07), (0xa4, 0x0a), (0xc0, 0)] {
+    for (op, action) in [(0x9c, 0), (0x84, 0x08), (0xa4, 0x0a), (0xc0, 0)] {
         let report =
             ReportOpcodes::decode(&[0xa3, 0x0c, 0x03, op, 0, action, 0, 0, 1, 0, 0, 0]).unwrap();
         assert_eq!(

@@ -68,7 +68,9 @@ def _test_unit_ready(node: str) -> str:
 
 
 def _without(text: str, name: str, listed: recording.Differences) -> str:
-    """A text without the lines that are listed as different."""
+    """A text without the lines, and the sections between empty lines, that are listed as different."""
+    text = "\n\n".join(section for section in text.split("\n\n")
+                       if not listed.allow("section", f"{name} {section.strip().partition(chr(10))[0]}"))
     return "\n".join(line for line in text.splitlines() if not listed.allow("line", f"{name} {line.strip()}"))
 
 

@@ -260,7 +260,7 @@ class Fio:
         """
         if not Fio._count:
             # Where time is instructions it flies while the program is read from the host's disk.
-            sh("fio", "--version", timeout=600)
+            sh("fio", "--version", timeout=3600)
         Fio._count += 1
         self._out = Path(f"/tmp/fio-{os.getpid()}-{Fio._count}.json")
         job = self._out.with_suffix(".job")

@@ -88,13 +88,13 @@ def _compare(lun: int) -> None:
     equal(scst.failed(lun) - before, 0, "commands that were refused")
 
 
-@suite.test(f"a LUN added and removed {_ROUNDS} times: p99 of another LUN does not double", 600)
+@suite.test(f"a LUN added and removed {_ROUNDS} times: p99 of another LUN does not double", 3600)
 def inline() -> None:
     """Its commands are executed where they arrive."""
     _compare(0)
 
 
-@suite.test(f"a LUN added and removed {_ROUNDS} times: p99 of another LUN, with threads, does not double", 600)
+@suite.test(f"a LUN added and removed {_ROUNDS} times: p99 of another LUN, with threads, does not double", 3600)
 def threaded() -> None:
     """Its commands go through a queue to threads."""
     _compare(8)

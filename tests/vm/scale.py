@@ -86,7 +86,7 @@ def _rate(what: str, count: int, took: float) -> None:
     check(took <= _LIMIT * count / 10_000, f"{what}: {took:.2f} s for {count}")
 
 
-@suite.test("how long reads take without changes")
+@suite.test("how long reads take without changes", 3600)
 def quiet() -> None:
     global _quiet  # pylint: disable=global-statement
     _quiet = _beside("nothing", lambda: time.sleep(1.5))

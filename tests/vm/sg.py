@@ -14,13 +14,17 @@ _CHECK_CONDITION = 2
 _SENSE_SIZE = 96
 # Additional sense code and qualifier (SPC-6, annex F), in the words of sg3_utils.
 _WORDS = {
+    (0x00, 0x16): "Operation in progress",
     (0x04, 0x0a): "Logical unit not accessible, asymmetric access state transition",
     (0x04, 0x0b): "Logical unit not accessible, target port in standby state",
     (0x04, 0x0c): "Logical unit not accessible, target port in unavailable state",
+    (0x0d, 0x02): "Copy target device not reachable",
     (0x1a, 0x00): "Parameter list length error",
     (0x20, 0x00): "Invalid command operation code",
     (0x24, 0x00): "Invalid field in cdb",
     (0x26, 0x00): "Invalid field in parameter list",
+    (0x26, 0x0a): "Unexpected inexact segment",
+    (0x27, 0x00): "Write protected",
     (0x29, 0x00): "Power on, reset, or bus device reset occurred",
     (0x29, 0x07): "I_T nexus loss occurred",
     (0x2a, 0x06): "Asymmetric access state changed",

@@ -218,6 +218,8 @@ def shared_set(target: Target) -> None:
 def restricted(target: Target) -> None:
     with _initiators() as (one,):
         one.set_control(_OWN, queue=0x00)
+        # From its answer on nothing is left of which the target does not know whether it is older.
+        equal(one.answers(one.write()), ["good"], "a WRITE alone")
         with _hole(_OWN):
             old = one.read()
         equal(one.answers(one.read()), ["good"], "a READ beside a READ")

@@ -24,6 +24,7 @@ link NAME down|up           pull the cable or put it in
 link NAME bounce [ms=N]     pull it and put it in again after a while (500)
 hang NAME                   the firmware does nothing until the driver resets it
 crash NAME                  the firmware reports a system error
+srr NAME                    ask a target for a sequence of an exchange that it does not have
 remove NAME, insert NAME    the adapter is not in its slot; it is again
 moderate us=N               interrupts for rings may wait so long for more that they are for (0)
 zone ZONE NAME...           a zone of these adapters; without zones all of a switch see each other
@@ -97,7 +98,7 @@ fn ports(fabric: &Fabric) -> String {
             (false, false) => "none",
         };
         text += &format!(
-            "{} switch={} wwpn={:016x} id={:06x} {state} {role} sessions={} commands={} ctios={} interrupts={}\n",
+            "{} switch={} wwpn={:016x} id={:06x} {state} {role} sessions={} commands={} ctios={} twice={} refused={} resets={} interrupts={}\n",
             hba.name,
             hba.switch,
             hba.port_name,
@@ -105,6 +106,9 @@ fn ports(fabric: &Fabric) -> String {
             hba.sessions.len(),
             hba.counts.commands,
             hba.counts.ctios,
+            hba.counts.twice,
+            hba.counts.refused,
+            hba.counts.resets,
             hba.counts.interrupts,
         );
     }
@@ -215,8 +219,15 @@ pub fn run(fabric: &mut Fabric, line: &str) -> Answer {
         }
         "crash" => {
             let index = port(fabric, name)?;
-            fabric.hbas[index].notify(event::SYSTEM_ERROR, [0; 3]);
+            // Without an address and a reason the driver takes the chip for broken, and leaves it.
+            fabric.hbas[index].notify(event::SYSTEM_ERROR, [0x1000, 1, 0]);
             fabric.hbas[index].hung = true;
+        }
+        "srr" => {
+            let index = port(fabric, name)?;
+            if !fabric.request_retransmission(index) {
+                return Err("it is no target that somebody is logged in to".into());
+            }
         }
         "remove" => {
             let index = port(fabric, name)?;
@@ -330,6 +341,7 @@ mod tests {
             "hang",
             "ports a",
             "hang a b",
+            "srr a",
             "zone",
             "zone z nobody",
             "moderate",

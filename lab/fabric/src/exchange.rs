@@ -8,7 +8,7 @@ use crate::login::Login;
 use crate::memory;
 use crate::switch::Fabric;
 use crate::task::{Abort, Task};
-use crate::wire::initiator::{self, Status};
+use crate::wire::initiator::{self, Marker, Status};
 use crate::wire::target::{Atio, Ctio, CtioDone, CtioStatus};
 use crate::wire::{ctio_status, id_be, kind, segments, status, swap_words, Entry, Segment};
 use zerocopy::little_endian::U32;
@@ -30,6 +30,13 @@ pub enum Exchange {
         /// From whom.
         target: usize,
     },
+    /// A sequence retransmission request.
+    Retransmission {
+        /// Who wants a sequence again.
+        initiator: usize,
+        /// From whom.
+        target: usize,
+    },
     /// A command.
     Command(Command),
     /// Task management.
@@ -43,7 +50,9 @@ impl Exchange {
     pub fn ends(&self) -> (usize, usize) {
         match self {
             Self::Login(login) => (login.initiator, login.target),
-            Self::Logout { initiator, target } => (*initiator, *target),
+            Self::Logout { initiator, target } | Self::Retransmission { initiator, target } => {
+                (*initiator, *target)
+            }
             Self::Command(command) => (command.initiator, command.target),
             Self::Task(task) => (task.initiator, task.target),
             Self::Abort(abort) => (abort.initiator, abort.target),
@@ -147,12 +156,14 @@ impl Fabric {
             kind::TASK_MANAGEMENT => self.task_management(index, entry.into()),
             kind::ABORT => self.abort(index, entry.into()),
             kind::LOGIN => self.login(index, entry.into()),
+            kind::ELS => self.link_service(index, entry.into()),
             kind::CT => {
                 let answer = self.name_server(index, entry.into());
                 self.hbas[index].post(Which::Response, answer);
             }
             kind::MAILBOX => self.mailbox_entry(index, entry.into()),
             kind::MARKER => {
+                self.mark(index, &entry.into());
                 let handle = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
                 if handle & 0xffff != 0xffff && handle != 0 {
                     self.hbas[index].post(Which::Response, entry);
@@ -189,9 +200,7 @@ impl Fabric {
                 .post(Which::Response, command.status(status::PORT_UNAVAILABLE));
         }
         let there = session.is_some_and(|session| {
-            session.state == LoginState::Process
-                && self.hbas[session.peer].serves()
-                && self.sees(index, session.peer)
+            session.state == LoginState::Process && self.knows(index, session.peer)
         });
         if !there {
             return self.hbas[index].post(Which::Response, command.status(status::LOGGED_OUT));
@@ -331,7 +340,13 @@ impl Fabric {
                 let answer = task.answer(flags & Ctio::TERMINATE != 0, &entry.into());
                 self.send(Frame::Response(exchange, answer.into()));
             }
-            _ => done.status = ctio_status::INVALID_EXCHANGE.into(),
+            _ => {
+                let answers = flags & (Ctio::STATUS | Ctio::TERMINATE) == Ctio::STATUS;
+                if answers && self.remembers_answer(exchange) {
+                    self.hbas[index].counts.twice += 1;
+                }
+                done.status = ctio_status::INVALID_EXCHANGE.into();
+            }
         }
         if flags & Ctio::SILENT == 0 {
             self.hbas[index].post(Which::Response, done);
@@ -395,6 +410,7 @@ impl Fabric {
                 answer.response_length = u32::from(detail.response_length.get()).into();
             }
             self.exchanges.insert(exchange, Exchange::Command(command));
+            self.remember_answer(exchange);
             self.send(Frame::Response(exchange, answer.into()));
         } else {
             self.exchanges.insert(exchange, Exchange::Command(command));
@@ -430,6 +446,35 @@ impl Fabric {
             Err(fault) => {
                 eprintln!("fabric: {}: {fault} (data)", self.hbas[command.target].name);
                 None
+            }
+        }
+    }
+
+    /// A marker follows task management: the firmware gives back the commands that it was about.
+    fn mark(&mut self, index: usize, marker: &Marker) {
+        let Some(session) = self.hbas[index].sessions.get(&marker.nport.get()).copied() else {
+            return;
+        };
+        let lun = swap_words(marker.lun);
+        let concerned = |command: &Command| {
+            let there = command.initiator == index && command.target == session.peer;
+            match marker.modifier {
+                Marker::LUN => there && command.lun == lun,
+                Marker::PORT => there,
+                _ => false,
+            }
+        };
+        let mut over: Vec<u32> = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| matches!(exchange, Exchange::Command(c) if concerned(c)))
+            .map(|(name, _)| *name)
+            .collect();
+        over.sort_unstable();
+        for name in over {
+            if let Some(Exchange::Command(mut command)) = self.exchanges.remove(&name) {
+                self.release(&mut command);
+                self.hbas[index].post(Which::Response, command.status(status::ABORTED));
             }
         }
     }
@@ -472,7 +517,7 @@ impl Fabric {
                         .post(Which::Response, Status::new(task.handle, completion));
                 }
                 Some(Exchange::Abort(abort)) => self.abort_done(abort, status::FAILED),
-                Some(Exchange::Logout { .. }) | None => {}
+                Some(Exchange::Logout { .. } | Exchange::Retransmission { .. }) | None => {}
             }
         }
     }

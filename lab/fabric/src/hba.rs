@@ -146,6 +146,12 @@ pub struct Counts {
     pub commands: u64,
     /// Entries of the target that go on with a command.
     pub ctios: u64,
+    /// Of those the ones that answer a command which it has answered before.
+    pub twice: u64,
+    /// Resets.
+    pub resets: u64,
+    /// Sequence retransmission requests that it has refused.
+    pub refused: u64,
 }
 
 /// An adapter of one port.
@@ -272,6 +278,7 @@ impl Hba {
 
     /// The state after a reset; what hung works again.
     pub fn reset(&mut self) {
+        self.counts.resets += 1;
         self.running = false;
         self.registered = false;
         self.target = false;

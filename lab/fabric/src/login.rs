@@ -3,9 +3,9 @@
 //! Logins and logouts. A target's driver is asked for each (immediate notify) and its answer decides.
 
 use crate::exchange::{Exchange, Frame};
-use crate::hba::{LoginState, Session, Which};
+use crate::hba::{event, LoginState, Session, Which};
 use crate::switch::Fabric;
-use crate::wire::initiator::{self, Login as Entry};
+use crate::wire::initiator::{self, Els, Login as Entry};
 use crate::wire::target::{ImmediateNotify, NotifyAck};
 use crate::wire::{from_id_le, id_le, kind, status, Header};
 use zerocopy::little_endian::U32;
@@ -33,9 +33,13 @@ mod els {
 
 /// What an immediate notify is: a link service.
 const NOTIFY_ELS: u16 = 0x46;
+/// Or a sequence retransmission request.
+const NOTIFY_SRR: u16 = 0x45;
 /// The target rejects.
 const ACK_REJECT: u16 = 0x08;
 const ACK_SUCCESS: u16 = 1;
+/// The new state of a port, in an event: it has logged out.
+const LOGGED_OUT: u16 = 7;
 /// LS_RJT: unable to perform.
 const UNABLE: u32 = 0x0003_0000;
 /// Numbers of sessions that a port's own firmware gives begin here.
@@ -59,6 +63,13 @@ impl Fabric {
         self.hbas[at]
             .session_with(peer)
             .unwrap_or(FIRST_NUMBER + u16::try_from(peer).unwrap_or(0))
+    }
+
+    /// Whether a target can be reached and has a session with who sends to it.
+    pub fn knows(&self, index: usize, target: usize) -> bool {
+        self.hbas[target].serves()
+            && self.sees(index, target)
+            && self.hbas[target].session_with(index).is_some()
     }
 
     /// Answers a login or logout entry.
@@ -107,6 +118,27 @@ impl Fabric {
         }
     }
 
+    /// Ends a login that its driver does not want to wait for any more; false if there is none.
+    pub fn abort_login(&mut self, index: usize, handle: U32) -> bool {
+        let found = self
+            .exchanges
+            .iter()
+            .find_map(|(name, exchange)| match exchange {
+                Exchange::Login(login)
+                    if login.initiator == index && login.entry.header.handle == handle =>
+                {
+                    Some(*name)
+                }
+                _ => None,
+            });
+        let Some(Exchange::Login(login)) = found.and_then(|name| self.exchanges.remove(&name))
+        else {
+            return false;
+        };
+        self.login_failed(login);
+        true
+    }
+
     /// Runs a login or logout entry.
     pub fn login(&mut self, index: usize, entry: Entry) {
         let number = entry.nport.get();
@@ -131,21 +163,57 @@ impl Fabric {
             Entry::LOGO | Entry::PRLO | Entry::TPRLO => {
                 if let Some(session) = self.hbas[index].sessions.remove(&number) {
                     self.end_between(index, session.peer);
-                    let told = entry.flags.get() & Entry::CONDITIONAL == 0
-                        && self.hbas[session.peer].serves()
-                        && self.sees(index, session.peer)
-                        && self.hbas[session.peer].session_with(index).is_some();
-                    if told {
-                        let exchange = self.begin(Exchange::Logout {
-                            initiator: index,
-                            target: session.peer,
-                        });
-                        self.notify_els(session.peer, index, els::LOGO, exchange);
+                    if entry.flags.get() & Entry::CONDITIONAL == 0 {
+                        self.tell_logout(index, session.peer);
                     }
                 }
                 self.login_done(index, &entry, status::COMPLETE, 0, 0);
             }
             _ => self.login_done(index, &entry, status::COMPLETE, 0, 0),
+        }
+    }
+
+    /// Runs a link service that a driver has written itself: a logout.
+    pub fn link_service(&mut self, index: usize, mut entry: Els) {
+        let id = from_id_le(entry.destination);
+        let request = entry.flags.get() & Els::ANSWER == 0;
+        let peer = self
+            .reachable(index, id)
+            .filter(|_| self.hbas[index].online());
+        self.trace(index, || {
+            format!("link service {:#04x} to {id:06x}: {peer:?}", entry.code)
+        });
+        entry.rest = [0; 32];
+        entry.completion = match peer {
+            Some(peer) if request && entry.code == els::LOGO => {
+                self.end_between(index, peer);
+                self.tell_logout(index, peer);
+                status::COMPLETE
+            }
+            Some(_) => status::FAILED,
+            None => status::PORT_UNAVAILABLE,
+        }
+        .into();
+        self.hbas[index].post(Which::Response, entry);
+    }
+
+    /// Tells PEER that this adapter has logged out.
+    fn tell_logout(&mut self, index: usize, peer: usize) {
+        let Some(number) = self.hbas[peer].session_with(index) else {
+            return;
+        };
+        if !self.hbas[peer].online() || !self.sees(index, peer) {
+            return;
+        }
+        if self.hbas[peer].serves() {
+            let exchange = self.begin(Exchange::Logout {
+                initiator: index,
+                target: peer,
+            });
+            self.notify_els(peer, index, els::LOGO, exchange);
+        } else {
+            self.hbas[peer].sessions.remove(&number);
+            self.hbas[peer].notify(event::PORT_UPDATE, [number, LOGGED_OUT, 0]);
         }
     }
 
@@ -214,6 +282,26 @@ impl Fabric {
     }
 
     fn notify_els(&mut self, target: usize, from: usize, code: u8, exchange: u32) {
+        self.notify(target, from, NOTIFY_ELS, code, exchange);
+    }
+
+    /// Asks a target for a sequence of an exchange that it does not have, in the name of one that it is logged in with;
+    /// false if there is none.
+    pub fn request_retransmission(&mut self, target: usize) -> bool {
+        let hba = &self.hbas[target];
+        let session = hba.sessions.values().next().copied();
+        let Some(session) = session.filter(|_| hba.serves()) else {
+            return false;
+        };
+        let exchange = self.begin(Exchange::Retransmission {
+            initiator: session.peer,
+            target,
+        });
+        self.notify(target, session.peer, NOTIFY_SRR, 0, exchange);
+        true
+    }
+
+    fn notify(&mut self, target: usize, from: usize, status: u16, code: u8, exchange: u32) {
         let number = self.number_of(target, from);
         let other = &self.hbas[from];
         let particular = match code {
@@ -226,7 +314,7 @@ impl Fabric {
             reserved: [0; 2],
             flags: 0.into(),
             srr_rx_id: 0.into(),
-            status: NOTIFY_ELS.into(),
+            status: status.into(),
             code,
             firmware: 0,
             exchange: exchange.into(),
@@ -241,7 +329,10 @@ impl Fabric {
             ox_id: (exchange as u16).into(),
         };
         self.trace(target, || {
-            format!("link service {code:#04x} from {:06x}", self.hbas[from].id)
+            format!(
+                "notify {status:#04x} {code:#04x} from {:06x}",
+                self.hbas[from].id
+            )
         });
         self.hbas[target].post(Which::Atio, notify);
     }
@@ -267,6 +358,10 @@ impl Fabric {
                 if let Some(number) = self.hbas[index].session_with(initiator) {
                     self.hbas[index].sessions.remove(&number);
                 }
+            }
+            Some(Exchange::Retransmission { target, .. }) if *target == index => {
+                self.exchanges.remove(&exchange);
+                self.hbas[index].counts.refused += u64::from(ack.refuses_retransmission());
             }
             _ => {}
         }

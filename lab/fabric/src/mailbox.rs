@@ -52,6 +52,8 @@ const PARAMETER: u16 = 0x4005;
 const NO_SESSION: u16 = 0x0a;
 /// There is no transceiver to ask.
 const NO_SFP: u16 = 0x20;
+/// The firmware runs, and its port has no link.
+const NO_LIGHT: u16 = 4;
 /// The firmware is ready.
 const READY: u16 = 3;
 /// The number of the session with the switch itself.
@@ -180,7 +182,12 @@ impl Fabric {
             code::DATA_RATE => mailbox[1] = 4,
             code::PORT_DATABASE | code::PORT_DATABASE_OLD => self.port_database(index, at, mailbox),
             code::FIRMWARE_STATE => {
-                mailbox[1] = if self.hbas[index].online() { READY } else { 0 };
+                let hba = &self.hbas[index];
+                mailbox[1] = match (hba.online(), hba.running) {
+                    (true, _) => READY,
+                    (false, true) => NO_LIGHT,
+                    (false, false) => 0,
+                };
                 mailbox[2..7].fill(0);
             }
             code::PORT_NAME => self.port_name(index, mailbox),

@@ -7,12 +7,15 @@ use crate::faults::{Action, Faults};
 use crate::hba::{event, Hba};
 use crate::registers::{self, Effect};
 use crate::wire::status;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 
 /// How long a port waits for the answer to a link service (R_A_TOV of this fabric, which is a short one).
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many answers are remembered, to tell those that come twice.
+const REMEMBERED: usize = 4096;
 
 /// Something that is to happen later.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Fabric {
     /// What is to go wrong.
     pub faults: Faults,
     zones: BTreeMap<String, BTreeSet<usize>>,
+    /// Commands that targets have answered, the latest last.
+    answered: VecDeque<u32>,
     last_exchange: u32,
     later: BTreeMap<(Instant, u64), Later>,
     last_later: u64,
@@ -53,6 +58,7 @@ impl Fabric {
             exchanges: HashMap::new(),
             faults: Faults::default(),
             zones: BTreeMap::new(),
+            answered: VecDeque::new(),
             last_exchange: 0x1000,
             later: BTreeMap::new(),
             last_later: 0,
@@ -101,6 +107,19 @@ impl Fabric {
         self.last_exchange = self.last_exchange.wrapping_add(1) & 0x00ff_ffff | 0x1000_0000;
         self.exchanges.insert(self.last_exchange, exchange);
         self.last_exchange
+    }
+
+    /// A target has answered a command.
+    pub fn remember_answer(&mut self, exchange: u32) {
+        if self.answered.len() == REMEMBERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(exchange);
+    }
+
+    /// Whether a target has answered a command, not long ago.
+    pub fn remembers_answer(&self, exchange: u32) -> bool {
+        self.answered.contains(&exchange)
     }
 
     // ---- register accesses -------------------------------------------------------------------------------------
@@ -265,7 +284,12 @@ impl Fabric {
         let Some((kind, from, to)) = self.describe(&frame) else {
             return;
         };
-        match self.faults.judge(kind, from, to) {
+        // Firmware that hangs takes nothing off the wire.
+        let action = match self.hbas[to].hung {
+            true => Some(Action::Drop),
+            false => self.faults.judge(kind, from, to),
+        };
+        match action {
             None => self.arrives(frame),
             Some(Action::Delay(time)) => self.later(time, Later::Arrives(frame)),
             Some(Action::TaskSetFull) => self.task_set_full(frame),

@@ -82,11 +82,8 @@ impl Fabric {
     /// Runs a task management entry.
     pub fn task_management(&mut self, index: usize, entry: TaskManagement) {
         let session = self.hbas[index].sessions.get(&entry.nport.get()).copied();
-        let there = session.filter(|session| {
-            self.hbas[index].link
-                && self.hbas[session.peer].serves()
-                && self.sees(index, session.peer)
-        });
+        let there =
+            session.filter(|session| self.hbas[index].link && self.knows(index, session.peer));
         let function = FUNCTIONS
             .iter()
             .find(|(flag, _)| entry.flags.get() & flag != 0)
@@ -129,8 +126,14 @@ impl Fabric {
             format!("abort of {:#x}: {command:x?}", entry.aborted.get())
         });
         let Some((command, target)) = command else {
+            let ended = self.abort_login(index, entry.aborted);
+            let completion = if ended {
+                status::COMPLETE
+            } else {
+                status::FAILED
+            };
             let answer = initiator::Abort {
-                nport: status::FAILED.into(),
+                nport: completion.into(),
                 ..entry
             };
             return self.hbas[index].post(Which::Response, answer);

@@ -45,6 +45,8 @@ pub mod kind {
     pub const MAILBOX: u8 = 0x39;
     /// Login or logout.
     pub const LOGIN: u8 = 0x52;
+    /// A link service that the driver has written itself.
+    pub const ELS: u8 = 0x53;
     /// An ABTS arrived at the target.
     pub const ABTS: u8 = 0x54;
     /// The target's answer to it; and the firmware's answer.

@@ -5,7 +5,7 @@
 use fabric::faults::{Action, Fault, FrameKind};
 use fabric::hba::{Hba, LoginState, Ring, Session, Which};
 use fabric::switch::Fabric;
-use fabric::wire::initiator::{Abort, Command, Login, Status};
+use fabric::wire::initiator::{Abort, Command, Els, Login, Marker, Status};
 use fabric::wire::target::{Abts, AbtsResponse, Atio, Ctio, CtioDone, ImmediateNotify, NotifyAck};
 use fabric::wire::{ctio_status, id_le, kind, status, Entry, Header, Segment, ENTRY_BYTES};
 use std::fs::File;
@@ -238,6 +238,60 @@ fn a_login_that_is_refused_or_lost_fails() {
 }
 
 #[test]
+fn a_login_that_nobody_answers_can_be_aborted() {
+    let mut pair = Pair::new();
+    let mut login = Login::from([0; ENTRY_BYTES]);
+    login.header = Header::new(kind::LOGIN, 1.into());
+    login.port_id = id_le(0x10200);
+    pair.request(INITIATOR, login);
+    assert!(pair.next(TARGET, Which::Atio).is_some());
+    pair.abort(1);
+    let answer = Login::from(pair.next(INITIATOR, Which::Response).expect("an answer"));
+    assert_eq!(answer.completion.get(), status::FAILED);
+    let aborted = Abort::from(pair.next(INITIATOR, Which::Response).expect("an answer"));
+    assert_eq!(aborted.nport.get(), status::COMPLETE);
+    assert!(pair.fabric.exchanges.is_empty());
+}
+
+#[test]
+fn a_target_that_writes_its_own_logout_is_answered_and_the_initiator_is_told() {
+    let mut pair = Pair::logged_in();
+    pair.command(5, false);
+    let mut logout = Els::from([0; ENTRY_BYTES]);
+    logout.header = Header::new(kind::ELS, 0x55.into());
+    logout.code = 5;
+    logout.destination = id_le(0x10100);
+    pair.request(TARGET, logout);
+    let answer = Els::from(pair.next(TARGET, Which::Response).expect("an answer"));
+    assert_eq!(
+        (answer.header.handle.get(), answer.completion.get()),
+        (0x55, status::COMPLETE)
+    );
+    assert_eq!(
+        pair.status().expect("status").completion.get(),
+        status::LOGGED_OUT
+    );
+    let hba = &pair.fabric.hbas[INITIATOR];
+    assert!(hba.sessions.is_empty());
+    logout.destination = id_le(0x99900);
+    pair.request(TARGET, logout);
+    let answer = Els::from(pair.next(TARGET, Which::Response).expect("an answer"));
+    assert_eq!(answer.completion.get(), status::PORT_UNAVAILABLE);
+}
+
+#[test]
+fn a_target_takes_no_command_of_whom_it_has_no_session_with() {
+    let mut pair = Pair::logged_in();
+    pair.fabric.hbas[TARGET].sessions.clear();
+    pair.command(5, false);
+    assert!(pair.atio().is_none());
+    assert_eq!(
+        pair.status().expect("status").completion.get(),
+        status::LOGGED_OUT
+    );
+}
+
+#[test]
 fn a_read_moves_data_and_status() {
     let mut pair = Pair::logged_in();
     pair.fabric.hbas[TARGET]
@@ -264,6 +318,35 @@ fn a_read_moves_data_and_status() {
         pair.done().expect("a completion").status.get(),
         ctio_status::SUCCESS
     );
+    assert!(pair.fabric.exchanges.is_empty());
+}
+
+#[test]
+fn a_command_that_is_answered_twice_is_counted_also_if_the_first_answer_was_lost() {
+    let mut pair = Pair::logged_in();
+    pair.lose(FrameKind::Response);
+    for (handle, twice) in [(1, 1), (2, 2)] {
+        pair.command(handle, false);
+        let exchange = pair.atio().expect("a command").exchange.get();
+        pair.ctio(exchange, Ctio::STATUS, 0);
+        assert_eq!(pair.fabric.hbas[TARGET].counts.twice, twice - 1);
+        pair.ctio(exchange, Ctio::STATUS, 0);
+        assert_eq!(pair.fabric.hbas[TARGET].counts.twice, twice);
+    }
+}
+
+#[test]
+fn a_sequence_retransmission_request_that_is_refused_is_counted() {
+    let mut pair = Pair::logged_in();
+    assert!(pair.fabric.request_retransmission(TARGET));
+    let notify = ImmediateNotify::from(pair.next(TARGET, Which::Atio).expect("a request"));
+    assert_eq!(notify.status.get(), 0x45);
+    let mut ack = NotifyAck::from([0; ENTRY_BYTES]);
+    ack.header = Header::new(kind::NOTIFY_ACK, 0.into());
+    ack.exchange = notify.exchange;
+    ack.rest[6] = 1;
+    pair.request(TARGET, ack);
+    assert_eq!(pair.fabric.hbas[TARGET].counts.refused, 1);
     assert!(pair.fabric.exchanges.is_empty());
 }
 
@@ -320,6 +403,28 @@ fn a_write_that_waits_for_lost_data_ends_when_it_is_aborted() {
         pair.status().expect("status").completion.get(),
         status::ABORTED
     );
+}
+
+#[test]
+fn a_marker_gives_back_the_lost_commands_of_its_lun() {
+    let mut pair = Pair::logged_in();
+    pair.lose(FrameKind::Command);
+    pair.command(5, false);
+    let mut marker = Marker::from([0; ENTRY_BYTES]);
+    marker.header = Header::new(kind::MARKER, 0x31.into());
+    marker.nport = 7.into();
+    marker.lun = [0, 0, 6, 0, 0, 0, 0, 0];
+    pair.request(INITIATOR, marker);
+    let done = pair.next(INITIATOR, Which::Response).expect("the marker");
+    assert_eq!((done[0], done[4]), (kind::MARKER, 0x31));
+    marker.lun = [0, 0, 5, 0, 0, 0, 0, 0];
+    pair.request(INITIATOR, marker);
+    let status = pair.status().expect("status");
+    assert_eq!(
+        (status.header.handle.get(), status.completion.get()),
+        (5, status::ABORTED)
+    );
+    assert!(pair.fabric.exchanges.is_empty());
 }
 
 #[test]

@@ -123,6 +123,35 @@ pub struct TaskManagement {
     pub reserved_3: [u8; 12],
 }
 
+/// What follows task management.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Marker {
+    /// Kind 0x04.
+    pub header: Header,
+    /// The session.
+    pub nport: U16,
+    /// What it is about: see the constants.
+    pub modifier: u8,
+    /// Unused.
+    pub reserved: [u8; 2],
+    /// Virtual port.
+    pub vp: u8,
+    /// Unused.
+    pub reserved_2: [u8; 2],
+    /// In words of the other byte order.
+    pub lun: [u8; 8],
+    /// Unused.
+    pub reserved_3: [u8; 40],
+}
+
+impl Marker {
+    /// A LUN of the session.
+    pub const LUN: u8 = 0;
+    /// The session.
+    pub const PORT: u8 = 1;
+}
+
 /// Abort of one command.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -186,6 +215,45 @@ impl Login {
     pub const SKIP_PRLI: u16 = 0x20;
 }
 
+/// A link service that the driver has written itself; a target's driver sends such entries too.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Els {
+    /// Kind 0x53.
+    pub header: Header,
+    /// In the answer.
+    pub completion: U16,
+    /// The session; none for who is not logged in.
+    pub nport: U16,
+    /// Segments of the frame.
+    pub segments: U16,
+    /// Virtual port.
+    pub vp: u8,
+    /// Start of frame.
+    pub sof: u8,
+    /// Of the one that it answers.
+    pub exchange: U32,
+    /// Segments of the answer.
+    pub answer_segments: U16,
+    /// Which service.
+    pub code: u8,
+    /// Unused.
+    pub reserved: u8,
+    /// To whom.
+    pub destination: [u8; 3],
+    /// From whom.
+    pub source: [u8; 3],
+    /// What it is, in the upper three bits: 0 for a request.
+    pub flags: U16,
+    /// Where frame and answer are; in the answer how many bytes came, and error codes.
+    pub rest: [u8; 32],
+}
+
+impl Els {
+    /// Bits of the flags that are 0 in a request.
+    pub const ANSWER: u16 = 0xe000;
+}
+
 /// A request to a server of the fabric.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -234,8 +302,10 @@ entries!(
     Command,
     Status,
     TaskManagement,
+    Marker,
     Abort,
     Login,
+    Els,
     Ct,
     MailboxEntry
 );

@@ -126,6 +126,13 @@ pub struct NotifyAck {
     pub rest: [u8; 40],
 }
 
+impl NotifyAck {
+    /// A sequence retransmission request is rejected.
+    pub fn refuses_retransmission(&self) -> bool {
+        self.rest[6] & 1 != 0
+    }
+}
+
 /// The target goes on with a command: data, and in mode 0 perhaps status; continuations may follow.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+# lab: group=scsi timeout=240 soak=yes
+"""Offloaded data transfer: POPULATE TOKEN, WRITE USING TOKEN, RECEIVE ROD TOKEN INFORMATION; what ends a token."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import scst
+import sg
+from lib import Suite, check, equal, scaled, sh, wait_until
+
+_MIB = 1 << 20
+_ACCESS_UPON_REFERENCE, _CHANGE_VULNERABLE, _ZERO = 0x0001_0000, 0x0080_0001, 0xffff_0001
+Ranges = Sequence[tuple[int, int]]
+"""First block and number of blocks of each."""
+
+
+def setup() -> None:
+    """Two files, of blocks of 512 and 4096 bytes, that two initiators see."""
+    scst.unload()
+    sh("modprobe", "sg")
+    scst.load()
+    second = scst.add_target("second", "second_host") / "luns"
+    for lun, (name, params) in enumerate((("small", "thin_provisioned=1"), ("large", "blocksize=4096"))):
+        scst.add_device("vdisk_fileio", name, f"filename={scst.image(f'/tmp/{name}', 64)}; {params}")
+        scst.add_lun(name, lun)
+        scst.add_lun(name, lun, second)
+        scst.wait_disk(lun)
+        scst.wait_disk(lun, scst.LOCAL / "second")
+
+
+def teardown() -> None:
+    """Leave nothing."""
+    scst.clear()
+    scst.unload()
+
+
+suite = Suite(setup, teardown)
+
+
+def _node(lun: int, target: Path = scst.TARGET) -> str:
+    """The /dev/sgN of a LUN, with no unit attention left."""
+    node = scst.wait_disk(lun, target, "scsi_generic")
+    wait_until(lambda: sg.command(node, "00 00 00 00 00 00").words() == "good", 20, f"{node} is not ready")
+    return node
+
+
+def _write(path: str, block: int, data: bytes) -> None:
+    """Write past the page cache of the initiator, from a block of 512 bytes on."""
+    handle = os.open(path, os.O_WRONLY)
+    with os.fdopen(handle, "wb") as disk:
+        disk.seek(block * 512)
+        disk.write(data)
+        disk.flush()
+        os.fsync(handle)
+
+
+def _read(path: str, block: int, length: int) -> bytes:
+    sh("blockdev", "--flushbufs", path)
+    with open(path, "rb") as disk:
+        disk.seek(block * 512)
+        return disk.read(length)
+
+
+def _descriptors(ranges: Ranges) -> bytes:
+    return struct.pack(">H", 16 * len(ranges)) + b"".join(struct.pack(">QI4x", *one) for one in ranges)
+
+
+def _out(node: str, action: int, number: int, text: bytes) -> str:
+    text = struct.pack(">H", len(text)) + text
+    return sg.command(node, f"83 {action:02x} 00 00 00 00 {number:08x} {len(text):08x} 00 00", out=text, seconds=120).words()
+
+
+def _populate(node: str, ranges: Ranges, kind: int = 0, seconds: int = 0, number: int = 1) -> str:
+    """POPULATE TOKEN; what came of it."""
+    head = struct.pack(">BxII2x", 2 if kind else 0, seconds, kind)
+    return _out(node, 0x10, number, head + _descriptors(ranges))
+
+
+def _information(node: str, number: int = 1) -> tuple[int, int, bytes]:
+    """RECEIVE ROD TOKEN INFORMATION: status, blocks, token."""
+    answer = sg.command(node, f"84 07 {number:08x} 00 00 00 00 00 00 04 00 00 00", 1024)
+    equal(answer.words(), "good", "RECEIVE ROD TOKEN INFORMATION")
+    data = answer.data
+    equal((len(data), data[15]), (int.from_bytes(data[:4], "big") + 4, 0xf1), "length and units of the answer")
+    token = data[32 + data[13]:]
+    length = int.from_bytes(token[:4], "big")
+    equal(len(token), length + 4, "length of the token descriptors")
+    return data[5], int.from_bytes(data[16:24], "big"), token[6:]
+
+
+def _token(node: str, ranges: Ranges, kind: int = 0, seconds: int = 0) -> bytes:
+    equal(_populate(node, ranges, kind, seconds), "good", "POPULATE TOKEN")
+    status, blocks, token = _information(node)
+    equal((status, blocks, len(token)), (1, sum(count for _, count in ranges), 512), "what was made")
+    return token
+
+
+def _use(node: str, token: bytes, ranges: Ranges, offset: int = 0, delete: bool = False, number: int = 2) -> str:
+    """WRITE USING TOKEN; what came of it."""
+    head = struct.pack(">B5xQ", 2 if delete else 0, offset)
+    return _out(node, 0x11, number, head + token + bytes(6) + _descriptors(ranges))
+
+
+def _moved(node: str) -> tuple[int, int]:
+    status, blocks, token = _information(node, 2)
+    equal(token, b"", "a token of WRITE USING TOKEN")
+    return status, blocks
+
+
+@suite.test("what a token stands for is written, from ranges to ranges, on disks with blocks of another size too")
+def copies() -> None:
+    small, large = _node(0), _node(1)
+    mib = scaled(6, 24)
+    data = random.randbytes(mib * _MIB)
+    _write(scst.wait_disk(0), 0, data)
+    half = mib * 1024
+    # The second half first, and a bit of the first.
+    ranges = ((half, half), (64, 1024))
+    token = _token(small, ranges)
+    represented = data[half * 512:] + data[64 * 512:][:1024 * 512]
+    blocks = len(represented) // 4096
+    for node in (large, _node(1, scst.LOCAL / "second")):
+        _write(scst.wait_disk(1), 0, bytes(mib * _MIB))
+        equal(_use(node, token, ((256, 1), (8, 200), (300, blocks - 201))), "good", "WRITE USING TOKEN")
+        equal(_moved(node), (1, blocks), "status and blocks of WRITE USING TOKEN")
+        disk = scst.wait_disk(1)
+        found = _read(disk, 256 * 8, 4096) + _read(disk, 64, 200 * 4096) + _read(disk, 300 * 8, (blocks - 201) * 4096)
+        check(found == represented, "what the token stood for is not what was written")
+    equal(_use(small, token, ((100_000, 16),), offset=half + 8, delete=True), "good", "WRITE USING TOKEN with an offset")
+    check(_read(scst.wait_disk(0), 100_000, 8192) == represented[(half + 8) * 512:][:8192], "what begins within the token")
+    equal(_use(small, token, ((0, 1),)), "additional sense 23h/09h", "a token that was deleted")
+
+
+@suite.test("the token of zeros, which nobody has to make")
+def zeros() -> None:
+    small = _node(0)
+    _write(scst.wait_disk(0), 0, random.randbytes(4 * _MIB))
+    token = struct.pack(">I2xH504x", _ZERO, 504)
+    equal(_use(small, token, ((8, 4096), (6000, 8))), "good", "WRITE USING TOKEN")
+    equal(_moved(small), (1, 4104), "status and blocks")
+    disk = scst.wait_disk(0)
+    check(not any(_read(disk, 8, 4096 * 512)) and not any(_read(disk, 6000, 4096)), "zeros were not written")
+    check(any(_read(disk, 0, 4096)) and any(_read(disk, 6008, 4096)), "more than that was written")
+
+
+@suite.test("a token of blocks as they were ends when one of them changes, and not when another does")
+def revoked() -> None:
+    small = _node(0)
+    disk = scst.wait_disk(0)
+    first = random.randbytes(8192)
+    _write(disk, 1000, first)
+    ranges = ((1000, 16), (2000, 16))
+    token, live = _token(small, ranges, _CHANGE_VULNERABLE), _token(small, ranges, _ACCESS_UPON_REFERENCE)
+    _write(disk, 992, bytes(4096))
+    _write(disk, 1016, bytes(4096))
+    equal(_use(small, token, ((5000, 16),)), "good", "after writes beside")
+    check(_read(disk, 5000, 8192) == first, "what the token stood for")
+    now = random.randbytes(4096)
+    _write(disk, 1008, now)
+    equal(_use(small, token, ((5000, 16),)), "additional sense 23h/06h", "after a write")
+    equal(_use(small, live, ((5000, 16),)), "good", "a token of blocks as they are")
+    check(_read(disk, 5000, 8192) == first[:4096] + now, "blocks as they are")
+    for what, change in (("UNMAP", ["sg_unmap", "--lba=1000", "--num=8", "--force", small]),
+                         ("WRITE SAME", ["sg_write_same", "--lba=2008", "--num=8", "-i", "/dev/zero", "-x", "512", small]),
+                         ("EXTENDED COPY", ["sg_xcopy", f"if={small}", f"of={small}", "bs=512", "count=8", "seek=1000"])):
+        token = _token(small, ranges)
+        sh(*change)
+        equal(_use(small, token, ((5000, 16),)), "additional sense 23h/06h", f"after {what}")
+
+
+@suite.test("tokens that nobody uses expire; those that nobody has made are refused, and so is what they cannot do")
+def refused() -> None:
+    small = _node(0)
+    token = _token(small, ((0, 8),), seconds=1)
+    time.sleep(1.1)
+    equal(_use(small, token, ((5000, 8),)), "additional sense 23h/07h", "a token that has expired")
+    token = _token(small, ((0, 8),))
+    equal(_use(small, token, ((5000, 8),), offset=8), "Invalid field in parameter list", "an offset beyond the token")
+    equal(_use(small, token[:-400] + b"?" + token[-399:], ((5000, 8),)), "additional sense 23h/05h", "a token that was changed")
+    equal(_use(small, token[:8] + b"\xff" + token[9:], ((5000, 8),)), "additional sense 23h/04h", "a token of nobody")
+    equal(_use(small, token[:6] + b"\0\0" + token[8:], ((5000, 8),)), "additional sense 23h/0ah", "a token of another length")
+    for what, ranges in (("overlap", ((0, 8), (4, 8))), ("are none", ())):
+        equal(_populate(small, ranges), "Invalid field in parameter list", f"ranges that {what}")
+    equal(_populate(small, ((131072 - 4, 8),)), "additional sense 21h/00h", "blocks beyond the end")
+    equal(_populate(small, tuple((at * 2, 1) for at in range(65))), "additional sense 26h/08h", "too many ranges")
+    equal(_populate(small, ((0, 8),), kind=0x0080_0002), "additional sense 23h/01h", "a persistent token")
+    equal(_populate(small, ((0, 8),), seconds=3601), "Invalid field in parameter list", "a time-out that is too long")
+    second = _node(0, scst.LOCAL / "second")
+    answer = sg.command(second, "84 07 00 00 00 01 00 00 00 00 04 00 00 00", 1024)
+    equal(answer.words(), "Invalid field in cdb", "the token of another initiator")
+
+
+@suite.test("who has a token may use it, whoever has reserved what it stands for")
+def reserved() -> None:
+    small, second = _node(0), _node(0, scst.LOCAL / "second")
+    token = _token(small, ((0, 8),))
+    sh("sg_persist", "-n", "-o", "-G", "-S", "0x1", second)
+    sh("sg_persist", "-n", "-o", "-R", "-K", "0x1", "-T", "3", second)
+    try:
+        equal(_populate(small, ((0, 8),)), "status 0x18", "POPULATE TOKEN beside an Exclusive Access reservation")
+        equal(_use(small, token, ((5000, 8),)), "status 0x18", "WRITE USING TOKEN beside one")
+        equal(_use(_node(1), token, ((5000, 1),)), "good", "WRITE USING TOKEN on another disk")
+    finally:
+        sh("sg_persist", "-n", "-o", "-C", "-K", "0x1", second)
+
+
+if __name__ == "__main__":
+    suite.main()
