@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srp timeout=120 soak=yes
+# lab: group=srp cpus=1 timeout=120 soak=yes
 """SRP: iscsi-test-cu on each kind of disk, in the soak; one family of it otherwise, to see that it can."""
 
 from __future__ import annotations
