@@ -75,7 +75,8 @@ impl Range {
     /// Whether both have a block.
     pub fn overlaps(&self, lba: u64, blocks: u64) -> bool {
         let end = self.lba.saturating_add(u64::from(self.blocks));
-        lba < end && self.lba < lba.saturating_add(blocks)
+        let some = self.blocks != 0 && blocks != 0;
+        some && lba < end && self.lba < lba.saturating_add(blocks)
     }
 }
 
