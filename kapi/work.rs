@@ -8,7 +8,46 @@
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
 use core::{ops::Deref, ptr::NonNull};
-use kernel::{bindings, prelude::*, workqueue::Queue};
+use kernel::{
+    alloc::Flags,
+    bindings, impl_has_work, new_work,
+    prelude::*,
+    workqueue::{Queue, Work, WorkItem},
+};
+
+/// A closure that is called once.
+trait Call: Send {
+    fn call(&mut self);
+}
+
+impl<F: FnOnce() + Send> Call for Option<F> {
+    fn call(&mut self) {
+        if let Some(f) = self.take() {
+            f()
+        }
+    }
+}
+
+/// A closure on a queue: one type, and so one class of lockdep, whatever the closure
+/// is. The kernel crate's own is made anew in each module, with one key and several names.
+#[pin_data]
+struct Spawned {
+    #[pin]
+    work: Work<Spawned>,
+    call: KBox<dyn Call>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Spawned { self.work }
+}
+
+impl WorkItem for Spawned {
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(mut this: Pin<KBox<Self>>) {
+        this.as_mut().project().call.call();
+    }
+}
 
 /// An unbound work queue: concurrent items run concurrently.
 ///
@@ -53,12 +92,21 @@ impl WorkQueue {
 
     /// Runs `f` on the queue, once, soon. May sleep, as it allocates. `ENOMEM`.
     pub fn queue(&self, f: impl FnOnce() + Send + 'static) -> Result {
-        Ok(self.try_spawn(GFP_KERNEL, f)?)
+        self.spawn(KBox::new(Some(f), GFP_KERNEL)?, GFP_KERNEL)
     }
 
     /// As [`WorkQueue::queue`], in atomic context; `ENOMEM` is more likely.
     pub fn queue_atomic(&self, f: impl FnOnce() + Send + 'static) -> Result {
-        Ok(self.try_spawn(GFP_ATOMIC, f)?)
+        self.spawn(KBox::new(Some(f), GFP_ATOMIC)?, GFP_ATOMIC)
+    }
+
+    fn spawn(&self, call: KBox<dyn Call>, flags: Flags) -> Result {
+        let item = pin_init!(Spawned {
+            work <- new_work!("scst_spawned"),
+            call,
+        });
+        let _ = self.enqueue(KBox::pin_init(item, flags)?);
+        Ok(())
     }
 
     /// The C side's queue, for work items of the C side's making.
