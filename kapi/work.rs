@@ -105,7 +105,7 @@ impl WorkQueue {
             work <- new_work!("scst_spawned"),
             call,
         });
-        let _ = self.enqueue(KBox::pin_init(item, flags)?);
+        self.enqueue(KBox::pin_init(item, flags)?);
         Ok(())
     }
 
