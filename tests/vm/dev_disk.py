@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=tree timeout=200
+# lab: group=disks timeout=200
 """dev_disk and dev_disk_perf: a SCSI disk of this machine, scsi_debug's, exported as it is."""
 
 from __future__ import annotations
