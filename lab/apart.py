@@ -34,7 +34,8 @@ mkdir -p /srv
 
 def blocks() -> list[list[str]]:
     """The commands of the chapter, by block."""
-    chapter = (paths.REPO / "README.md").read_text().partition(_CHAPTER)[2].partition("\n## ")[0]
+    after = (paths.REPO / "README.md").read_text().partition(_CHAPTER)[2]
+    chapter = re.split(r"(?m)^##", after, maxsplit=1)[0]
     return [[line for line in block.splitlines() if line.strip() and not line.startswith("#")]
             for block in re.findall(r"^```sh\n(.*?)^```$", chapter, re.M | re.S)]
 

@@ -13,6 +13,7 @@ import errno
 import functools
 import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -152,9 +153,16 @@ class Wire(Link):
         sh("ip", "link", "set", f"si{self.number}", "down")
 
     def plug(self) -> None:
-        """Put it back."""
+        """Put it back, and wait until both ends have noticed: the switch forwards a moment after the port is active."""
         sh("ip", "link", "set", f"si{self.number}", "up")
         wait_until(lambda: self.state(self.initiator_device) == "ACTIVE", 10, f"{self.initiator_device} is not active")
+        wait_until(self._reaches, 20, f"{self.address} is not reached from {self.initiator_address}")
+
+    def _reaches(self) -> bool:
+        """Whether the initiator's address reaches the target's."""
+        with self.in_namespace():
+            ping = ["busybox", "ping", "-c", "1", "-W", "1", self.address]
+            return subprocess.run(ping, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
     def remove(self) -> None:
         if Path("/sys/class/infiniband", self.initiator_device).exists():
