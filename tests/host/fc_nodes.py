@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# lab: soak=only
 """Two Fibre Channel nodes that serve one disk, and an initiator with the stock multipathd.
 
 The short form has one switch and a port each, the long one two switches and four ports each.
@@ -16,8 +17,6 @@ from bench import figures
 from lab import fc, guest, kernel, pair, paths, vm
 
 _LONG = os.environ.get("LAB_LENGTH") == "long"
-# It has not been seen to pass often enough for `make test`.
-_IN_TEST = False
 _GUEST = Path(__file__).resolve().parent / "ha_guest"
 _SWITCHES = ("a", "b") if _LONG else ("a",)
 _PORTS = 4 if _LONG else 1
@@ -115,8 +114,6 @@ def main() -> int:
     modules = kernel.build_modules(kernel.stock("7.2")) if kernel.have_modules() else None
     if modules is None or not figures.have_ours(modules, "qla2x00tgt"):
         return _skip("no qla2x00tgt in this clone's build")
-    if not (_LONG or _IN_TEST):
-        return _skip("it is for the soak")
     guest.stock()
     with fc.fabric("nodes", _adapters()) as fabric:
         cluster = Cluster(fabric, modules)
