@@ -21,10 +21,10 @@ const KINDS: [Kind; 3] = [Kind::Type1, Kind::Type2, Kind::Type3];
 fn division(data: &[u8]) -> u16 {
     let bits = data
         .iter()
-        .flat_map(|b| (0..8).rev().map(move |n| b >> n & 1));
+        .flat_map(|b| (0..8).rev().map(move |n| (b >> n) & 1));
     let mut rest = 0u32;
     for bit in bits.chain([0; 16]) {
-        rest = rest << 1 | u32::from(bit);
+        rest = (rest << 1) | u32::from(bit);
         if rest & 0x1_0000 != 0 {
             rest ^= 0x1_8bb7;
         }
@@ -170,12 +170,12 @@ fn model(c: &Case, block: &[u8]) -> Option<Sense> {
         Kind::Type1 => Some(((c.lba + c.index) & 0xffff_ffff) as u32),
         Kind::Type2 => Some(((u64::from(c.seed) + c.index) & 0xffff_ffff) as u32),
         Kind::Type3 if c.tag & 0xffff_ffff_ffff == 0 => None,
-        Kind::Type3 => Some((c.tag >> 16 & 0xffff_ffff) as u32),
+        Kind::Type3 => Some(((c.tag >> 16) & 0xffff_ffff) as u32),
     };
     let tag = c.tag as u16;
     let app_wrong = match c.kind {
         Kind::Type1 => tag != 0 && c.tuple.app != tag,
-        Kind::Type2 => (0..16).any(|n| c.mask >> n & 1 == 1 && (c.tuple.app ^ c.app) >> n & 1 == 1),
+        Kind::Type2 => (0..16).any(|n| (c.mask >> n) & 1 == 1 && ((c.tuple.app ^ c.app) >> n) & 1 == 1),
         Kind::Type3 => wanted.is_some() && c.tuple.app != tag,
     };
     let sense = if guard && c.tuple.guard != division(block) {
@@ -278,7 +278,7 @@ proptest! {
         bad[(blocks - 1) * 64] ^= 0x10;
         let found = access.verify(case.index, &bad, 64, &tags, crc_t10dif);
         let told = if case.kind == Kind::Type2 { case.app & case.mask } else { case.tag as u16 };
-        let open = told == 0xffff && (case.kind != Kind::Type3 || case.tag >> 16 & 0xffff_ffff == 0xffff_ffff);
+        let open = told == 0xffff && (case.kind != Kind::Type3 || (case.tag >> 16) & 0xffff_ffff == 0xffff_ffff);
         match found {
             Ok(()) => prop_assert!(open),
             Err(failed) => {

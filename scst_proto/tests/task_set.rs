@@ -67,7 +67,8 @@ impl Model {
                     o.task.attribute == Ordered
                         || restricted && (o.task.writes || command.task.writes)
                 };
-                !older.any(conflicts) && !(restricted && self.unknown)
+                let unknown = restricted && self.unknown;
+                !older.any(conflicts) && !unknown
             }
         }
     }
