@@ -175,7 +175,9 @@ fn model(c: &Case, block: &[u8]) -> Option<Sense> {
     let tag = c.tag as u16;
     let app_wrong = match c.kind {
         Kind::Type1 => tag != 0 && c.tuple.app != tag,
-        Kind::Type2 => (0..16).any(|n| (c.mask >> n) & 1 == 1 && ((c.tuple.app ^ c.app) >> n) & 1 == 1),
+        Kind::Type2 => {
+            (0..16).any(|n| (c.mask >> n) & 1 == 1 && ((c.tuple.app ^ c.app) >> n) & 1 == 1)
+        }
         Kind::Type3 => wanted.is_some() && c.tuple.app != tag,
     };
     let sense = if guard && c.tuple.guard != division(block) {
