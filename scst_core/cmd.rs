@@ -28,9 +28,10 @@ use kapi::{
     pool::PooledSg,
     sg::SgList,
 };
+use kernel::{alloc::AllocError, prelude::*};
 use scst_proto::{
     cdb::Cdb,
-    sense::{Sense, SenseKey, INTERNAL_TARGET_FAILURE},
+    sense::{Sense, SenseKey, INTERNAL_TARGET_FAILURE, PARAMETER_LIST_LENGTH_ERROR},
     task::State,
 };
 
@@ -386,6 +387,22 @@ impl Cmd<Executing> {
             (Some(sg), Some(buf)) => sg.copy_from(0, buf),
             _ => 0,
         }
+    }
+
+    /// The parameter list of a command; PARAMETER LIST LENGTH ERROR if its buffer is of
+    /// more than `most` bytes. May sleep.
+    pub(crate) fn parameter_list<E>(&self, most: usize) -> Result<KVec<u8>, E>
+    where
+        E: From<Sense> + From<AllocError>,
+    {
+        let length = self.length() as usize;
+        if length > most {
+            return Err(PARAMETER_LIST_LENGTH_ERROR.into());
+        }
+        let mut list = KVec::from_elem(0u8, length, GFP_KERNEL)?;
+        let got = self.get(&mut list);
+        list.truncate(got);
+        Ok(list)
     }
 
     /// GOOD; the transfer is as long as [`Cmd::put`] noted (0 without one).

@@ -37,7 +37,7 @@ use scst_proto::{
     sense::{
         Sense, COPY_TARGET_NOT_REACHABLE, INCORRECT_COPY_TARGET_TYPE, INEXACT_SEGMENT,
         INTERNAL_TARGET_FAILURE, INVALID_FIELD_IN_CDB, INVALID_FIELD_IN_PARAMETER_LIST,
-        PARAMETER_LIST_LENGTH_ERROR, THIRD_PARTY_DEVICE_FAILURE,
+        THIRD_PARTY_DEVICE_FAILURE,
     },
 };
 
@@ -154,13 +154,7 @@ impl Cmd<Executing> {
     /// Looks at the parameter list, and finds the devices; `None` if there is nothing
     /// to do.
     fn plan(&self, manager: &CopyManager) -> Result<Option<Copy>, Failure> {
-        let length = self.length() as usize;
-        if length > MAX_LIST {
-            return Err(PARAMETER_LIST_LENGTH_ERROR.into());
-        }
-        let mut bytes = KVec::from_elem(0u8, length, GFP_KERNEL)?;
-        let got = self.get(&mut bytes);
-        bytes.truncate(got);
+        let bytes = self.parameter_list::<Failure>(MAX_LIST)?;
         let action = self.cdb().service_action;
         let Some(list) = CopyList::decode(action, &bytes)? else {
             return Ok(None);

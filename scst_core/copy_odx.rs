@@ -17,10 +17,7 @@ use scst_proto::{
         out,
         token::{self, Populate, WriteUsing, MAX_LIST},
     },
-    sense::{
-        COPY_TARGET_NOT_REACHABLE, INVALID_FIELD_IN_PARAMETER_LIST, PARAMETER_LIST_LENGTH_ERROR,
-        TOKEN_REVOKED,
-    },
+    sense::{COPY_TARGET_NOT_REACHABLE, INVALID_FIELD_IN_PARAMETER_LIST, TOKEN_REVOKED},
 };
 
 impl Cmd<Executing> {
@@ -29,20 +26,9 @@ impl Cmd<Executing> {
         be32(self.raw_cdb(), 6)
     }
 
-    fn token_list(&self) -> Result<KVec<u8>, Failure> {
-        let length = self.length() as usize;
-        if length > MAX_LIST {
-            return Err(PARAMETER_LIST_LENGTH_ERROR.into());
-        }
-        let mut bytes = KVec::from_elem(0u8, length, GFP_KERNEL)?;
-        let got = self.get(&mut bytes);
-        bytes.truncate(got);
-        Ok(bytes)
-    }
-
     /// Carries out POPULATE TOKEN: nothing is moved. An empty list is no error.
     pub(crate) fn populate_token(&self, manager: &CopyManager) -> Result<(), Failure> {
-        let bytes = self.token_list()?;
+        let bytes = self.parameter_list::<Failure>(MAX_LIST)?;
         if bytes.is_empty() {
             return Ok(());
         }
@@ -67,7 +53,7 @@ impl Cmd<Executing> {
 
     /// Looks at the list of WRITE USING TOKEN; `None` if there is nothing to do.
     pub(crate) fn plan_write(&self, manager: &CopyManager) -> Result<Option<Copy>, Failure> {
-        let bytes = self.token_list()?;
+        let bytes = self.parameter_list::<Failure>(MAX_LIST)?;
         if bytes.is_empty() {
             return Ok(None);
         }

@@ -23,7 +23,6 @@ use scst_proto::{
     },
     sense::{
         Sense, INSUFFICIENT_REGISTRATION_RESOURCES, INTERNAL_TARGET_FAILURE, INVALID_FIELD_IN_CDB,
-        PARAMETER_LIST_LENGTH_ERROR,
     },
 };
 
@@ -132,13 +131,7 @@ impl Cmd<Executing> {
     /// Returns the length of the parameter list.
     fn change_reservations(&self) -> Result<u32, Failure> {
         let nexus = self.own_nexus()?;
-        let length = self.length() as usize;
-        if length > MAX_LIST {
-            return Err(PARAMETER_LIST_LENGTH_ERROR.into());
-        }
-        let mut list = KVec::from_elem(0u8, length, GFP_KERNEL)?;
-        let got = self.get(&mut list);
-        list.truncate(got);
+        let list = self.parameter_list::<Failure>(MAX_LIST)?;
         let aborted = change(&nexus, &OutList::decode(self.raw_cdb(), &list)?)?;
         if !aborted.is_empty() {
             // Commands that their gates let through before have begun after this,
@@ -146,7 +139,7 @@ impl Cmd<Executing> {
             kapi::rcu::synchronize();
             tmf::abort_preempted(&aborted);
         }
-        Ok(got as u32)
+        Ok(list.len() as u32)
     }
 
     fn set_reserved(&self, on: bool) -> Result<(), Failure> {

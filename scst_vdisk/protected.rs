@@ -19,6 +19,7 @@ use crate::{
     protection::{blocks_of_a_piece, piece_of, run, until_next_piece, Blocks, Task},
     vfs::{File, OpenMode},
 };
+use core::ops::Range;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -286,64 +287,52 @@ impl<M: Medium> Store for Protected<M> {
     }
 }
 
-/// Calls `f` for each piece of whole blocks at `pos`: its LBA, where it begins in
-/// the buffer, its length in bytes.
+/// Calls `f` for each piece of `len` bytes of whole blocks at `pos`: how its
+/// information is checked and made, its LBA, where it is in the buffer, and room for the
+/// tuples of its blocks.
 fn each_piece(
     disk: &Disk,
     pos: u64,
     len: usize,
-    mut f: impl FnMut(u64, usize, usize) -> Result,
+    mut f: impl FnMut(&Access, u64, Range<usize>, &mut [u8]) -> Result,
 ) -> Result {
-    let block = disk.block_size() as usize;
+    let format = disk.format().ok_or(EINVAL)?;
+    let (block, shift) = (disk.block_size() as usize, disk.conf.block_shift);
+    let most = blocks_of_a_piece(shift).saturating_mul(TUPLE);
+    let mut tags = KVec::from_elem(0u8, most, GFP_KERNEL)?;
     let mut done = 0usize;
     while done < len {
-        let lba = pos
-            .saturating_add(done as u64)
-            .wrapping_shr(disk.conf.block_shift);
-        let blocks = until_next_piece(lba, disk.conf.block_shift);
-        let bytes = blocks.saturating_mul(block).min(len.saturating_sub(done));
-        f(lba, done, bytes)?;
-        done = done.saturating_add(bytes);
+        let lba = pos.saturating_add(done as u64).wrapping_shr(shift);
+        let left = len.saturating_sub(done);
+        let bytes = until_next_piece(lba, shift).saturating_mul(block).min(left);
+        let tagged = bytes.wrapping_shr(shift).saturating_mul(TUPLE);
+        let tags = tags.get_mut(..tagged).ok_or(EINVAL)?;
+        let end = done.saturating_add(bytes);
+        f(&Access::plain(&format, lba), lba, done..end, tags)?;
+        done = end;
     }
     Ok(())
 }
 
 /// Fills `buf` from `pos` and checks what is kept of its blocks.
 fn read_plain(disk: &Disk, medium: &impl Blocks, pos: u64, buf: &mut [u8]) -> Result {
-    let format = disk.format().ok_or(EINVAL)?;
     let block = disk.block_size() as usize;
-    let shift = disk.conf.block_shift;
-    let most = blocks_of_a_piece(shift).saturating_mul(TUPLE);
-    let mut tags = KVec::from_elem(0u8, most, GFP_KERNEL)?;
-    each_piece(disk, pos, buf.len(), |lba, at, len| {
-        let data = buf
-            .get_mut(at..)
-            .and_then(|b| b.get_mut(..len))
-            .ok_or(EINVAL)?;
-        let tagged = len.wrapping_shr(shift).saturating_mul(TUPLE);
-        let tags = tags.get_mut(..tagged).ok_or(EINVAL)?;
+    each_piece(disk, pos, buf.len(), |access, lba, piece, tags| {
+        let data = buf.get_mut(piece).ok_or(EINVAL)?;
         if !medium.read(lba, data, tags)? {
             return Ok(());
         }
-        let crc = kapi::crc::t10dif;
-        let checked = Access::plain(&format, lba).verify(0, data, block, tags, crc);
+        let checked = access.verify(0, data, block, tags, kapi::crc::t10dif);
         checked.map_err(|_| crate::protection::protection_error())
     })
 }
 
 /// Writes `buf` to `pos` with information that is made for it.
 fn write_plain(disk: &Disk, medium: &impl Blocks, pos: u64, buf: &[u8]) -> Result {
-    let format = disk.format().ok_or(EINVAL)?;
     let block = disk.block_size() as usize;
-    let shift = disk.conf.block_shift;
-    let most = blocks_of_a_piece(shift).saturating_mul(TUPLE);
-    let mut tags = KVec::from_elem(0u8, most, GFP_KERNEL)?;
-    each_piece(disk, pos, buf.len(), |lba, at, len| {
-        let data = buf.get(at..).and_then(|b| b.get(..len)).ok_or(EINVAL)?;
-        let tagged = len.wrapping_shr(shift).saturating_mul(TUPLE);
-        let tags = tags.get_mut(..tagged).ok_or(EINVAL)?;
-        let crc = kapi::crc::t10dif;
-        Access::plain(&format, lba).generate(0, data, block, tags, crc);
+    each_piece(disk, pos, buf.len(), |access, lba, piece, tags| {
+        let data = buf.get(piece).ok_or(EINVAL)?;
+        access.generate(0, data, block, tags, kapi::crc::t10dif);
         medium.write(lba, data, tags)
     })
 }

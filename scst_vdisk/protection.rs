@@ -309,11 +309,14 @@ impl<B: Blocks> Run<'_, B> {
             kept => kept?,
         };
         if kept {
-            let stage = last_stage(self.mode);
-            let crc = kapi::crc::t10dif;
-            self.access
-                .verify(index as u64, data, block, tags, crc)
-                .map_err(|failed| Failure::Check(stage, failed))?;
+            check(
+                &self.access,
+                last_stage(self.mode),
+                index,
+                data,
+                block,
+                tags,
+            )?;
         }
         Ok(kept)
     }
@@ -343,15 +346,19 @@ impl<B: Blocks> Run<'_, B> {
         n: usize,
     ) -> Result<(), Failure> {
         let block = self.disk.block_size() as usize;
-        let crc = kapi::crc::t10dif;
         let (data, tags) = parts(&mut self.data, &mut self.tags, block, n)?;
         buffer.fetch(index, data, tags)?;
         if buffer.has_info() {
-            let stage = first_stage(self.mode);
-            self.access
-                .verify(index as u64, data, block, tags, crc)
-                .map_err(|failed| Failure::Check(stage, failed))?;
+            check(
+                &self.access,
+                first_stage(self.mode),
+                index,
+                data,
+                block,
+                tags,
+            )?;
         } else {
+            let crc = kapi::crc::t10dif;
             self.access.generate(index as u64, data, block, tags, crc);
         }
         match self.medium.write(lba, data, tags) {
@@ -375,15 +382,18 @@ impl<B: Blocks> Run<'_, B> {
         one: bool,
     ) -> Result<(), Failure> {
         let block = self.disk.block_size() as usize;
-        let crc = kapi::crc::t10dif;
         let (sent_from, blocks) = if one { (0, 1) } else { (index, n) };
         let (sent, tags) = parts(&mut self.sent, &mut self.tags, block, blocks)?;
         buffer.fetch(sent_from, sent, tags)?;
         if buffer.has_info() {
-            let stage = first_stage(self.mode);
-            self.access
-                .verify(sent_from as u64, sent, block, tags, crc)
-                .map_err(|failed| Failure::Check(stage, failed))?;
+            check(
+                &self.access,
+                first_stage(self.mode),
+                sent_from,
+                sent,
+                block,
+                tags,
+            )?;
         }
         let sent_access = core::mem::replace(
             &mut self.access,
@@ -424,6 +434,21 @@ impl<B: Blocks> Run<'_, B> {
             .verify(index as u64, data, block, tags, crc);
         Failure::Check(Stage::Dev, found.err().unwrap_or(guessed))
     }
+}
+
+/// Checks the information of blocks, `index` blocks after the command's first, in the
+/// name of `stage`.
+fn check(
+    access: &Access,
+    stage: Stage,
+    index: usize,
+    data: &[u8],
+    block: usize,
+    tags: &[u8],
+) -> Result<(), Failure> {
+    access
+        .verify(index as u64, data, block, tags, kapi::crc::t10dif)
+        .map_err(|failed| Failure::Check(stage, failed))
 }
 
 /// As much of two buffers as `n` blocks and their information need.

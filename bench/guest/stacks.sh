@@ -72,19 +72,25 @@ srp_link() {
 }
 srp_unlink() { rdma link delete rxe0 && ip link delete dm0 && modprobe -r ib_srp; }
 
-# srp_login [OPTION,...]: log in and wait for the only disk
-srp_login() {
-	local guid=000000fffe000001 try
-	echo "id_ext=$guid,ioc_guid=$guid,dest=$srp_address:5555${1:+,$1}" > /sys/class/infiniband_srp/srp-rxe0-1/add_target || return
-	for try in {1..100}; do
-		for disk in /sys/class/srp_remote_ports/port-*/device/../target*/*/block/*; do
+# only_disk PATTERN SECONDS WHAT: wait for the only disk whose block device is there in sysfs
+only_disk() {
+	local try
+	for ((try = 0; try < $2 * 10; try++)); do
+		for disk in $1; do
 			disk=/dev/${disk##*/}
 			[ -b "$disk" ] && return 0
 		done
 		sleep 0.1
 	done
-	echo "no SRP disk after 10 s" >&2
+	echo "no $3 disk after $2 s" >&2
 	return 1
+}
+
+# srp_login [OPTION,...]: log in and wait for the only disk
+srp_login() {
+	local guid=000000fffe000001
+	echo "id_ext=$guid,ioc_guid=$guid,dest=$srp_address:5555${1:+,$1}" > /sys/class/infiniband_srp/srp-rxe0-1/add_target || return
+	only_disk '/sys/class/srp_remote_ports/port-*/device/../target*/*/block/*' 10 SRP
 }
 srp_logout() {
 	local port
@@ -188,16 +194,7 @@ fc_unlink() { modprobe -r qla2xxx; }
 
 # Wait for the only disk that is seen by FC
 fc_disk() {
-	local try
-	for try in {1..600}; do
-		for disk in /sys/class/fc_remote_ports/rport-*/device/target*/*/block/*; do
-			disk=/dev/${disk##*/}
-			[ -b "$disk" ] && return 0
-		done
-		sleep 0.1
-	done
-	echo "no FC disk after 60 s" >&2
-	return 1
+	only_disk '/sys/class/fc_remote_ports/rport-*/device/target*/*/block/*' 60 FC
 }
 
 # fc_moderate US: interrupts of the adapters may wait so long for more that they are for
