@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What scst_vdisk/integrity.rs asks of the block layer: a bio with tuples. */
+/*
+ * What scst_vdisk/integrity.rs asks of the block layer, a bio with tuples, and
+ * scst_vdisk/vfs.rs of file systems, the space behind a file.
+ */
 #include <linux/bio.h>
 #include <linux/bio-integrity.h>
 #include <linux/blkdev.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/stat.h>
+#include <linux/statfs.h>
 #include "scst_vdisk_helpers.h"
 
 static_assert(sizeof(struct scst_c_tagged) == 48);
@@ -48,3 +54,21 @@ int scst_vdisk_c_rw_tagged(struct block_device *bdev,
 }
 
 #endif
+
+int scst_vdisk_c_space(struct file *file, u64 *available, u64 *used)
+{
+	struct kstatfs fs;
+	struct kstat stat;
+	int err;
+
+	err = vfs_statfs(&file->f_path, &fs);
+	if (!err)
+		err = vfs_getattr(&file->f_path, &stat, STATX_BLOCKS,
+				  AT_STATX_SYNC_AS_STAT);
+	if (err)
+		return err;
+	if (check_mul_overflow(fs.f_bavail, (u64)fs.f_frsize, available))
+		*available = U64_MAX;
+	*used = stat.blocks << SECTOR_SHIFT;
+	return 0;
+}

@@ -19,4 +19,8 @@ struct scst_c_tagged {
 int scst_vdisk_c_rw_tagged(struct block_device *bdev,
 			   const struct scst_c_tagged *what);
 
+struct file;
+/* Bytes that the file system has left, and that the file has of it. */
+int scst_vdisk_c_space(struct file *file, u64 *available, u64 *used);
+
 #endif

@@ -30,6 +30,7 @@ _PLACES: dict[str, Sequence[tuple[str, str]]] = {
     "devices/DEVICE, of vdisk_fileio": (("scst_vdisk/attrs.rs", "FILEIO"),),
     "devices/DEVICE, of vdisk_nullio": (("scst_vdisk/attrs.rs", "NULLIO"),),
     "devices/DEVICE, thin provisioned": (("scst_vdisk/attrs.rs", "THIN"),),
+    "devices/DEVICE, thin provisioned, of vdisk_fileio": (("scst_vdisk/thresholds.rs", "THRESHOLDS"),),
     "devices/DEVICE, with protection information": (("scst_vdisk/attrs_protection.rs", "DIF"),),
     "targets/DRIVER": (("scst_core/attrs_target.rs", "DRIVER"), ("scst_core/attrs_target.rs", "DRIVER_MGMT"),
                        ("scst_core/attrs_target.rs", "DRIVER_PROTECTION")),

@@ -305,7 +305,7 @@ impl Nexus {
     }
 
     /// Establishes a unit attention condition (SAM-6 5.14). Any context.
-    pub(crate) fn unit_attention(&self, sense: Sense) {
+    pub fn unit_attention(&self, sense: Sense) {
         let mut queue = self.attentions.lock();
         queue.push(sense);
         self.set_attention(true);

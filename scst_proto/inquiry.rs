@@ -222,6 +222,8 @@ pub struct Provisioning {
     pub lbpws10: bool,
     /// LBPRZ: unmapped blocks read as zeros.
     pub lbprz: bool,
+    /// THRESHOLD EXPONENT: log2 of a threshold set in logical blocks; 0 without thresholds.
+    pub exponent: u8,
 }
 
 impl Provisioning {
@@ -232,6 +234,7 @@ impl Provisioning {
             lbpws: true,
             lbpws10: true,
             lbprz,
+            exponent: 0,
         }
     }
 }
@@ -318,8 +321,8 @@ pub fn inquiry(
                 (p.lbprz, 0x04),
             ];
             let byte = bits.iter().filter(|b| b.0).fold(0, |acc, b| acc | b.1);
-            // THRESHOLD EXPONENT 0 (none), PROVISIONING TYPE 2: thin.
-            w.bytes(&[0, byte, 0x02, 0]);
+            // PROVISIONING TYPE 2: thin; no percentages.
+            w.bytes(&[p.exponent, byte, 0x02, 0]);
         }
         _ => return Err(INVALID_FIELD_IN_CDB.in_cdb(2)),
     }

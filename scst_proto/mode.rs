@@ -2,12 +2,14 @@
 
 //! Mode pages and MODE SENSE (SPC-6 6.14, 7.5; SBC-4 6.5; MMC-6 7.2).
 //!
-//! Only two pages have anything to change, Caching (WCE) and Control; their values are a [`ModeValues`]. The others are
-//! fixed, or follow from the capacity. See [`mode_select`](crate::mode_select) for the way back.
+//! Few pages have anything to change, Caching (WCE), Control and, of thin disks whose space is counted, Logical Block
+//! Provisioning with LBPERE of Read-Write Error Recovery; their values are a [`ModeValues`]. The others are fixed, or follow
+//! from the capacity. See [`mode_select`](crate::mode_select) for the way back.
 
-use crate::bytes::{u8_at, Writer};
+use crate::bytes::{be32, u8_at, Writer};
 use crate::opcode::PeripheralDeviceType;
 use crate::sense::{Sense, INVALID_FIELD_IN_CDB};
+use crate::threshold::{Threshold, Thresholds};
 
 /// Mode page codes.
 pub mod page {
@@ -28,6 +30,13 @@ pub mod page {
     /// All pages.
     pub const ALL: u8 = 0x3f;
 }
+
+/// SUBPAGE CODE of Logical Block Provisioning (SBC-4 6.5.9), with [`page::EXCEPTIONS`].
+pub const PROVISIONING: u8 = 0x02;
+/// All subpages.
+const ALL_SUBPAGES: u8 = 0xff;
+/// SPF: the page has a subpage code, and a length of two bytes.
+pub(crate) const SPF: u8 = 0x40;
 
 /// Bytes 2 to 5 of the Control mode page, where everything changeable is (SPC-6 table 449).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +105,8 @@ pub struct ModeValues {
     pub wce: bool,
     /// The Control page.
     pub control: Control,
+    /// Thresholds of thin provisioning; without meaning where there are none.
+    pub thresholds: Thresholds,
 }
 
 /// What a device has to say in MODE SENSE.
@@ -113,6 +124,8 @@ pub struct ModeDevice {
     pub dpofua: bool,
     /// WCE may be changed (not with `write_through` or `nv_cache`).
     pub wce_changeable: bool,
+    /// There are thresholds of thin provisioning.
+    pub thresholds: bool,
     /// What is in force.
     pub current: ModeValues,
     /// What a reset restores.
@@ -177,29 +190,80 @@ impl ModeSense {
     }
 }
 
+/// A page: PAGE CODE and SUBPAGE CODE.
+pub(crate) type Code = (u8, u8);
+
 /// The pages in the order in which they are returned.
-const DISK_PAGES: &[u8] = &[
-    page::ERROR_RECOVERY,
-    page::DISCONNECT,
-    page::FORMAT,
-    page::CACHING,
-    page::CONTROL,
-    page::EXCEPTIONS,
-    page::GEOMETRY,
+const DISK_PAGES: &[Code] = &[
+    (page::ERROR_RECOVERY, 0),
+    (page::DISCONNECT, 0),
+    (page::FORMAT, 0),
+    (page::CACHING, 0),
+    (page::CONTROL, 0),
+    (page::EXCEPTIONS, 0),
+    (page::EXCEPTIONS, PROVISIONING),
+    (page::GEOMETRY, 0),
 ];
-const CDROM_PAGES: &[u8] = &[page::ERROR_RECOVERY, page::CONTROL, page::EXCEPTIONS];
+const CDROM_PAGES: &[Code] = &[
+    (page::ERROR_RECOVERY, 0),
+    (page::CONTROL, 0),
+    (page::EXCEPTIONS, 0),
+];
 
 /// The longest page here.
-pub(crate) const MAX_PAGE: usize = 24;
+pub(crate) const MAX_PAGE: usize = 32;
+/// THRESHOLD RESOURCE and THRESHOLD ARMING of the two threshold descriptors (SBC-4 tables 202 and 203): log parameter of the
+/// resource, and whether the threshold is an increasing one. THRESHOLD TYPE is 0, a number of threshold sets.
+const DESCRIPTORS: [(u8, u8); 2] = [(0x01, 0), (0x02, 1)];
+
+const ANY_THRESHOLD: Threshold = Threshold {
+    enabled: true,
+    count: u32::MAX,
+};
+
+/// The Logical Block Provisioning mode page.
+fn provisioning_page(w: &mut Writer<'_>, thresholds: &Thresholds, mask: bool) {
+    const PS: u8 = 0x80;
+    const LENGTH: u16 = 12 + 8 * DESCRIPTORS.len() as u16;
+
+    w.u8(PS | SPF | page::EXCEPTIONS).u8(PROVISIONING);
+    w.be16(LENGTH).u8(u8::from(thresholds.situa)).zeros(11);
+    let thresholds = [thresholds.available, thresholds.used];
+    for (threshold, (resource, arming)) in thresholds.iter().zip(DESCRIPTORS) {
+        let (resource, arming) = if mask { (0, 0) } else { (resource, arming) };
+        w.u8(u8::from(threshold.enabled) << 7 | arming).u8(resource);
+        w.be16(0).be32(threshold.count);
+    }
+}
+
+/// What a Logical Block Provisioning mode page of the right length says; LBPERE stays.
+pub(crate) fn take_provisioning(page: &[u8], values: &mut Thresholds) {
+    let byte = |at| u8_at(page, at).unwrap_or(0);
+    let threshold = |at: usize| Threshold {
+        enabled: byte(at) & 0x80 != 0,
+        count: be32(page, at.saturating_add(4)).unwrap_or(0),
+    };
+    *values = Thresholds {
+        report: values.report,
+        situa: byte(4) & 1 != 0,
+        available: threshold(16),
+        used: threshold(24),
+    };
+}
 
 impl ModeDevice {
-    /// The codes of the pages that the device has.
-    pub fn pages(&self) -> &'static [u8] {
-        if self.pdt == PeripheralDeviceType::CDROM {
+    /// The pages that the device has.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = Code> {
+        let thresholds = self.thresholds;
+        let pages = if self.pdt == PeripheralDeviceType::CDROM {
             CDROM_PAGES
         } else {
             DISK_PAGES
-        }
+        };
+        pages
+            .iter()
+            .copied()
+            .filter(move |code| thresholds || *code != (page::EXCEPTIONS, PROVISIONING))
     }
 
     fn values(&self, control: PageControl) -> ModeValues {
@@ -210,25 +274,46 @@ impl ModeDevice {
             PageControl::Changeable => ModeValues {
                 wce: self.wce_changeable,
                 control: Control::CHANGEABLE,
+                thresholds: Thresholds {
+                    report: true,
+                    situa: true,
+                    available: ANY_THRESHOLD,
+                    used: ANY_THRESHOLD,
+                },
             },
         }
     }
 
     /// Writes the page `code`; `false` if the device does not have it.
-    pub(crate) fn page(&self, w: &mut Writer<'_>, code: u8, control: PageControl) -> bool {
-        if !self.pages().contains(&code) {
+    pub(crate) fn page(&self, w: &mut Writer<'_>, code: Code, control: PageControl) -> bool {
+        if !self.pages().any(|page| page == code) {
             return false;
         }
         let values = self.values(control);
+        let mask = control == PageControl::Changeable;
+        if code.1 != 0 {
+            provisioning_page(w, &values.thresholds, mask);
+            return true;
+        }
+        let code = code.0;
         // Pages with PS can be saved.
         let ps = match code {
             page::CONTROL => 0x80,
             page::CACHING if self.wce_changeable => 0x80,
+            page::ERROR_RECOVERY if self.thresholds => 0x80,
             _ => 0,
         };
         w.u8(ps | code);
-        let mask = control == PageControl::Changeable;
         match code {
+            page::ERROR_RECOVERY => {
+                let lbpere = u8::from(self.thresholds && values.thresholds.report) << 7;
+                // AWRE, ARRE; retry counts 1; RECOVERY TIME LIMIT none.
+                let rest: [u8; 10] = match mask {
+                    true => [0, 0, 0, 0, 0, lbpere, 0, 0, 0, 0],
+                    false => [0xc0, 1, 0, 0, 0, lbpere, 1, 0, 0xff, 0xff],
+                };
+                w.u8(0x0a).bytes(&rest);
+            }
             page::CACHING => {
                 w.u8(0x12).u8(if values.wce { 0x04 } else { 0 }).zeros(9);
                 // FSW, NUMBER OF CACHE SEGMENTS.
@@ -260,8 +345,6 @@ impl ModeDevice {
             return;
         }
         match code {
-            // AWRE, ARRE; retry counts 1; RECOVERY TIME LIMIT none.
-            page::ERROR_RECOVERY => w.bytes(&[0xc0, 1, 0, 0, 0, 0, 1, 0, 0xff, 0xff]),
             // Buffer full and empty ratio 1/2, bus inactivity 1 ms.
             page::DISCONNECT => w.bytes(&[0x80, 0x80, 0, 10]).zeros(10),
             // HSEC: hard sectors.
@@ -301,14 +384,19 @@ impl ModeDevice {
     }
 
     /// Writes the whole answer to a MODE SENSE.
-    ///
-    /// Subpages FFh are accepted and add nothing, as there are none.
     pub fn mode_sense(&self, w: &mut Writer<'_>, request: &ModeSense) -> Result<(), Sense> {
-        if !matches!(request.subpage, 0x00 | 0xff) {
-            return Err(INVALID_FIELD_IN_CDB.in_cdb(3));
-        }
-        if request.page != page::ALL && !self.pages().contains(&request.page) {
+        let of_page = |code: &Code| request.page == page::ALL || code.0 == request.page;
+        let of_subpage = |code: &Code| match request.subpage {
+            ALL_SUBPAGES => true,
+            subpage => code.1 == subpage,
+        };
+        if !self.pages().any(|code| of_page(&code)) {
             return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(2, 5));
+        }
+        let all =
+            request.page == page::ALL && request.subpage != 0 && request.subpage != ALL_SUBPAGES;
+        if all || !self.pages().any(|code| of_page(&code) && of_subpage(&code)) {
+            return Err(INVALID_FIELD_IN_CDB.in_cdb(3));
         }
         let disk = self.pdt != PeripheralDeviceType::CDROM;
         let long_descriptor = request.llbaa && disk;
@@ -333,8 +421,8 @@ impl ModeDevice {
         if descriptor_len != 0 {
             self.block_descriptor(w, long_descriptor);
         }
-        for &code in self.pages() {
-            if request.page == page::ALL || request.page == code {
+        for code in self.pages() {
+            if of_page(&code) && of_subpage(&code) {
                 self.page(w, code, request.control);
             }
         }

@@ -3,7 +3,10 @@
 //! MODE SELECT: checking a parameter list against what may be changed (SPC-6 6.12).
 
 use crate::bytes::{be16, be24, be32, be64, u8_at, Writer};
-use crate::mode::{page, Control, ModeDevice, ModeValues, PageControl, MAX_PAGE};
+use crate::mode::{
+    page, take_provisioning, Control, ModeDevice, ModeValues, PageControl, MAX_PAGE, PROVISIONING,
+    SPF,
+};
 use crate::sense::{
     Sense, INVALID_FIELD_IN_CDB, INVALID_FIELD_IN_PARAMETER_LIST, PARAMETER_LIST_LENGTH_ERROR,
 };
@@ -135,11 +138,18 @@ fn apply_page(
     values: &mut ModeValues,
 ) -> Result<usize, Sense> {
     let first = u8_at(data, 0).unwrap_or(0);
-    // Bit 7, PS, is reserved here, yet initiators send back what MODE SENSE gave them. Bit 6, SPF: no subpages.
-    if first & 0x40 != 0 {
+    let spf = first & SPF != 0;
+    let subpage = if spf {
+        u8_at(data, 1).ok_or(PARAMETER_LIST_LENGTH_ERROR)?
+    } else {
+        0
+    };
+    // Bit 7, PS, is reserved here, yet initiators send back what MODE SENSE gave them.
+    let code = (first & 0x3f, subpage);
+    // A page has a subpage code of 0, or SPF, not both.
+    if spf && subpage == 0 {
         return Err(bad_field(at));
     }
-    let code = first & 0x3f;
     let mut current_buf = [0u8; MAX_PAGE];
     let mut mask_buf = [0u8; MAX_PAGE];
     let mut current = Writer::new(&mut current_buf);
@@ -151,22 +161,34 @@ fn apply_page(
     }
     let (current, mask) = (current.as_bytes(), mask.as_bytes());
     let len = current.len();
-    let sent_len = u8_at(data, 1).ok_or(PARAMETER_LIST_LENGTH_ERROR)?;
-    if usize::from(sent_len).saturating_add(2) != len {
-        return Err(bad_field(at.saturating_add(1)));
+    let (length_at, head) = if spf { (2, 4) } else { (1, 2) };
+    let sent_len = match spf {
+        true => be16(data, length_at).map(usize::from),
+        false => u8_at(data, length_at).map(usize::from),
+    };
+    if sent_len
+        .ok_or(PARAMETER_LIST_LENGTH_ERROR)?
+        .saturating_add(head)
+        != len
+    {
+        return Err(bad_field(at.saturating_add(length_at)));
     }
     let sent = data.get(..len).ok_or(PARAMETER_LIST_LENGTH_ERROR)?;
     let fields = sent.iter().zip(current.iter().zip(mask));
-    let mut field = at.saturating_add(2);
-    for (new, (old, changeable)) in fields.skip(2) {
+    let mut field = at.saturating_add(head);
+    for (new, (old, changeable)) in fields.skip(head) {
         if (new ^ old) & !changeable != 0 {
             return Err(bad_field(field));
         }
         field = field.saturating_add(1);
     }
     match code {
-        page::CACHING => values.wce = u8_at(sent, 2).unwrap_or(0) & 0x04 != 0,
-        page::CONTROL => {
+        (page::ERROR_RECOVERY, _) if device.thresholds => {
+            values.thresholds.report = u8_at(sent, 7).unwrap_or(0) & 0x80 != 0;
+        }
+        (page::EXCEPTIONS, PROVISIONING) => take_provisioning(sent, &mut values.thresholds),
+        (page::CACHING, _) => values.wce = u8_at(sent, 2).unwrap_or(0) & 0x04 != 0,
+        (page::CONTROL, _) => {
             if let Some(bits) = sent.get(2..).and_then(|s| s.first_chunk::<4>()) {
                 values.control = check_control(Control(*bits), at)?;
             }

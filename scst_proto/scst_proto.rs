@@ -27,6 +27,7 @@
 //! | [`lba_status`], [`log_page`], [`buffer`], [`timestamp`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER, REPORT TIMESTAMP |
 //! | [`copy`] | third-party copy: EXTENDED COPY, ROD tokens, and what the copy manager reports |
 //! | [`ua`], [`task`], [`task_set`], [`residual`] | unit attention queue, abort table, task sets, residual counts |
+//! | [`threshold`] | thresholds of thin provisioning |
 //! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
 //! | [`protection`] | protection information: tags, checks, what protect fields mean |
 //! | [`alua`] | asymmetric access: what each state serves, target port groups |
@@ -76,6 +77,7 @@ pub mod sense;
 pub mod srp;
 pub mod task;
 pub mod task_set;
+pub mod threshold;
 pub mod timestamp;
 pub mod trace;
 pub mod ua;

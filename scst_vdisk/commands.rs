@@ -19,7 +19,7 @@ use scst_proto::{
     rsoc::{report_task_management, Commands, ReportOpcodes},
     sense::{
         Sense, INVALID_FIELD_IN_CDB, INVALID_OPCODE, MEDIUM_REMOVAL_PREVENTED,
-        MODE_PARAMETERS_CHANGED, NO_SENSE,
+        MODE_PARAMETERS_CHANGED, NOT_READY, NO_SENSE,
     },
     ua,
 };
@@ -214,7 +214,11 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         // The self-test of a disk without moving parts succeeds.
         (SEND_DIAGNOSTIC, _) => cmd.good(),
         (FORMAT_UNIT, _) => format(unit, cmd),
-        (LOG_SENSE, _) => data(cmd, |cmd, w| log_page::log_sense(w, cmd.raw_cdb())),
+        (LOG_SENSE, _) => data(cmd, |cmd, w| {
+            let counted = disk.thresholds.there();
+            let now = counted.then(|| unit.store.resources()).transpose();
+            log_page::log_sense(w, cmd.raw_cdb(), now.map_err(|_| NOT_READY)?.flatten())
+        }),
         // There is nothing to set in a log page.
         (LOG_SELECT, _) => cmd.check_condition(INVALID_FIELD_IN_CDB.in_cdb_bit(2, 5)),
         (op, _) if disk.conf.handler == Handler::Cdrom && cdrom::has(op) => {

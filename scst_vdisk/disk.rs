@@ -7,7 +7,7 @@
 //! change at any time. What belongs together (the names) is behind a mutex that
 //! only commands about names and the administrator take.
 
-use crate::{clock::Clock, log};
+use crate::{clock::Clock, log, thresholds::Watched};
 use core::fmt::Write as _;
 use kernel::{
     new_mutex,
@@ -27,6 +27,7 @@ use scst_proto::{
     opcode::PeripheralDeviceType,
     options::{DifMode, Handler, VdiskOptions},
     sense::Sense,
+    threshold::{exponent, Thresholds},
 };
 
 /// Size of a nullio disk without `size`: 2.5 TiB, as it always was.
@@ -299,6 +300,8 @@ pub(crate) struct Disk {
     pub(crate) async_io: Switch,
     pub(crate) read_zero: Switch,
     pub(crate) clock: Clock,
+    #[pin]
+    pub(crate) thresholds: Watched,
     /// Held by the COMPARE AND WRITE or ORWRITE that runs.
     #[pin]
     pub(crate) comparing: Mutex<()>,
@@ -346,6 +349,7 @@ impl Disk {
                 async_io: Switch::new(options.async_io),
                 read_zero: Switch::new(false),
                 clock: Clock::new(),
+                thresholds <- Watched::new(),
                 comparing <- new_mutex!(()),
                 echo <- new_mutex!(KVec::new()),
                 names <- new_mutex!(names),
@@ -520,7 +524,14 @@ impl Disk {
 
     /// VPD page B2h.
     pub(crate) fn provisioning(&self) -> Option<Provisioning> {
-        self.thin.get().then(|| Provisioning::thin(false))
+        let exponent = match self.thresholds.there() {
+            true => exponent(self.conf.block_shift),
+            false => 0,
+        };
+        self.thin.get().then(|| Provisioning {
+            exponent,
+            ..Provisioning::thin(false)
+        })
     }
 
     /// READ CAPACITY.
@@ -542,10 +553,12 @@ impl Disk {
         let current = ModeValues {
             wce: self.write_cache.get(),
             control: self.control(),
+            thresholds: self.thresholds.values().0,
         };
         let default = ModeValues {
             wce: self.conf.has_volatile_cache(),
             control: self.conf.control(),
+            thresholds: Thresholds::NONE,
         };
         ModeDevice {
             pdt: self.conf.pdt(),
@@ -554,17 +567,19 @@ impl Disk {
             write_protected: self.write_protected(),
             dpofua: self.conf.handler != Handler::Cdrom,
             wce_changeable: default.wce,
+            thresholds: self.thresholds.there(),
             current,
             saved: self.saved_mode(),
             default,
         }
     }
 
-    /// Puts new mode page values into force.
+    /// Puts new mode page values into force. Sleeps only where there are thresholds.
     pub(crate) fn set_mode(&self, values: &ModeValues) {
         self.control
             .store(u32::from_be_bytes(values.control.0), Relaxed);
         self.write_cache.set(values.wce);
+        self.thresholds.set(values.thresholds);
     }
 
     /// What is in force after a reset.
@@ -572,6 +587,7 @@ impl Disk {
         ModeValues {
             wce: self.saved_cache.get(),
             control: Control(self.saved_control.load(Relaxed).to_be_bytes()),
+            thresholds: self.thresholds.values().1,
         }
     }
 
@@ -580,6 +596,7 @@ impl Disk {
         self.saved_control
             .store(u32::from_be_bytes(values.control.0), Relaxed);
         self.saved_cache.set(values.wce);
+        self.thresholds.save(values.thresholds);
     }
 
     /// The peripheral device type.

@@ -7,6 +7,7 @@ use crate::{
     io::{self, Extent, Pending, Store},
     log,
     medium::{Backing, Medium},
+    thresholds,
     vfs::{self, Content, File, OpenMode, Way},
 };
 use kernel::{prelude::*, str::CString};
@@ -15,6 +16,7 @@ use scst_proto::{
     lba_status::Provisioned,
     options::Handler,
     sense::{NOT_READY, NO_MEDIUM},
+    threshold::Resources,
 };
 
 /// The store of a disk or a CD-ROM in a file.
@@ -37,6 +39,10 @@ impl FileStore {
         };
         let (len, write) = (at.len as u32, matches!(way, Way::Write { .. }));
         if disk.async_io.get() {
+            if write {
+                // What this one takes is seen by the next.
+                thresholds::moved(disk, &cmd, at.len, || FileStore::resources_of(&file));
+            }
             let pending = Pending::new(cmd, len, write);
             if let Err((pending, e)) = vfs::start(file, way, at.pos, at.len as usize, pending) {
                 vfs::Completion::complete(pending, Err(e));
@@ -47,6 +53,9 @@ impl FileStore {
             Some(sg) => file.transfer(way, at.pos, &sg, at.len as usize),
             None => Err(EINVAL),
         };
+        if write {
+            thresholds::moved(disk, &cmd, at.len, || FileStore::resources_of(&file));
+        }
         drop(file);
         vfs::Completion::complete(Pending::new(cmd, len, write), moved);
     }
@@ -116,11 +125,13 @@ impl Medium for FileStore {
         })
     }
 
-    fn adopt(&self, disk: &Disk, _path: &CStr, _open: &File) -> Result {
+    fn adopt(&self, disk: &Disk, _path: &CStr, open: &File) -> Result {
         disk.set_discard(Discard {
             granularity: 1,
             alignment: None,
         });
+        disk.thresholds
+            .set_there(disk.thin.get() && open.is_regular());
         Ok(())
     }
 
@@ -155,6 +166,13 @@ impl Medium for FileStore {
                 (Provisioned::Mapped, hole.saturating_sub(pos))
             }
         })
+    }
+
+    fn resources_of(open: &File) -> Result<Option<Resources>> {
+        match open.is_regular() {
+            true => open.space().map(Some),
+            false => Ok(None),
+        }
     }
 
     fn prefetch_at(open: &File, at: Extent) -> Result {

@@ -16,6 +16,7 @@ use scst_proto::sense::{
     Sense, ABORTED, COMMAND_TIMEOUT, GUARD_CHECK_FAILED, INTERNAL_TARGET_FAILURE, INVALID_OPCODE,
     NOT_READY, READ_ERROR, SPACE_ALLOCATION_FAILED, WRITE_ERROR, WRITE_PROTECTED,
 };
+use scst_proto::threshold::Resources;
 
 /// A piece of the disk in bytes; in range, and whole blocks.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,11 @@ pub(crate) trait Synchronous: Send + Sync + 'static {
     /// there on are the same; those who cannot tell say that all has.
     fn provisioned(&self, _pos: u64) -> Result<(Provisioned, u64)> {
         Ok((Provisioned::Mapped, u64::MAX))
+    }
+
+    /// LBA mapping resources now, where they are counted. May sleep.
+    fn resources(&self) -> Result<Option<Resources>> {
+        Ok(None)
     }
 
     /// Begins to bring `at` into a cache, where there is one.

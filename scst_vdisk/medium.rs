@@ -20,6 +20,7 @@ use kernel::{
 };
 use scst_proto::lba_status::Provisioned;
 use scst_proto::sense::{CAPACITY_DATA_HAS_CHANGED, MEDIUM_CHANGED};
+use scst_proto::threshold::Resources;
 
 /// Name and door of a medium.
 #[pin_data]
@@ -129,6 +130,11 @@ pub(crate) trait Medium: Store {
         Ok((Provisioned::Mapped, u64::MAX))
     }
 
+    /// See [`Synchronous::resources`].
+    fn resources_of(_open: &Self::Open) -> Result<Option<Resources>> {
+        Ok(None)
+    }
+
     /// See [`Synchronous::prefetch`].
     fn prefetch_at(_open: &Self::Open, _at: Extent) -> Result {
         Ok(())
@@ -159,6 +165,10 @@ impl<M: Medium> Synchronous for M {
 
     fn provisioned(&self, pos: u64) -> Result<(Provisioned, u64)> {
         M::provisioned_at(&*enter(self)?, pos)
+    }
+
+    fn resources(&self) -> Result<Option<Resources>> {
+        M::resources_of(&*enter(self)?)
     }
 
     fn prefetch(&self, at: Extent) -> Result {

@@ -17,6 +17,7 @@ use crate::{
     medium::{Backing, Medium},
     nullio::Null,
     protection::{blocks_of_a_piece, piece_of, run, until_next_piece, Blocks, Task},
+    thresholds,
     vfs::{File, OpenMode},
 };
 use core::ops::Range;
@@ -35,6 +36,7 @@ use scst_proto::{
     options::DifMode,
     protection::{Access, TUPLE},
     sense::NOT_READY,
+    threshold::Resources,
 };
 
 /// Locks of a file of tuples; pieces far from one another have different ones.
@@ -239,10 +241,14 @@ impl<M: Medium> Protected<M> {
     }
 
     fn run(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, task: Task) {
-        match self.gate().enter() {
-            Some(open) => run(disk, &Opened::<M>(&open), cmd, at, task),
-            None => cmd.check_condition(NOT_READY),
+        let Some(open) = self.gate().enter() else {
+            return cmd.check_condition(NOT_READY);
+        };
+        if task.writes() {
+            // What this one takes is seen by the next.
+            thresholds::moved(disk, &cmd, at.len, || M::resources_of(&open.data));
         }
+        run(disk, &Opened::<M>(&open), cmd, at, task);
     }
 }
 
@@ -408,6 +414,10 @@ impl<M: Medium> Medium for Protected<M> {
 
     fn provisioned_at(open: &Self::Open, pos: u64) -> Result<(Provisioned, u64)> {
         M::provisioned_at(&open.data, pos)
+    }
+
+    fn resources_of(open: &Self::Open) -> Result<Option<Resources>> {
+        M::resources_of(&open.data)
     }
 
     fn prefetch_at(open: &Self::Open, at: Extent) -> Result {

@@ -89,6 +89,13 @@ pub(crate) enum Task {
     },
 }
 
+impl Task {
+    /// Whether blocks are written.
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Self::Write { .. })
+    }
+}
+
 /// Who checks what comes from the initiator: the first on its way.
 fn first_stage(mode: DifMode) -> Stage {
     match mode {

@@ -219,6 +219,7 @@ impl<S: Store> LogicalUnit for Unit<S> {
         let saved = self.disk.saved_mode();
         let cache_off = self.disk.write_cache.get() && !saved.wce;
         self.disk.set_mode(&saved);
+        self.disk.thresholds.rearm();
         // As for MODE SELECT: nobody needs to ask for what is in the cache any more.
         if let (true, Err(e)) = (cache_off, self.store.sync_now()) {
             log::error!(

@@ -11,6 +11,7 @@
 //! | `writes.rs` | UNMAP, WRITE SAME, COMPARE AND WRITE, ORWRITE, VERIFY |
 //! | `blocks.rs`, `buffers.rs` | GET LBA STATUS and PRE-FETCH; the echo buffer |
 //! | `attrs.rs`, `attrs_protection.rs` | the sysfs attributes |
+//! | `thresholds.rs` | thresholds of thin provisioning, with their attributes |
 //! | `io.rs` | the trait of stores, errors as sense data |
 //! | `medium.rs`, `gate.rs` | stores that open and close while commands run |
 //! | `nullio.rs`, `fileio.rs`, `blockio.rs`, `cdrom.rs` | the stores |
@@ -42,6 +43,7 @@ mod nullio;
 mod pieces;
 mod protected;
 mod protection;
+mod thresholds;
 mod unit;
 #[allow(unsafe_code)]
 mod vfs;
@@ -360,6 +362,9 @@ fn stored<S: Medium>(
     add(attrs, unit, Unit::<S>::MEDIUM)?;
     if disk.thin.get() {
         add(attrs, disk, attrs::THIN)?;
+    }
+    if disk.thresholds.there() {
+        add(attrs, disk, thresholds::THRESHOLDS)?;
     }
     Ok(())
 }

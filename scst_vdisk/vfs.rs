@@ -15,6 +15,7 @@ use kernel::{
     prelude::*,
     sync::atomic::{Atomic, Full},
 };
+use scst_proto::threshold::Resources;
 
 /// `RWF_DSYNC` of `include/uapi/linux/fs.h`, which is also `IOCB_DSYNC`: the
 /// data are on stable storage when the write completes.
@@ -91,12 +92,32 @@ impl File {
         let file = from_err_ptr(unsafe { bindings::filp_open(path.as_char_ptr(), flags, 0) })?;
         // INVARIANT: `filp_open` gave a reference.
         let file = Self(NonNull::new(file).ok_or(EINVAL)?);
-        // SAFETY: An open file has an inode for as long as it is open.
-        let mode = u32::from(unsafe { (*(*file.as_ptr()).f_inode).i_mode });
-        match mode & bindings::S_IFMT {
+        match file.kind() {
             bindings::S_IFREG | bindings::S_IFBLK => Ok(file),
             _ => Err(EINVAL),
         }
+    }
+
+    /// `S_IFREG` and the like.
+    fn kind(&self) -> u32 {
+        // SAFETY: An open file has an inode for as long as it is open, whose kind never changes.
+        let mode =
+            u32::from(unsafe { (&raw const (*(*self.as_ptr()).f_inode).i_mode).read_volatile() });
+        mode & bindings::S_IFMT
+    }
+
+    /// Whether it is a regular file, one that has blocks of a file system.
+    pub(crate) fn is_regular(&self) -> bool {
+        self.kind() == bindings::S_IFREG
+    }
+
+    /// What the file has of its file system, and what that has left for anybody without
+    /// privileges. May sleep.
+    pub(crate) fn space(&self) -> Result<Resources> {
+        let (mut available, mut used) = (0, 0);
+        // SAFETY: The file is open, and both words are valid for writes.
+        to_result(unsafe { scst_vdisk_c_space(self.as_ptr(), &mut available, &mut used) })?;
+        Ok(Resources { available, used })
     }
 
     fn as_ptr(&self) -> *mut bindings::file {
@@ -442,8 +463,9 @@ unsafe extern "C" fn completed<H, C: Completion>(iocb: *mut bindings::kiocb, ret
     unsafe { end(transfer, result) };
 }
 
-// `struct kiocb` leads to a lock class key that is empty without lockdep.
+// `struct kiocb` and `struct file` lead to a lock class key that is empty without lockdep.
 #[allow(improper_ctypes)]
 extern "C" {
     fn scst_c_kiocb_end_write(iocb: *mut bindings::kiocb);
+    fn scst_vdisk_c_space(file: *mut bindings::file, available: *mut u64, used: *mut u64) -> c_int;
 }

@@ -114,6 +114,7 @@ fn try_unmap<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Failu
         let extent = descriptor(unit, cmd, at)?;
         if extent.len != 0 {
             unit.store.discard(extent)?;
+            unit.moved(cmd, extent.len);
         }
     }
     Ok(())
@@ -191,6 +192,7 @@ fn try_write_same<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), 
     } else {
         fill(unit, at, &piece)?;
     }
+    unit.moved(cmd, at.len);
     settle(unit, false)
 }
 
@@ -246,6 +248,7 @@ fn try_compare_and_write<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Resu
             .write_now(at.pos.saturating_add(done as u64), &buf)?;
         done = done.saturating_add(block);
     }
+    unit.moved(cmd, at.len);
     settle(unit, cdb.fua())
 }
 
@@ -272,6 +275,7 @@ fn try_or_write<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Fa
         }
         Ok(unit.store.write_now(pos, new)?)
     })?;
+    unit.moved(cmd, at.len);
     settle(unit, cmd.cdb().fua())
 }
 
@@ -316,6 +320,7 @@ fn try_write_and_compare<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Resu
         fetch(cmd, done, buf)?;
         Ok(unit.store.write_now(pos, buf)?)
     })?;
+    unit.moved(cmd, at.len);
     settle(unit, true)?;
     compare(unit, cmd, at, false)
 }

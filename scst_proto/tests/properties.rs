@@ -17,6 +17,7 @@ use scst_proto::opcode::{Direction, PeripheralDeviceType};
 use scst_proto::options::{Handler, VdiskOptions};
 use scst_proto::residual::Residual;
 use scst_proto::sense::{self, Sense, SenseKey};
+use scst_proto::threshold::Thresholds;
 use scst_proto::trace::TraceCommand;
 use scst_proto::ua::{UaQueue, CAPACITY};
 
@@ -44,6 +45,7 @@ fn device(wce: bool, control: [u8; 4]) -> ModeDevice {
     let values = ModeValues {
         wce,
         control: Control(control),
+        thresholds: Thresholds::NONE,
     };
     ModeDevice {
         pdt: PeripheralDeviceType::DISK,
@@ -52,6 +54,7 @@ fn device(wce: bool, control: [u8; 4]) -> ModeDevice {
         write_protected: true,
         dpofua: true,
         wce_changeable: true,
+        thresholds: true,
         current: values,
         saved: values,
         default: values,

@@ -10,6 +10,7 @@ use scst_proto::lun::{AddressMethod, Lun, ReportLuns};
 use scst_proto::mode::{Control, ModeDevice, ModeSense, ModeValues};
 use scst_proto::opcode::{self, PeripheralDeviceType};
 use scst_proto::rsoc::{report_task_management, Commands, ReportOpcodes};
+use scst_proto::threshold::Thresholds;
 
 fn hex(text: &str) -> Vec<u8> {
     text.split_whitespace()
@@ -276,6 +277,7 @@ fn mode_device(blocks: u64, block_size: u32) -> ModeDevice {
     let values = ModeValues {
         wce: true,
         control: Control::new(1),
+        thresholds: Thresholds::NONE,
     };
     ModeDevice {
         pdt: PeripheralDeviceType::DISK,
@@ -284,6 +286,7 @@ fn mode_device(blocks: u64, block_size: u32) -> ModeDevice {
         write_protected: false,
         dpofua: true,
         wce_changeable: true,
+        thresholds: false,
         current: values,
         saved: values,
         default: values,

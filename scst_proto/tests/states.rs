@@ -9,6 +9,7 @@ use scst_proto::opcode::PeripheralDeviceType;
 use scst_proto::residual::Residual;
 use scst_proto::sense::*;
 use scst_proto::task::{answer, effect, Answer, Cause, Effect, Function, Response, State};
+use scst_proto::threshold::Thresholds;
 use scst_proto::ua::{Answered, UaQueue, CAPACITY};
 
 #[test]
@@ -144,6 +145,7 @@ fn device() -> ModeDevice {
     let values = ModeValues {
         wce: true,
         control: Control::new(1),
+        thresholds: Thresholds::NONE,
     };
     ModeDevice {
         pdt: PeripheralDeviceType::DISK,
@@ -152,6 +154,7 @@ fn device() -> ModeDevice {
         write_protected: false,
         dpofua: true,
         wce_changeable: true,
+        thresholds: false,
         current: values,
         saved: values,
         default: values,

@@ -8,6 +8,7 @@ use scst_proto::bytes::Writer;
 use scst_proto::mode::{Control, ModeDevice, ModeSense, ModeValues};
 use scst_proto::mode_select::{mode_select, ModeSelect};
 use scst_proto::opcode::PeripheralDeviceType;
+use scst_proto::threshold::Thresholds;
 
 fuzz_target!(|data: &[u8]| {
     let [flags, page, room, list @ ..] = data else {
@@ -17,6 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let values = ModeValues {
         wce: bit(0),
         control: Control::new(u8::from(bit(1))),
+        thresholds: Thresholds::NONE,
     };
     let mut device = ModeDevice {
         pdt: if bit(2) {
@@ -29,6 +31,7 @@ fuzz_target!(|data: &[u8]| {
         write_protected: bit(5),
         dpofua: bit(6),
         wce_changeable: bit(7),
+        thresholds: bit(6),
         current: values,
         saved: values,
         default: values,
