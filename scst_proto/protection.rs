@@ -330,6 +330,17 @@ impl Access {
         tuple.app == u16::MAX && (self.kind != Kind::Type3 || tuple.reference == u32::MAX)
     }
 
+    /// The information of the block `index` blocks after the first of a WRITE SAME whose one block came with `first`: the
+    /// reference tag counts on but with type 3 (SBC-4 5.50). What nobody is to check stays as it is.
+    pub fn repeat(&self, first: Tuple, index: u64) -> Tuple {
+        let reference = match self.kind {
+            Kind::Type3 => first.reference,
+            _ if self.escapes(first) => first.reference,
+            _ => first.reference.wrapping_add(index as u32),
+        };
+        Tuple { reference, ..first }
+    }
+
     /// Checks the information of the block `index` blocks after the first; `guard` computes what its guard should be.
     pub fn check(
         &self,
@@ -398,6 +409,16 @@ impl Access {
             };
             crate::bytes::copy(tuple, &made.to_bytes());
             index = index.wrapping_add(1);
+        }
+    }
+}
+
+/// Computes the guards in `tags` anew, of blocks of `block` bytes that have changed.
+pub fn guard_anew(data: &[u8], block: usize, tags: &mut [u8], crc: fn(&[u8]) -> u16) {
+    let blocks = data.chunks_exact(block.max(1));
+    for (data, tuple) in blocks.zip(tags.chunks_exact_mut(TUPLE)) {
+        if let Some(guard) = tuple.first_chunk_mut() {
+            *guard = crc(data).to_be_bytes();
         }
     }
 }

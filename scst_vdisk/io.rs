@@ -38,7 +38,7 @@ pub(crate) trait Store: Synchronous {
 
     /// Whether blocks have protection information: [`Store::read`] and
     /// [`Store::write`] then find out themselves how much of `at` the initiator has
-    /// prepared, and [`Store::verify`] is there.
+    /// prepared, and [`Store::protected`] is there.
     const PROTECTED: bool = false;
 
     /// Fills the command's buffer from `at`.
@@ -47,8 +47,8 @@ pub(crate) trait Store: Synchronous {
     /// Writes the command's buffer to `at`; `stable`: onto stable storage.
     fn write(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, stable: bool);
 
-    /// Checks the blocks of `at`, or compares them with the command's buffer.
-    fn verify(&self, _disk: &Disk, cmd: Cmd<Executing>, _at: Extent, _task: Task) {
+    /// Does `task` with the blocks of `at`.
+    fn protected(&self, _disk: &Disk, cmd: Cmd<Executing>, _at: Extent, _task: Task) {
         cmd.check_condition(INVALID_OPCODE);
     }
 

@@ -264,7 +264,7 @@ impl<M: Medium> Store for Protected<M> {
         self.run(disk, cmd, at, Task::Write { stable });
     }
 
-    fn verify(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, task: Task) {
+    fn protected(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, task: Task) {
         self.run(disk, cmd, at, task);
     }
 
@@ -453,7 +453,7 @@ impl Store for ProtectedNull {
         run(disk, &self.0, cmd, at, Task::Write { stable });
     }
 
-    fn verify(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, task: Task) {
+    fn protected(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, task: Task) {
         run(disk, &self.0, cmd, at, task);
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Protection information of a disk's blocks: READ, WRITE and VERIFY of a disk
-//! that is formatted with it. It is checked, made, stripped and stored here; what
+//! that is formatted with it, and other commands that transfer it. It is checked, made, stripped and stored here; what
 //! it means is `scst_proto::protection`'s matter.
 //!
 //! Blocks and their information go through buffers of ours, a piece at a time,
@@ -12,13 +12,15 @@
 use crate::{
     disk::Disk,
     io::Extent,
+    transferred::Buffer,
     writes::{self, Failure},
 };
 use kernel::{bindings, prelude::*, sync::atomic::Relaxed};
-use scst::{Cmd, Executing, InTransfer, Protection, Stage};
+use scst::{Cmd, Executing, Protection, Stage};
 use scst_proto::{
+    cdb::TransferLength,
     options::DifMode,
-    protection::{join, split, Access, CheckFailed, Format, Kind, Wrong, TUPLE},
+    protection::{guard_anew, Access, CheckFailed, Format, Kind, Tuple, Wrong, TUPLE},
     sense::{MISCOMPARE, PARAMETER_LIST_LENGTH_ERROR},
 };
 
@@ -27,7 +29,7 @@ pub(crate) const PIECE_SHIFT: u32 = 15;
 
 /// How buffers are allocated: without waiting, as memory may become free only by a
 /// write to this very disk. Who gets none is told that the disk is busy.
-const BUFFER_FLAGS: kernel::alloc::Flags = GFP_NOWAIT;
+pub(crate) const BUFFER_FLAGS: kernel::alloc::Flags = GFP_NOWAIT;
 
 /// Blocks of a disk, with the information that a medium may keep of them. `lba`
 /// and `data` are of whole blocks, `tags` has a tuple for each; all of them are
@@ -87,12 +89,33 @@ pub(crate) enum Task {
         /// BYTCHK 11b.
         one: bool,
     },
+    /// WRITE SAME: one block from the initiator, to each.
+    Same,
+    /// COMPARE AND WRITE: as `Compare`, then as `Write` with what follows in the buffer.
+    CompareAndWrite,
+    /// ORWRITE.
+    Or,
 }
 
 impl Task {
     /// Whether blocks are written.
     pub(crate) fn writes(self) -> bool {
-        matches!(self, Self::Write { .. })
+        !matches!(self, Self::Read | Self::Verify | Self::Compare { .. })
+    }
+
+    /// Whether what was read decides what is written, so that one has to come after
+    /// the other.
+    fn excludes(self) -> bool {
+        matches!(self, Self::CompareAndWrite | Self::Or)
+    }
+
+    /// What is done to all blocks, one after the other.
+    fn passes(&self) -> &[Self] {
+        const BOTH: &[Task] = &[Task::Compare { one: false }, Task::Write { stable: false }];
+        match self {
+            Self::CompareAndWrite => BOTH,
+            one => core::slice::from_ref(one),
+        }
     }
 }
 
@@ -111,98 +134,6 @@ fn last_stage(mode: DifMode) -> Stage {
         mode if mode.contains(DifMode::DEV_CHECK) => Stage::Dev,
         mode if mode.contains(DifMode::SCST) => Stage::Scst,
         _ => Stage::Tgt,
-    }
-}
-
-/// The data buffer of a command, and where the information of its blocks is.
-struct Buffer<'a> {
-    cmd: &'a Cmd<Executing>,
-    info: InTransfer<'a>,
-    block: usize,
-    /// A piece as it is transferred, if the information is in it.
-    wire: KVec<u8>,
-}
-
-impl<'a> Buffer<'a> {
-    fn new(cmd: &'a Cmd<Executing>, access: &Access, block: usize, blocks: usize) -> Result<Self> {
-        let info = match access.transferred {
-            true => cmd.protection(),
-            false => InTransfer::Absent,
-        };
-        let wire = match info {
-            InTransfer::Interleaved => KVec::from_elem(
-                0u8,
-                blocks.saturating_mul(block.saturating_add(TUPLE)),
-                BUFFER_FLAGS,
-            )?,
-            _ => KVec::new(),
-        };
-        Ok(Self {
-            cmd,
-            info,
-            block,
-            wire,
-        })
-    }
-
-    /// Whether the initiator has sent information, or wants some.
-    fn has_info(&self) -> bool {
-        !matches!(self.info, InTransfer::Absent)
-    }
-
-    /// Bytes of a block in the data buffer.
-    fn stride(&self) -> usize {
-        match self.info {
-            InTransfer::Interleaved => self.block.saturating_add(TUPLE),
-            _ => self.block,
-        }
-    }
-
-    /// Copies blocks from the initiator, the first of them `index` blocks after
-    /// that of the command.
-    fn fetch(&mut self, index: usize, data: &mut [u8], tags: &mut [u8]) -> Result<(), Failure> {
-        let at = index.saturating_mul(self.stride());
-        let whole = |copied: usize, wanted: usize| match copied == wanted {
-            true => Ok(()),
-            false => Err(Failure::from(PARAMETER_LIST_LENGTH_ERROR)),
-        };
-        let memory = self.cmd.data().ok_or(EINVAL)?;
-        match &self.info {
-            InTransfer::Interleaved => {
-                let len = data.len().saturating_add(tags.len());
-                let wire = self.wire.get_mut(..len).ok_or(EINVAL)?;
-                whole(memory.copy_from(at, wire), len)?;
-                split(wire, self.block, data, tags);
-                return Ok(());
-            }
-            InTransfer::Apart(list) => {
-                let from = index.saturating_mul(TUPLE);
-                whole(list.copy_from(from, tags), tags.len())?;
-            }
-            InTransfer::Absent => {}
-        }
-        whole(memory.copy_from(at, data), data.len())
-    }
-
-    /// Copies blocks to the initiator; see [`Buffer::fetch`].
-    fn put(&mut self, index: usize, data: &[u8], tags: &[u8]) -> Result {
-        let at = index.saturating_mul(self.stride());
-        let memory = self.cmd.data().ok_or(EINVAL)?;
-        match &self.info {
-            InTransfer::Interleaved => {
-                let len = data.len().saturating_add(tags.len());
-                let wire = self.wire.get_mut(..len).ok_or(EINVAL)?;
-                join(wire, self.block, data, tags);
-                memory.copy_to(at, wire);
-                return Ok(());
-            }
-            InTransfer::Apart(list) => {
-                list.copy_to(index.saturating_mul(TUPLE), tags);
-            }
-            InTransfer::Absent => {}
-        }
-        memory.copy_to(at, data);
-        Ok(())
     }
 }
 
@@ -236,41 +167,43 @@ fn try_run(
     let prepared = prepared.unwrap_or(0);
     let count = match task {
         Task::Read | Task::Write { .. } => all.min(prepared),
-        Task::Verify | Task::Compare { .. } => all,
+        _ => all,
     };
+    let room = |needed: bool, bytes: usize| match needed {
+        true => KVec::from_elem(0u8, most.saturating_mul(bytes), BUFFER_FLAGS),
+        false => Ok(KVec::new()),
+    };
+    let compares = matches!(task, Task::Compare { .. } | Task::CompareAndWrite);
     let mut run = Run {
         disk,
         medium,
         access,
         format,
         mode: protection.mode,
-        data: KVec::from_elem(0u8, most.saturating_mul(block), BUFFER_FLAGS)?,
-        tags: KVec::from_elem(0u8, most.saturating_mul(TUPLE), BUFFER_FLAGS)?,
-        sent: match task {
-            Task::Compare { .. } => KVec::from_elem(0u8, most.saturating_mul(block), BUFFER_FLAGS)?,
-            _ => KVec::new(),
-        },
+        data: room(true, block)?,
+        tags: room(true, TUPLE)?,
+        sent: room(compares || task == Task::Or, block)?,
+        sent_tags: room(task == Task::Or, TUPLE)?,
+        same: Tuple::ESCAPE,
     };
-    let first = cmd.cdb().lba;
-    let mut index = 0;
-    while index < count {
-        let lba = first.saturating_add(index as u64);
-        let n = until_next_piece(lba, shift).min(count.saturating_sub(index));
-        match task {
-            Task::Read => run.read(&mut buffer, index, lba, n)?,
-            Task::Write { .. } => run.write(&mut buffer, index, lba, n)?,
-            Task::Verify => run.verify(index, lba, n)?,
-            Task::Compare { one } => run.compare(&mut buffer, index, lba, n, one)?,
-        }
-        index = index.saturating_add(n);
-        kapi::cond_resched();
+    if task == Task::Same {
+        run.take_same(&mut buffer)?;
     }
-    if task == (Task::Write { stable: true }) {
+    let _one = task.excludes().then(|| disk.comparing.lock());
+    for (number, pass) in task.passes().iter().enumerate() {
+        buffer.skip = number.saturating_mul(count);
+        run.pass(&mut buffer, *pass, count)?;
+    }
+    let stable = match task {
+        Task::Write { stable } => stable,
+        task => task.writes() && disk.must_be_stable(cmd.cdb().fua()),
+    };
+    if stable {
         medium.sync()?;
     }
     Ok(match task {
         Task::Read | Task::Write { .. } => count.saturating_mul(buffer.stride()) as u32,
-        Task::Verify | Task::Compare { .. } => cmd.length(),
+        _ => cmd.length(),
     })
 }
 
@@ -301,9 +234,36 @@ struct Run<'a, B> {
     data: KVec<u8>,
     tags: KVec<u8>,
     sent: KVec<u8>,
+    sent_tags: KVec<u8>,
+    /// The information of the block that WRITE SAME writes.
+    same: Tuple,
 }
 
 impl<B: Blocks> Run<'_, B> {
+    /// Does `task` with the first `count` blocks of the command.
+    fn pass(&mut self, buffer: &mut Buffer<'_>, task: Task, count: usize) -> Result<(), Failure> {
+        let first = buffer.cmd.cdb().lba;
+        let mut index = 0;
+        while index < count {
+            let lba = first.saturating_add(index as u64);
+            let left = count.saturating_sub(index);
+            let n = until_next_piece(lba, self.disk.conf.block_shift).min(left);
+            match task {
+                Task::Read => self.read(buffer, index, lba, n)?,
+                Task::Write { .. } => self.write(buffer, index, lba, n)?,
+                Task::Verify => self.verify(index, lba, n)?,
+                Task::Compare { one } => self.compare(buffer, index, lba, n, one)?,
+                Task::Same => self.same(index, lba, n)?,
+                Task::Or => self.or(buffer, index, lba, n)?,
+                // Passes of its own.
+                Task::CompareAndWrite => return Err(EINVAL.into()),
+            }
+            index = index.saturating_add(n);
+            kapi::cond_resched();
+        }
+        Ok(())
+    }
+
     /// Reads `n` blocks and checks them. True if there was something to check.
     fn fill(&mut self, index: usize, lba: u64, n: usize) -> Result<bool, Failure> {
         let block = self.disk.block_size() as usize;
@@ -368,10 +328,88 @@ impl<B: Blocks> Run<'_, B> {
             let crc = kapi::crc::t10dif;
             self.access.generate(index as u64, data, block, tags, crc);
         }
+        self.store(index, lba, n)
+    }
+
+    /// Writes the `n` blocks at hand.
+    fn store(&mut self, index: usize, lba: u64, n: usize) -> Result<(), Failure> {
+        let block = self.disk.block_size() as usize;
+        let (data, tags) = parts(&mut self.data, &mut self.tags, block, n)?;
         match self.medium.write(lba, data, tags) {
             Err(e) if is_protection_error(e) => Err(self.found_below(index, lba, n)),
             result => Ok(result?),
         }
+    }
+
+    /// Fetches and checks the block of a WRITE SAME, and fills a piece with it. Without
+    /// a data-out buffer (NDOB) it is zeros, and not checked by anybody (SBC-4 5.51).
+    fn take_same(&mut self, buffer: &mut Buffer<'_>) -> Result<(), Failure> {
+        let block = self.disk.block_size() as usize;
+        if buffer.cmd.cdb().length == TransferLength::None {
+            return Ok(());
+        }
+        if buffer.cmd.prepared() as usize != buffer.stride() {
+            return Err(PARAMETER_LIST_LENGTH_ERROR.into());
+        }
+        let (data, tags) = parts(&mut self.data, &mut self.tags, block, 1)?;
+        buffer.fetch(0, data, tags)?;
+        let crc = kapi::crc::t10dif;
+        match buffer.has_info() {
+            true => check(&self.access, first_stage(self.mode), 0, data, block, tags)?,
+            false => self.access.generate(0, data, block, tags, crc),
+        }
+        self.same = Tuple::from_bytes(tags.first_chunk().ok_or(EINVAL)?);
+        let (first, rest) = self.data.split_at_mut_checked(block).ok_or(EINVAL)?;
+        for copy in rest.chunks_exact_mut(block) {
+            copy.copy_from_slice(first);
+        }
+        Ok(())
+    }
+
+    /// Writes the block of a WRITE SAME.
+    fn same(&mut self, index: usize, lba: u64, n: usize) -> Result<(), Failure> {
+        for (number, tuple) in self.tags.chunks_exact_mut(TUPLE).take(n).enumerate() {
+            let number = index.saturating_add(number) as u64;
+            tuple.copy_from_slice(&self.access.repeat(self.same, number).to_bytes());
+        }
+        self.store(index, lba, n)
+    }
+
+    /// What was sent is checked as a write's, what is on the medium as without a protect
+    /// field; the tags are those that were sent.
+    fn or(
+        &mut self,
+        buffer: &mut Buffer<'_>,
+        index: usize,
+        lba: u64,
+        n: usize,
+    ) -> Result<(), Failure> {
+        let block = self.disk.block_size() as usize;
+        let stage = first_stage(self.mode);
+        let crc = kapi::crc::t10dif;
+        let (sent, tags) = parts(&mut self.sent, &mut self.sent_tags, block, n)?;
+        buffer.fetch(index, sent, tags)?;
+        match buffer.has_info() {
+            true => check(&self.access, stage, index, sent, block, tags)?,
+            false => self.access.generate(index as u64, sent, block, tags, crc),
+        }
+        self.fill_plain(index, lba, n)?;
+        for (data, sent) in self.data.iter_mut().zip(&self.sent) {
+            *data |= *sent;
+        }
+        let (data, tags) = parts(&mut self.data, &mut self.tags, block, n)?;
+        tags.copy_from_slice(self.sent_tags.get(..tags.len()).ok_or(EINVAL)?);
+        guard_anew(data, block, tags, crc);
+        self.store(index, lba, n)
+    }
+
+    /// As `fill`, checking what a command without a protect field has checked.
+    fn fill_plain(&mut self, index: usize, lba: u64, n: usize) -> Result<(), Failure> {
+        let plain = Access::plain(&self.format, lba.saturating_sub(index as u64));
+        let sent = core::mem::replace(&mut self.access, plain);
+        let filled = self.fill(index, lba, n);
+        self.access = sent;
+        filled.map(drop)
     }
 
     fn verify(&mut self, index: usize, lba: u64, n: usize) -> Result<(), Failure> {
@@ -402,13 +440,7 @@ impl<B: Blocks> Run<'_, B> {
                 tags,
             )?;
         }
-        let sent_access = core::mem::replace(
-            &mut self.access,
-            Access::plain(&self.format, lba.saturating_sub(index as u64)),
-        );
-        let filled = self.fill(index, lba, n);
-        self.access = sent_access;
-        filled?;
+        self.fill_plain(index, lba, n)?;
         let found = self.data.get(..n.saturating_mul(block)).unwrap_or(&[]);
         let sent = self.sent.get(..blocks.saturating_mul(block)).unwrap_or(&[]);
         match found

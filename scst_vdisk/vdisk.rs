@@ -15,7 +15,7 @@
 //! | `io.rs` | the trait of stores, errors as sense data |
 //! | `medium.rs`, `gate.rs` | stores that open and close while commands run |
 //! | `nullio.rs`, `fileio.rs`, `blockio.rs`, `cdrom.rs` | the stores |
-//! | `protection.rs`, `protected.rs` | commands of disks with protection information; their stores |
+//! | `protection.rs`, `transferred.rs`, `protected.rs` | commands of disks with protection information; their buffers, their stores |
 //! | `pieces.rs` | parts of a scatterlist |
 //! | `vfs.rs`, `block.rs`, `integrity.rs` | the kernel's files and block devices: all `unsafe` code |
 
@@ -44,6 +44,7 @@ mod pieces;
 mod protected;
 mod protection;
 mod thresholds;
+mod transferred;
 mod unit;
 #[allow(unsafe_code)]
 mod vfs;

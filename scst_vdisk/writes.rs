@@ -150,27 +150,47 @@ fn unmap_limit<S: Store>(unit: &Unit<S>) -> u64 {
 }
 
 /// WRITE SAME, SBC-4 5.50.
+///
+/// Blocks that come with protection information are written in any case: with UNMAP a
+/// device server may.
 pub(crate) fn write_same<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
-    let result = try_write_same(unit, &cmd);
+    let at = match same_blocks(unit, &cmd) {
+        Ok(at) => at,
+        Err(sense) => return cmd.check_condition(sense),
+    };
+    if S::PROTECTED && cmd.cdb().protect() != 0 {
+        return unit.store.protected(&unit.disk, cmd, at, Task::Same);
+    }
+    let result = try_write_same(unit, &cmd, at);
     finish(cmd, result);
 }
 
-fn try_write_same<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Failure> {
+/// The blocks of a WRITE SAME, if its CDB is right.
+fn same_blocks<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<Extent, Sense> {
     let cdb = cmd.cdb();
-    let at = unit.extent(cdb)?;
+    let at = unit.span(cdb)?;
     if at.len == 0 || at.len > MAX_WRITE_SAME_BYTES {
-        return Err(length_field(cdb).into());
+        return Err(length_field(cdb));
     }
     if u8_at(cmd.raw_cdb(), 1).unwrap_or(0) & 0x06 != 0 {
         // PBDATA and LBDATA, obsolete.
-        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 2).into());
+        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 2));
     }
     if cdb.anchor() {
-        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 4).into());
+        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 4));
     }
     if cdb.unmap() && !unit.disk.thin.get() {
-        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 3).into());
+        return Err(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 3));
     }
+    Ok(at)
+}
+
+fn try_write_same<S: Store>(
+    unit: &Unit<S>,
+    cmd: &Cmd<Executing>,
+    at: Extent,
+) -> Result<(), Failure> {
+    let cdb = cmd.cdb();
     let block = unit.disk.block_size() as usize;
     let mut piece = KVec::from_elem(0u8, PIECE.max(block), GFP_KERNEL)?;
     let mut zeros = true;
@@ -225,7 +245,24 @@ fn settle<S: Store>(unit: &Unit<S>, fua: bool) -> Result<(), Failure> {
 /// COMPARE AND WRITE, SBC-4 5.3: the first half of the data is compared, the
 /// second written if the first is what was there.
 pub(crate) fn compare_and_write<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
-    let result = try_compare_and_write(unit, &cmd);
+    with_protection(unit, cmd, Task::CompareAndWrite, try_compare_and_write);
+}
+
+/// Does `task` if the command has a protect field and there is a use for it, else
+/// `plain`.
+fn with_protection<S: Store>(
+    unit: &Unit<S>,
+    cmd: Cmd<Executing>,
+    task: Task,
+    plain: impl FnOnce(&Unit<S>, &Cmd<Executing>) -> Result<(), Failure>,
+) {
+    if S::PROTECTED && cmd.cdb().protect() != 0 {
+        return match unit.span(cmd.cdb()) {
+            Ok(at) => unit.store.protected(&unit.disk, cmd, at, task),
+            Err(sense) => cmd.check_condition(sense),
+        };
+    }
+    let result = plain(unit, &cmd);
     finish(cmd, result);
 }
 
@@ -254,8 +291,7 @@ fn try_compare_and_write<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Resu
 
 /// ORWRITE, SBC-4 5.11: what is there, or what comes.
 pub(crate) fn or_write<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
-    let result = try_or_write(unit, &cmd);
-    finish(cmd, result);
+    with_protection(unit, cmd, Task::Or, try_or_write);
 }
 
 fn try_or_write<S: Store>(unit: &Unit<S>, cmd: &Cmd<Executing>) -> Result<(), Failure> {
@@ -331,13 +367,13 @@ pub(crate) fn verify<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
     if S::PROTECTED {
         return match (unit.span(&cdb), cdb.bytchk()) {
             (Err(sense), _) => cmd.check_condition(sense),
-            (Ok(at), 0) => unit.store.verify(&unit.disk, cmd, at, Task::Verify),
+            (Ok(at), 0) => unit.store.protected(&unit.disk, cmd, at, Task::Verify),
             (Ok(at), 1) => unit
                 .store
-                .verify(&unit.disk, cmd, at, Task::Compare { one: false }),
+                .protected(&unit.disk, cmd, at, Task::Compare { one: false }),
             (Ok(at), 3) => unit
                 .store
-                .verify(&unit.disk, cmd, at, Task::Compare { one: true }),
+                .protected(&unit.disk, cmd, at, Task::Compare { one: true }),
             _ => cmd.check_condition(INVALID_FIELD_IN_CDB.in_cdb_bit(1, 2)),
         };
     }
