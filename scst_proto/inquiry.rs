@@ -6,6 +6,7 @@
 //! layout - which designators in which order, which reserved lengths - is what initiators of SCST installations
 //! have always seen, so that a disk keeps its identity when modules are swapped.
 
+use crate::atomic;
 use crate::bytes::{u8_at, Writer};
 use crate::copy;
 use crate::opcode::PeripheralDeviceType;
@@ -126,6 +127,8 @@ pub struct Limits {
     pub max_write_same: u64,
     /// What UNMAP can do; `None` when the device is not thin.
     pub unmap: Option<UnmapLimits>,
+    /// What WRITE ATOMIC can do; `None` when there is none.
+    pub atomic: Option<atomic::Limits>,
 }
 
 /// Limits of UNMAP in logical blocks.
@@ -166,6 +169,7 @@ impl Limits {
             optimal_transfer: blocks(OPTIMAL_TRANSFER_BYTES),
             max_write_same: u64::from(blocks(MAX_WRITE_SAME_BYTES)),
             unmap: None,
+            atomic: None,
         }
     }
 
@@ -448,8 +452,8 @@ fn extended(w: &mut Writer<'_>, id: &Identity<'_>) {
         .zeros(56);
 }
 
-/// Page B0h: 64 bytes.
-fn limits(w: &mut Writer<'_>, l: &Limits) {
+/// What follows the header of page B0h: 60 bytes.
+pub fn limits(w: &mut Writer<'_>, l: &Limits) {
     w.u8(u8::from(l.wsnz))
         .u8(l.max_compare_and_write)
         .be16(l.granularity)
@@ -468,5 +472,16 @@ fn limits(w: &mut Writer<'_>, l: &Limits) {
             w.zeros(16);
         }
     }
-    w.be64(l.max_write_same).zeros(20);
+    w.be64(l.max_write_same);
+    match &l.atomic {
+        Some(a) => {
+            // 0 is any.
+            let unit = if a.granularity > 1 { a.granularity } else { 0 };
+            // ATOMIC ALIGNMENT, ATOMIC TRANSFER LENGTH GRANULARITY; no ATOMIC BOUNDARY.
+            w.be32(a.max).be32(unit).be32(unit).zeros(8);
+        }
+        None => {
+            w.zeros(20);
+        }
+    }
 }

@@ -22,11 +22,14 @@ pub struct Commands {
     pub explicit_alua: bool,
     /// It is formatted with protection information of type 2: READ(32) and the like.
     pub type2: bool,
+    /// It can write atomically: WRITE ATOMIC.
+    pub atomic: bool,
 }
 
 impl Commands {
     /// Whether the device carries `row` out.
     pub fn has(&self, row: &OpRow) -> bool {
+        const WRITE_ATOMIC: u8 = 0x9c;
         const SET_TARGET_PORT_GROUPS: (u8, Option<u16>) = (0xa4, Some(0x0a));
 
         row.is_supported()
@@ -34,6 +37,7 @@ impl Commands {
             && (self.thin || !row.flags.contains(Flags::THIN))
             && (self.keeps_data || !row.flags.contains(Flags::KEEPS_DATA))
             && (self.type2 || row.opcode != opcode::VARIABLE_LENGTH)
+            && (self.atomic || row.opcode != WRITE_ATOMIC)
             && (self.explicit_alua || (row.opcode, row.service_action) != SET_TARGET_PORT_GROUPS)
     }
 }

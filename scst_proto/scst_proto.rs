@@ -27,6 +27,7 @@
 //! | [`lba_status`], [`log_page`], [`buffer`], [`timestamp`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER, REPORT TIMESTAMP |
 //! | [`copy`] | third-party copy: EXTENDED COPY, ROD tokens, and what the copy manager reports |
 //! | [`ua`], [`task`], [`task_set`], [`residual`] | unit attention queue, abort table, task sets, residual counts |
+//! | [`atomic`] | what WRITE ATOMIC may write |
 //! | [`threshold`] | thresholds of thin provisioning |
 //! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
 //! | [`protection`] | protection information: tags, checks, what protect fields mean |
@@ -48,6 +49,7 @@
 #![deny(missing_docs)]
 
 pub mod alua;
+pub mod atomic;
 pub mod buffer;
 pub mod bytes;
 pub mod capacity;

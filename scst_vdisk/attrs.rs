@@ -7,9 +7,10 @@
 //! `scstadmin` saves it.
 
 use crate::{
-    disk::{BinaryId, Disk, Name, Names, DEFAULT_NULLIO_BYTES, DEFAULT_OPT_TRANS_LEN, DEFAULT_TST},
+    disk::{Disk, DEFAULT_NULLIO_BYTES, DEFAULT_OPT_TRANS_LEN, DEFAULT_TST},
     log,
     medium::Medium,
+    names::{BinaryId, Name, Names},
     unit::Unit,
 };
 use core::fmt::{Display, Write as _};

@@ -48,6 +48,11 @@ pub(crate) enum Op {
         /// Past a volatile cache (FUA).
         stable: bool,
     },
+    /// The same, as a whole or not at all.
+    Atomic {
+        /// Past a volatile cache (FUA).
+        stable: bool,
+    },
     /// Empty the device's volatile cache; no memory.
     Flush,
 }
@@ -61,6 +66,9 @@ impl Op {
             Op::Write { stable: false } => bindings::req_op_REQ_OP_WRITE | sync,
             Op::Write { stable: true } => {
                 bindings::req_op_REQ_OP_WRITE | sync | op_flag(bindings::req_flag_bits___REQ_FUA)
+            }
+            Op::Atomic { stable } => {
+                Op::Write { stable }.flags() | op_flag(bindings::req_flag_bits___REQ_ATOMIC)
             }
             Op::Flush => {
                 bindings::req_op_REQ_OP_WRITE
@@ -149,6 +157,17 @@ pub(crate) struct Limits {
     pub(crate) discard_alignment: u32,
 }
 
+/// What a device writes atomically, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtomicLimits {
+    /// Smallest write, of which others are multiples.
+    pub(crate) min: u32,
+    /// Largest write.
+    pub(crate) max: u32,
+    /// No write may be on both sides of a multiple of this; 0: any may.
+    pub(crate) boundary: u32,
+}
+
 impl BlockDevice {
     /// Opens `path`. `holder` is who has it, for the exclusive claim: any
     /// address that nobody else uses. Process context.
@@ -208,6 +227,36 @@ impl BlockDevice {
                 discard_alignment: (&raw const (*limits).discard_alignment).read_volatile(),
             }
         }
+    }
+
+    /// What it writes as a whole or not at all, in bytes, now; `None`: nothing.
+    pub(crate) fn atomic(&self) -> Option<AtomicLimits> {
+        // SAFETY: As in `limits`; where a partition begins does not change while it is open.
+        let (found, start) = unsafe {
+            let limits = &raw const (*(*self.bdev.as_ptr()).bd_queue).limits;
+            let found = AtomicLimits {
+                min: (&raw const (*limits).atomic_write_unit_min).read_volatile(),
+                max: (&raw const (*limits).atomic_write_unit_max).read_volatile(),
+                boundary: (&raw const (*limits).atomic_write_boundary_sectors)
+                    .read_volatile()
+                    .wrapping_shl(SECTOR_SHIFT),
+            };
+            (found, (*self.bdev.as_ptr()).bd_start_sect)
+        };
+        // A partition that begins in the middle of a unit has none.
+        let unit = u64::from(found.min.max(found.boundary));
+        let aligned = (start << SECTOR_SHIFT).checked_rem(unit) == Some(0);
+        (found.min != 0 && found.max != 0 && aligned).then_some(found)
+    }
+
+    /// The most pieces of memory that one request may have.
+    fn max_segments(&self) -> usize {
+        // SAFETY: As in `limits`.
+        let most = unsafe {
+            let limits = &raw const (*(*self.bdev.as_ptr()).bd_queue).limits;
+            (&raw const (*limits).max_segments).read_volatile()
+        };
+        usize::from(most).min(bindings::BIO_MAX_VECS as usize)
     }
 
     /// The bits of an address in memory that have to be 0 for the device to
@@ -340,7 +389,7 @@ impl<C: Completion> Copied<C> {
             Ok(copy) => copy,
             Err(e) => return Err((e, done)),
         };
-        if let (Op::Write { .. }, Some(from)) = (op, done.memory()) {
+        if let (Op::Write { .. } | Op::Atomic { .. }, Some(from)) = (op, done.memory()) {
             copy.fill(&from, len);
         }
         Ok(Self { done, copy, op })
@@ -374,7 +423,12 @@ where
     let fits = done
         .memory()
         .is_none_or(|sg| pieces(&sg, 0, len).all(|piece| (piece.offset | piece.len) & mask == 0));
-    if fits || op == Op::Flush {
+    // One request has to be enough. Memory of our own has few pieces.
+    let whole = !matches!(op, Op::Atomic { .. })
+        || done
+            .memory()
+            .is_none_or(|sg| pieces(&sg, 0, len).count() <= device.max_segments());
+    if (fits && whole) || op == Op::Flush {
         return submit(device, op, pos, len, done);
     }
     match Copied::new(op, len, done) {
@@ -413,6 +467,10 @@ where
             return;
         };
         let mut at = add(first, sg, 0, len, &*bdev);
+        if at < len && matches!(op, Op::Atomic { .. }) {
+            // Several bios would not be one write.
+            at = 0;
+        }
         if at < len && at != 0 {
             // The others are sent as they are filled, so that a second one is
             // never waited for with one in hand of the same reserve.

@@ -57,6 +57,10 @@ impl Store for BlockStore {
         self.start(cmd, Op::Write { stable }, at);
     }
 
+    fn write_atomic(&self, _disk: &Disk, cmd: Cmd<Executing>, at: Extent, stable: bool) {
+        self.start(cmd, Op::Atomic { stable }, at);
+    }
+
     fn flush(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, immed: bool) {
         // A device flushes all or nothing.
         let at = Extent {
@@ -119,6 +123,7 @@ impl Medium for BlockStore {
             },
         });
         disk.set_physical_block(limits.physical_block);
+        disk.set_atomic(open.atomic());
         Ok(())
     }
 

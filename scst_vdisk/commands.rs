@@ -64,6 +64,7 @@ pub(crate) mod opcode {
     pub(crate) const PRE_FETCH_16: u8 = 0x90;
     pub(crate) const SYNCHRONIZE_CACHE_16: u8 = 0x91;
     pub(crate) const WRITE_SAME_16: u8 = 0x93;
+    pub(crate) const WRITE_ATOMIC_16: u8 = 0x9c;
     pub(crate) const SERVICE_ACTION_IN_16: u8 = 0x9e;
     pub(crate) const MAINTENANCE_IN: u8 = 0xa3;
     pub(crate) const MAINTENANCE_OUT: u8 = 0xa4;
@@ -197,6 +198,7 @@ pub(crate) fn execute<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
         (WRITE_SAME_10 | WRITE_SAME_16, _) => writes::write_same(unit, cmd),
         (COMPARE_AND_WRITE, _) => writes::compare_and_write(unit, cmd),
         (ORWRITE_16, _) => writes::or_write(unit, cmd),
+        (WRITE_ATOMIC_16, _) => writes::write_atomic(unit, cmd),
         (PRE_FETCH_10 | PRE_FETCH_16, _) => blocks::prefetch(unit, cmd),
         (SERVICE_ACTION_IN_16, GET_LBA_STATUS) => blocks::lba_status(unit, cmd),
         (READ_BUFFER_10, _) => buffers::read(disk, cmd),
@@ -349,6 +351,7 @@ fn report_opcodes(disk: &Disk, mut cmd: Cmd<Executing>) {
         keeps_data: disk.conf.handler != Handler::NullIo,
         explicit_alua: explicit_alua(disk, &cmd),
         type2: disk.has_type2(),
+        atomic: disk.atomic().is_some(),
     };
     let written = ReportOpcodes::decode(cmd.raw_cdb()).and_then(|r| r.write(&mut w, &device));
     match written {

@@ -7,8 +7,7 @@
 //! change at any time. What belongs together (the names) is behind a mutex that
 //! only commands about names and the administrator take.
 
-use crate::{clock::Clock, log, thresholds::Watched};
-use core::fmt::Write as _;
+use crate::{block::AtomicLimits, clock::Clock, log, names::Names, thresholds::Watched};
 use kernel::{
     new_mutex,
     prelude::*,
@@ -20,8 +19,9 @@ use kernel::{
 };
 use scst::{DeviceHandle, Protection};
 use scst_proto::{
+    atomic,
     capacity::Capacity,
-    identity::{default_eui64, default_t10_dev_id, default_usn, device_id, Text},
+    identity::default_eui64,
     inquiry::{Identity, Limits, Provisioning, UnmapLimits, MAX_UNMAP_DESCRIPTORS},
     mode::{Control, ModeDevice, ModeValues},
     opcode::PeripheralDeviceType,
@@ -121,114 +121,6 @@ impl Conf {
     }
 }
 
-/// A text of the device's identity, and whether an administrator chose it.
-#[derive(Clone, Copy)]
-pub(crate) struct Name<const N: usize> {
-    pub(crate) text: Text<N>,
-    pub(crate) set: bool,
-}
-
-impl<const N: usize> Name<N> {
-    fn new(text: &str) -> Self {
-        let mut name = Self {
-            text: Text::new(),
-            set: false,
-        };
-        // `Text` cuts, and never fails.
-        let _ = name.text.write_str(text);
-        name
-    }
-
-    /// Takes a text that an administrator chose; `Err` with the limit if it is
-    /// too long.
-    pub(crate) fn choose(&mut self, text: &str) -> core::result::Result<(), usize> {
-        if text.len() > N {
-            return Err(N);
-        }
-        *self = Self {
-            set: true,
-            ..Self::new(text)
-        };
-        Ok(())
-    }
-}
-
-/// A binary identifier.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct BinaryId {
-    bytes: [u8; 16],
-    len: usize,
-}
-
-impl BinaryId {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(&[])
-    }
-
-    /// Reads `0x` and hexadecimal digits, or nothing, for one of `lengths` bytes.
-    pub(crate) fn parse(text: &str, lengths: &[usize]) -> Option<Self> {
-        let mut id = Self::default();
-        if text.is_empty() {
-            return Some(id);
-        }
-        let digits = text
-            .strip_prefix("0x")
-            .or(text.strip_prefix("0X"))
-            .unwrap_or(text);
-        id.len = digits.len() / 2;
-        if digits.len() % 2 != 0 || !lengths.contains(&id.len) {
-            return None;
-        }
-        let mut chars = digits.chars();
-        for byte in id.bytes.iter_mut().take(id.len) {
-            let (high, low) = (chars.next()?.to_digit(16)?, chars.next()?.to_digit(16)?);
-            *byte = ((high << 4) | low) as u8;
-        }
-        Some(id)
-    }
-}
-
-/// Who the device says it is.
-pub(crate) struct Names {
-    pub(crate) vendor: Name<8>,
-    pub(crate) product: Name<16>,
-    pub(crate) revision: Name<4>,
-    pub(crate) inq_vend_specific: Name<96>,
-    pub(crate) usn: Name<20>,
-    pub(crate) t10_dev_id: Name<25>,
-    pub(crate) vend_specific_id: Name<32>,
-    pub(crate) scsi_device_name: Name<247>,
-    pub(crate) eui64: BinaryId,
-    pub(crate) naa: BinaryId,
-}
-
-impl Names {
-    fn new(conf: &Conf, name: &str, setup_id: u32, t10_dev_id: Option<&str>) -> Self {
-        let usn = default_usn(device_id(setup_id, name));
-        let id = default_t10_dev_id(usn.as_str(), name);
-        let mut names = Self {
-            vendor: Name::new(match conf.handler {
-                Handler::BlockIo => "SCST_BIO",
-                _ => "SCST_FIO",
-            }),
-            product: Name::new(name),
-            revision: Name::new("3110"),
-            inq_vend_specific: Name::new(""),
-            usn: Name::new(usn.as_str()),
-            t10_dev_id: Name::new(id.as_str()),
-            vend_specific_id: Name::new(id.as_str()),
-            scsi_device_name: Name::new(""),
-            eui64: BinaryId::default(),
-            naa: BinaryId::default(),
-        };
-        if let Some(chosen) = t10_dev_id {
-            // The parser has checked the length.
-            let _ = names.t10_dev_id.choose(chosen);
-        }
-        names
-    }
-}
-
 /// What the backing store can do about unused blocks.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Discard {
@@ -289,6 +181,8 @@ pub(crate) struct Disk {
     physical: Atomic<u32>,
     discard_granularity: Atomic<u32>,
     discard_alignment: Atomic<u32>,
+    /// What the store writes atomically, in bytes: unit, most, boundary; 0 is none.
+    atomic: [Atomic<u32>; 3],
     /// `dif_type` as it was given.
     pub(crate) dif_type: u8,
     /// `dif_static_app_tag`, in the order of its bytes.
@@ -340,6 +234,7 @@ impl Disk {
                 physical: Atomic::new(physical),
                 discard_granularity: Atomic::new(1),
                 discard_alignment: Atomic::new(u32::MAX),
+                atomic: [const { Atomic::new(0) }; 3],
                 dif_type: options.dif_type,
                 dif_tag: Atomic::new(options.dif_static_app_tag),
                 opt_trans_len: Atomic::new(DEFAULT_OPT_TRANS_LEN),
@@ -395,6 +290,33 @@ impl Disk {
         self.discard_granularity.store(discard.granularity, Relaxed);
         self.discard_alignment
             .store(discard.alignment.unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Sets what the store writes atomically.
+    pub(crate) fn set_atomic(&self, limits: Option<AtomicLimits>) {
+        let words = limits.map_or([0; 3], |l| [l.min, l.max, l.boundary]);
+        for (word, new) in self.atomic.iter().zip(words) {
+            word.store(new, Relaxed);
+        }
+    }
+
+    /// What WRITE ATOMIC may write, if there is one. Blocks with protection information
+    /// are written piece by piece.
+    pub(crate) fn atomic(&self) -> Option<atomic::Limits> {
+        if self.conf.protection.is_some() {
+            return None;
+        }
+        if self.conf.handler == Handler::NullIo {
+            return Some(atomic::Limits::VOID);
+        }
+        let [unit, most, boundary] = &self.atomic;
+        let blocks = |word: &Atomic<u32>| word.load(Relaxed).wrapping_shr(self.conf.block_shift);
+        let max = blocks(most);
+        (max != 0).then(|| atomic::Limits {
+            max,
+            granularity: blocks(unit).max(1),
+            boundary: blocks(boundary),
+        })
     }
 
     /// The Control mode page.
@@ -518,6 +440,7 @@ impl Disk {
                 ..Limits::for_block_shift(shift)
             },
         };
+        limits.atomic = self.atomic();
         limits.optimal_transfer = self.opt_trans_len.load(Relaxed).wrapping_shr(shift);
         limits
     }

@@ -47,6 +47,12 @@ pub(crate) trait Store: Synchronous {
     /// Writes the command's buffer to `at`; `stable`: onto stable storage.
     fn write(&self, disk: &Disk, cmd: Cmd<Executing>, at: Extent, stable: bool);
 
+    /// Writes the command's buffer to `at` whole or, if power fails, not at all; within
+    /// [`Disk::atomic`].
+    fn write_atomic(&self, _disk: &Disk, cmd: Cmd<Executing>, _at: Extent, _stable: bool) {
+        cmd.check_condition(INVALID_OPCODE);
+    }
+
     /// Does `task` with the blocks of `at`.
     fn protected(&self, _disk: &Disk, cmd: Cmd<Executing>, _at: Extent, _task: Task) {
         cmd.check_condition(INVALID_OPCODE);

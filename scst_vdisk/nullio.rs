@@ -48,6 +48,10 @@ impl Store for Null {
         cmd.good_with(at.len as u32);
     }
 
+    fn write_atomic(&self, _disk: &Disk, cmd: Cmd<Executing>, at: Extent, _stable: bool) {
+        cmd.good_with(at.len as u32);
+    }
+
     fn flush(&self, _disk: &Disk, cmd: Cmd<Executing>, _at: Extent, _immed: bool) {
         cmd.good();
     }

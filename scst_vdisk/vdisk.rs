@@ -5,7 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | `vdisk.rs` | the module: handlers, adding a device |
-//! | `disk.rs` | a disk's configuration, state and identity |
+//! | `disk.rs`, `names.rs` | a disk's configuration and state; its identity |
 //! | `unit.rs` | a disk with its store, as the core sees it; the data path |
 //! | `commands.rs` | all other commands |
 //! | `writes.rs` | UNMAP, WRITE SAME, COMPARE AND WRITE, ORWRITE, VERIFY |
@@ -39,6 +39,7 @@ mod integrity;
 mod io;
 mod log;
 mod medium;
+mod names;
 mod nullio;
 mod pieces;
 mod protected;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The writing commands that are not a plain WRITE: UNMAP, WRITE SAME, COMPARE
-//! AND WRITE; and the comparing that VERIFY does too. They go through buffers
+//! The writing commands that are not a plain WRITE: UNMAP, WRITE SAME, WRITE ATOMIC,
+//! COMPARE AND WRITE; and the comparing that VERIFY does too. They go through buffers
 //! of their own, block by block, in a thread.
 
 use crate::{
@@ -330,6 +330,30 @@ fn each_piece(
         kapi::cond_resched();
     }
     Ok(())
+}
+
+/// WRITE ATOMIC(16), SBC-4 5.46: where the store can.
+pub(crate) fn write_atomic<S: Store>(unit: &Unit<S>, cmd: Cmd<Executing>) {
+    let Some(limits) = unit.disk.atomic() else {
+        return cmd.check_condition(INVALID_OPCODE);
+    };
+    let cdb = cmd.cdb();
+    let at = unit
+        .extent(cdb)
+        .and_then(|at| limits.check(cdb, cmd.raw_cdb()).map(|()| at));
+    match at {
+        Ok(Extent { len: 0, .. }) => cmd.good(),
+        // Not a part of it.
+        Ok(at) if u64::from(cmd.length()) < at.len => {
+            let sense = length_field(cdb);
+            cmd.check_condition(sense);
+        }
+        Ok(at) => {
+            let stable = unit.disk.must_be_stable(cdb.fua());
+            unit.store.write_atomic(&unit.disk, cmd, at, stable);
+        }
+        Err(sense) => cmd.check_condition(sense),
+    }
 }
 
 /// WRITE AND VERIFY, SBC-4 5.49. The write is stable before it is reported; that

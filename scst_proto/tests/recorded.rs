@@ -413,6 +413,7 @@ fn usage_maps() {
         keeps_data: true,
         explicit_alua: false,
         type2: false,
+        atomic: false,
     };
     for line in USAGE.split('|') {
         let usage = hex(line);
@@ -439,6 +440,7 @@ fn opcodes_that_are_not_there() {
         keeps_data: true,
         explicit_alua: false,
         type2: false,
+        atomic: false,
     };
     for (op, action) in [(0x9c, 0), (0x84, 0x08), (0xa4, 0x0a), (0xc0, 0)] {
         let report =
@@ -459,6 +461,7 @@ fn all_opcodes_with_timeouts() {
         keeps_data: true,
         explicit_alua: false,
         type2: false,
+        atomic: false,
     };
     let report = ReportOpcodes::decode(&hex("a3 0c 80 00 00 00 00 00 20 00 00 00")).unwrap();
     let got = written(|w| report.write(w, &device).unwrap());

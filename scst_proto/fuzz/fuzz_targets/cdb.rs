@@ -53,6 +53,7 @@ fuzz_target!(|data: &[u8]| {
             keeps_data: shift & 2 != 0,
             explicit_alua: shift & 2 != 0,
             type2: shift & 4 != 0,
+            atomic: shift & 8 != 0,
         };
         let _ = report.write(&mut w, &device);
     }
