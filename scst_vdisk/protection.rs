@@ -89,6 +89,8 @@ pub(crate) enum Task {
         /// BYTCHK 11b.
         one: bool,
     },
+    /// Checks what the initiator has sent.
+    Check,
     /// WRITE SAME: one block from the initiator, to each.
     Same,
     /// COMPARE AND WRITE: as `Compare`, then as `Write` with what follows in the buffer.
@@ -100,7 +102,10 @@ pub(crate) enum Task {
 impl Task {
     /// Whether blocks are written.
     pub(crate) fn writes(self) -> bool {
-        !matches!(self, Self::Read | Self::Verify | Self::Compare { .. })
+        !matches!(
+            self,
+            Self::Read | Self::Verify | Self::Check | Self::Compare { .. }
+        )
     }
 
     /// Whether what was read decides what is written, so that one has to come after
@@ -111,9 +116,14 @@ impl Task {
 
     /// What is done to all blocks, one after the other.
     fn passes(&self) -> &[Self] {
-        const BOTH: &[Task] = &[Task::Compare { one: false }, Task::Write { stable: false }];
+        // What is wrong in what is to be written is found before any of it is.
+        const ALL: &[Task] = &[
+            Task::Compare { one: false },
+            Task::Check,
+            Task::Write { stable: false },
+        ];
         match self {
-            Self::CompareAndWrite => BOTH,
+            Self::CompareAndWrite => ALL,
             one => core::slice::from_ref(one),
         }
     }
@@ -191,7 +201,7 @@ fn try_run(
     }
     let _one = task.excludes().then(|| disk.comparing.lock());
     for (number, pass) in task.passes().iter().enumerate() {
-        buffer.skip = number.saturating_mul(count);
+        buffer.skip = if number == 0 { 0 } else { count };
         run.pass(&mut buffer, *pass, count)?;
     }
     let stable = match task {
@@ -251,6 +261,7 @@ impl<B: Blocks> Run<'_, B> {
             match task {
                 Task::Read => self.read(buffer, index, lba, n)?,
                 Task::Write { .. } => self.write(buffer, index, lba, n)?,
+                Task::Check => self.take(buffer, index, n)?,
                 Task::Verify => self.verify(index, lba, n)?,
                 Task::Compare { one } => self.compare(buffer, index, lba, n, one)?,
                 Task::Same => self.same(index, lba, n)?,
@@ -312,6 +323,12 @@ impl<B: Blocks> Run<'_, B> {
         lba: u64,
         n: usize,
     ) -> Result<(), Failure> {
+        self.take(buffer, index, n)?;
+        self.store(index, lba, n)
+    }
+
+    /// Fetches `n` blocks; checks their information, or makes it.
+    fn take(&mut self, buffer: &mut Buffer<'_>, index: usize, n: usize) -> Result<(), Failure> {
         let block = self.disk.block_size() as usize;
         let (data, tags) = parts(&mut self.data, &mut self.tags, block, n)?;
         buffer.fetch(index, data, tags)?;
@@ -328,7 +345,7 @@ impl<B: Blocks> Run<'_, B> {
             let crc = kapi::crc::t10dif;
             self.access.generate(index as u64, data, block, tags, crc);
         }
-        self.store(index, lba, n)
+        Ok(())
     }
 
     /// Writes the `n` blocks at hand.
@@ -351,14 +368,8 @@ impl<B: Blocks> Run<'_, B> {
         if buffer.cmd.prepared() as usize != buffer.stride() {
             return Err(PARAMETER_LIST_LENGTH_ERROR.into());
         }
-        let (data, tags) = parts(&mut self.data, &mut self.tags, block, 1)?;
-        buffer.fetch(0, data, tags)?;
-        let crc = kapi::crc::t10dif;
-        match buffer.has_info() {
-            true => check(&self.access, first_stage(self.mode), 0, data, block, tags)?,
-            false => self.access.generate(0, data, block, tags, crc),
-        }
-        self.same = Tuple::from_bytes(tags.first_chunk().ok_or(EINVAL)?);
+        self.take(buffer, 0, 1)?;
+        self.same = Tuple::from_bytes(self.tags.first_chunk().ok_or(EINVAL)?);
         let (first, rest) = self.data.split_at_mut_checked(block).ok_or(EINVAL)?;
         for copy in rest.chunks_exact_mut(block) {
             copy.copy_from_slice(first);

@@ -21,7 +21,7 @@ _MIB = 16
 _NO_SENSE = (0, 0, -1)
 # Additional sense codes and qualifiers.
 _GUARD, _APP, _REF = (0x10, 1), (0x10, 2), (0x10, 3)
-_MISCOMPARE, _OPCODE, _FIELD = (0x1d, 0), (0x20, 0), (0x24, 0)
+_MISCOMPARE, _OPCODE, _FIELD, _LENGTH = (0x1d, 0), (0x20, 0), (0x24, 0), (0x1a, 0)
 
 
 def setup() -> None:
@@ -202,6 +202,70 @@ def _types() -> None:
     equal(_read(node, 1, 9, 1)[1], (*_APP, 9), "another application tag than the administrator's")
     scst.put(scst.DEVICES / "three/dif_static_app_tag", "0x010203051111")
     equal(_read(node, 1, 9, 1)[1], (*_REF, 9), "another reference tag than the administrator's")
+    _gone("three", 0)
+
+
+@suite.test("dif: WRITE SAME, COMPARE AND WRITE and ORWRITE with tuples")
+def _others() -> None:
+    _, node = _file("others", 0, "dif_mode=scst|dev_store; dif_type=1; dif_static_app_tag=0x77")
+    lba, one, two = 60, b"\x11" * _BLOCK, b"\x22" * _BLOCK
+
+    def same(protect: int, sent: bytes, blocks: int = 9, ndob: int = 0) -> tuple[int, int, int]:
+        cdb = struct.pack(">BBQIBB", 0x93, protect << 5 | ndob, lba, blocks, 0, 0)
+        return _raw(node, cdb, sent)[1]
+
+    def expect(data: list[bytes], what: str) -> None:
+        equal(_read(node, 1, lba, len(data)), (_wire(data, lba, 0x77), _NO_SENSE), what)
+
+    # Over the end of a piece of 64 blocks.
+    equal(same(1, _wire([one], lba, 0x77)), _NO_SENSE, "WRITE SAME")
+    expect([one] * 9, "its blocks, each with its own reference tag")
+    for field, sense in (("guard", _GUARD), ("app", _APP), ("ref", _REF)):
+        equal(same(1, _wire([two], lba, 0x77, field)), (*sense, lba), f"WRITE SAME with a wrong {field}")
+    expect([one] * 9, "what was there before")
+    equal(same(1, two)[:2], _LENGTH, "WRITE SAME with no room for a tuple")
+    equal(same(0, two), _NO_SENSE, "WRITE SAME without a protect field")
+    expect([two] * 9, "whose tuples are made")
+    equal(same(1, b"", 2, 1), _NO_SENSE, "WRITE SAME without data")
+    equal(_read(node, 1, lba, 2), ((bytes(_BLOCK) + b"\xff" * 8) * 2, _NO_SENSE), "writes blocks that nobody checks")
+
+    def swap(protect: int, old: bytes, new: bytes, blocks: int) -> tuple[int, int, int]:
+        cdb = struct.pack(">BBQ3xBBB", 0x89, protect << 5, lba, blocks, 0, 0)
+        return _raw(node, cdb, old + new)[1]
+
+    equal(same(1, _wire([one], lba, 0x77)), _NO_SENSE, "WRITE SAME before COMPARE AND WRITE")
+    good, bad = _wire([two] * 6, lba, 0x77), _wire([two] * 6, lba, 0x77, "guard", 5)
+    equal(swap(1, _wire([one] * 6, lba, 0x77), bad, 6), (*_GUARD, lba + 5), "COMPARE AND WRITE with a wrong guard at its end")
+    expect([one] * 9, "none of which was written")
+    equal(swap(1, good, good, 6)[:2], _MISCOMPARE, "COMPARE AND WRITE of other data")
+    expect([one] * 9, "what was there before")
+    equal(swap(1, _wire([one] * 6, lba, 0x77), good, 6), _NO_SENSE, "COMPARE AND WRITE")
+    expect([two] * 6 + [one] * 3, "what it has written")
+    equal(swap(0, two * 2, one * 2, 2), _NO_SENSE, "COMPARE AND WRITE without a protect field")
+    expect([one] * 2 + [two] * 4 + [one] * 3, "whose tuples are made")
+
+    def either(protect: int, sent: bytes, blocks: int) -> tuple[int, int, int]:
+        return _raw(node, struct.pack(">BBQIBB", 0x8b, protect << 5, lba, blocks, 0, 0), sent)[1]
+
+    equal(either(1, _wire([two] * 9, lba, 0x77, "ref", 7), 9), (*_REF, lba + 7), "ORWRITE with a wrong reference tag")
+    equal(either(1, _wire([two] * 9, lba, 0x77), 9), _NO_SENSE, "ORWRITE")
+    expect([b"\x33" * _BLOCK] * 2 + [two] * 4 + [b"\x33" * _BLOCK] * 3, "data of both, with guards of their own")
+    _damage("/tmp/others", (lba + 1) * _BLOCK)
+    equal(either(1, _wire([two] * 2, lba, 0x77), 2), (*_GUARD, lba + 1), "ORWRITE to a block that was damaged")
+    for cdb in ("93", "89", "8b"):
+        raw = bytes.fromhex(cdb) + bytes([6 << 5]) + bytes(14)
+        raw = raw[:13] + b"\1" + raw[14:]
+        equal(_raw(node, raw, bytes(1040 if cdb == "89" else 520))[1][:2], _FIELD, f"a reserved protect field of {cdb}h")
+    _gone("others", 0)
+    # Type 2 takes tags from CDBs of 32 bytes, which these commands do not have here.
+    _, node = _file("two", 0, "dif_mode=scst|dev_store; dif_type=2")
+    equal(same(1, _wire([one], lba))[:2], _OPCODE, "WRITE SAME(16) with a protect field, type 2")
+    equal(swap(1, _wire([bytes(_BLOCK)], lba), _wire([one], lba), 1)[:2], _OPCODE, "COMPARE AND WRITE with one")
+    _gone("two", 0)
+    _, node = _file("three", 0, "dif_mode=scst|dev_store; dif_type=3")
+    wire = _wire([one], 0x01020304, 0x1111)
+    equal(same(1, wire, 3), _NO_SENSE, "WRITE SAME, type 3")
+    equal(_read(node, 1, lba, 3), (wire * 3, _NO_SENSE), "the same tuple in each block")
     _gone("three", 0)
 
 
