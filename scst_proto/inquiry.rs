@@ -475,10 +475,11 @@ pub fn limits(w: &mut Writer<'_>, l: &Limits) {
     w.be64(l.max_write_same);
     match &l.atomic {
         Some(a) => {
-            // 0 is any.
-            let unit = if a.granularity > 1 { a.granularity } else { 0 };
-            // ATOMIC ALIGNMENT, ATOMIC TRANSFER LENGTH GRANULARITY; no ATOMIC BOUNDARY.
-            w.be32(a.max).be32(unit).be32(unit).zeros(8);
+            // ATOMIC ALIGNMENT: 0 is any. ATOMIC TRANSFER LENGTH GRANULARITY: where it is 0 Linux computes with the physical
+            // block, which it does not know when a logical unit goes while it looks. No ATOMIC BOUNDARY.
+            let unit = a.granularity.max(1);
+            let alignment = if unit > 1 { unit } else { 0 };
+            w.be32(a.max).be32(alignment).be32(unit).zeros(8);
         }
         None => {
             w.zeros(20);

@@ -86,16 +86,21 @@ impl Watched {
     /// Puts `new` into force. Thresholds that were reached are armed again if any of
     /// them is another one. Sleeps only where there are thresholds.
     pub(crate) fn set(&self, new: Thresholds) {
-        if !self.there() {
-            return;
+        if self.there() {
+            self.change(|state| state.current = new);
         }
+    }
+
+    /// Changes the state as `f` does, whether the medium is open or not. May sleep.
+    fn change(&self, f: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
-        if state.current != new {
-            state.current = new;
+        let before = state.current;
+        f(&mut state);
+        if state.current != before {
             state.watch = Watch::new();
             self.unseen.store(BETWEEN_LOOKS, Relaxed);
         }
-        self.on.set(new.watched());
+        self.on.set(state.current.watched());
     }
 
     /// Has a reset restore `new`.
@@ -174,7 +179,12 @@ impl<S: Store> Unit<S> {
     }
 }
 
-fn show_threshold(page: &mut Page<'_>, threshold: Threshold) -> Result {
+fn show_threshold(
+    disk: &Disk,
+    page: &mut Page<'_>,
+    field: impl FnOnce(&Thresholds) -> Threshold,
+) -> Result {
+    let threshold = field(&disk.thresholds.state.lock().current);
     let mb = if threshold.enabled {
         threshold.count
     } else {
@@ -195,26 +205,25 @@ fn store_threshold(
         enabled: count != 0,
         count,
     };
-    let (mut current, mut saved) = disk.thresholds.values();
-    *field(&mut saved) = new;
-    disk.thresholds.save(saved);
-    *field(&mut current) = new;
-    disk.thresholds.set(current);
+    disk.thresholds.change(|state| {
+        *field(&mut state.saved) = new;
+        *field(&mut state.current) = new;
+    });
     disk.unit_attention(MODE_PARAMETERS_CHANGED);
     Ok(())
 }
 
-/// A thin disk whose store knows its resources.
+/// A thin disk in a file.
 pub(crate) static THRESHOLDS: &[Attr<Disk>] = &[
     Attr::rw(
         c"threshold_available_mb",
-        |d, p| show_threshold(p, d.thresholds.values().0.available),
+        |d, p| show_threshold(d, p, |t| t.available),
         |d, b| store_threshold(d, b, |t| &mut t.available),
         "Initiators are told when the file system has less free than so many MiB; 0: never.",
     ),
     Attr::rw(
         c"threshold_used_mb",
-        |d, p| show_threshold(p, d.thresholds.values().0.used),
+        |d, p| show_threshold(d, p, |t| t.used),
         |d, b| store_threshold(d, b, |t| &mut t.used),
         "Initiators are told when the file has more than so many MiB of the file system; 0: never.",
     ),

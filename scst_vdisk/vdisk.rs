@@ -365,7 +365,7 @@ fn stored<S: Medium>(
     if disk.thin.get() {
         add(attrs, disk, attrs::THIN)?;
     }
-    if disk.thresholds.there() {
+    if disk.thin.get() && disk.conf.handler == Handler::FileIo {
         add(attrs, disk, thresholds::THRESHOLDS)?;
     }
     Ok(())

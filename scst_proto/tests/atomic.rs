@@ -99,7 +99,7 @@ fn what_is_said_of_it() {
         })),
         [256, 8, 8, 0, 0]
     );
-    assert_eq!(limits(Some(Limits::VOID)), [0xffff, 0, 0, 0, 0]);
+    assert_eq!(limits(Some(Limits::VOID)), [0xffff, 0, 1, 0, 0]);
     for atomic in [false, true] {
         let device = Commands {
             pdt: PeripheralDeviceType::DISK,

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use scst_proto::cdb::{decode, Cdb};
 use scst_proto::opcode::PeripheralDeviceType as Pdt;
 use scst_proto::protection::{
-    crc_t10dif, expected_bytes, format_unit, join, split, Access, Checks, Format, Kind, Tuple,
-    Wrong, TUPLE,
+    crc_t10dif, expected_bytes, format_unit, guard_anew, join, split, Access, Checks, Format, Kind,
+    Tuple, Wrong, TUPLE,
 };
 use scst_proto::sense::{
     Sense, APP_TAG_CHECK_FAILED, GUARD_CHECK_FAILED, INVALID_FIELD_IN_CDB, INVALID_OPCODE,
@@ -44,6 +44,47 @@ fn guards_of_the_standard() {
     assert_eq!(crc_t10dif(&rest), 0x21b8);
     let down: Vec<u8> = (0..32).map(|n| 0xff - n).collect();
     assert_eq!(crc_t10dif(&down), 0xa0b7);
+}
+
+#[test]
+fn the_block_of_a_write_same() {
+    let (block, lba) = ([0x5a; 512], u64::from(u32::MAX) - 1);
+    for kind in KINDS {
+        let format = Format {
+            kind,
+            checks: true,
+            stored: true,
+            tag: 0x1234_5678_9abc,
+        };
+        // Type 2 has checks of its own only in CDBs that tell tags.
+        let access = Access::plain(&format, lba).checking_all();
+        let mut tags = [0; 5 * TUPLE];
+        access.generate(0, &block, 512, &mut tags[..TUPLE], crc_t10dif);
+        let first = Tuple::from_bytes(tags.first_chunk().unwrap());
+        for (index, tuple) in tags.chunks_exact_mut(TUPLE).enumerate() {
+            tuple.copy_from_slice(&access.repeat(first, index as u64).to_bytes());
+        }
+        // Each is what that block would have had by itself, over the end of 32 bits too.
+        let mut expected = [0; 5 * TUPLE];
+        access.generate(0, &block.repeat(5), 512, &mut expected, crc_t10dif);
+        assert_eq!(tags, expected, "{kind:?}");
+        assert_eq!(
+            access.verify(0, &block.repeat(5), 512, &tags, crc_t10dif),
+            Ok(())
+        );
+        assert_eq!(access.repeat(Tuple::ESCAPE, 3), Tuple::ESCAPE);
+    }
+}
+
+#[test]
+fn guards_of_blocks_that_have_changed() {
+    let mut tags = [0x77; 3 * TUPLE];
+    guard_anew(&[1; 2 * 512], 512, &mut tags, crc_t10dif);
+    let guard = crc_t10dif(&[1; 512]).to_be_bytes();
+    for tuple in tags.chunks_exact(TUPLE).take(2) {
+        assert_eq!((&tuple[..2], &tuple[2..]), (&guard[..], &[0x77; 6][..]));
+    }
+    assert_eq!(tags[2 * TUPLE..], [0x77; TUPLE]);
 }
 
 fn read(protect: u8, lba: u32) -> (Cdb, Vec<u8>) {

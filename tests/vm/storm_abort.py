@@ -4,11 +4,14 @@
 """Aborts, LUN resets, target resets, losses of the nexus and LUNs that come, go and change, all at random and at a time, under
 four sessions' verifying load: no warning, no command unanswered, no wrong data. STORM_SEED chooses other runs.
 
+Where the kernel can (CONFIG_FAILSLAB), allocations that may not sleep fail now and then meanwhile.
+
 The disk under the load changes between two devices of the same file, so that its data stay.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -16,7 +19,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Optional
 
@@ -36,6 +39,10 @@ _SG_SCSI_RESET = 0x2284
 _DEVICE, _HOST, _TARGET = 1, 3, 4
 """What of the initiator's is reset: the last but one ends what the nexus has, as its loss would."""
 _FILE = "/tmp/storm"
+_FAILSLAB = Path("/sys/kernel/debug/failslab")
+# One allocation in 200, of those that may not sleep: who may is not tried by this.
+_FAILING = {"task-filter": "N", "ignore-gfp-wait": "Y", "verbose": "0", "space": "0", "interval": "2", "times": "-1",
+            "probability": "1"}
 _NAMES = ("storm0", "storm1")
 
 
@@ -181,6 +188,22 @@ class _Storm:
             raise error
 
 
+@contextlib.contextmanager
+def _failing_allocations() -> Iterator[None]:
+    """Allocations fail until this ends; a note where the kernel cannot have them fail."""
+    if not _FAILSLAB.is_dir():
+        note("this kernel has no failslab: no allocation fails")
+        yield
+        return
+    try:
+        for name, value in _FAILING.items():
+            (_FAILSLAB / name).write_text(value)
+        note("failslab: one allocation in 200 of those that may not sleep fails")
+        yield
+    finally:
+        (_FAILSLAB / "probability").write_text("0")
+
+
 @suite.test(f"{_SESSIONS} sessions with verifying loads, {_SECONDS} s of all that may happen to their commands",
             _SECONDS + 200)
 def storm() -> None:
@@ -190,7 +213,8 @@ def storm() -> None:
     try:
         wait_until(lambda: all(load.count for load in loads), 60, "the loads do not begin")
         happened = _Storm()
-        happened.run()
+        with _failing_allocations():
+            happened.run()
     finally:
         for load in loads:
             load.end()

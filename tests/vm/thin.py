@@ -172,7 +172,7 @@ def mode_page() -> None:
     equal((_told(node), _told(other)), ((0, 0), _MODE_CHANGED), "what initiators hear of the setting")
     data = os.urandom(_MIB)
     for number in range(6):
-        sent = sg.command(node, f"2a 00 00 {number << 3:02x} 00 00 00 08 00 00", out=data)
+        sent = sg.command(node, f"2a 00 00 00 {number << 3:02x} 00 00 08 00 00", out=data)
         equal(sent.words(), "good", f"write {number}")
     equal((_told(node), _told(other)), (_THRESHOLD, (0, 0)), "with SITUA only who has written is told")
     # Without LBPERE nobody is.
