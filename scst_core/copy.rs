@@ -14,7 +14,7 @@ use crate::{
     copy_io::{End, Failure, Initiator, Transfer, Way, PIECE},
     copy_jobs::{Job, Owner},
     copy_manager::CopyManager,
-    copy_tokens::Token,
+    copy_tokens::{Token, MAX_TOKENS},
     device::Device,
     nexus::{gate, Nexus},
     reservations::id_of,
@@ -61,6 +61,13 @@ impl Cmd<Executing> {
 
     /// Carries out THIRD-PARTY COPY IN, operation code 84h. Process context, sleeps.
     pub fn third_party_copy_in(mut self) {
+        if self.cdb().service_action == input::ALL_TOKENS {
+            let result = self.report_tokens();
+            return match result {
+                Ok(()) => self.good(),
+                Err(failure) => self.end_copy(Err(failure)),
+            };
+        }
         let mut data = [0; LARGEST];
         let mut w = Writer::new(&mut data);
         match self.report_copy(&mut w) {
@@ -92,6 +99,16 @@ impl Cmd<Executing> {
         let job = manager()?.jobs.find(owner(&*self.home()?), id);
         let running = job.filter(|job| job.status().progress.is_running());
         running.ok_or(INVALID_FIELD_IN_CDB.in_cdb(2))?.cancel();
+        Ok(())
+    }
+
+    /// REPORT ALL ROD TOKENS, SPC-6 6.34: as many as there is room for.
+    fn report_tokens(&mut self) -> Result<(), Failure> {
+        let most = (self.length() as usize).min(token::all_len(MAX_TOKENS));
+        let mut data = KVec::from_elem(0u8, most, GFP_KERNEL)?;
+        let mut w = Writer::new(&mut data);
+        manager()?.tokens.report(&mut w);
+        self.put(w.as_bytes());
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use kernel::{
     },
 };
 use scst_proto::{
+    bytes::Writer,
     cdb::Cdb,
     copy::token::{self, Created, Kind, Populate, Range, LEN, SECRET},
     opcode::Flags,
@@ -27,7 +28,7 @@ use scst_proto::{
 };
 
 /// Most tokens of all devices.
-const MAX_TOKENS: usize = 512;
+pub(crate) const MAX_TOKENS: usize = 512;
 
 /// THIRD-PARTY COPY OUT.
 const COPY_OUT: u8 = 0x83;
@@ -212,6 +213,13 @@ impl Tokens {
         }
         all.push(token, GFP_KERNEL)?;
         Ok(())
+    }
+
+    /// Writes the answer to REPORT ALL ROD TOKENS: those that stand for something.
+    pub(crate) fn report(&self, w: &mut Writer<'_>) {
+        let all = self.all.lock();
+        let live = all.iter().filter(|token| token.check().is_ok());
+        token::all(w, live.map(|token| &token.bytes));
     }
 
     /// The token with these bytes.

@@ -36,6 +36,8 @@ pub mod input {
     pub const STATUS: u16 = 0x05;
     /// RECEIVE ROD TOKEN INFORMATION.
     pub const TOKEN: u16 = 0x07;
+    /// REPORT ALL ROD TOKENS.
+    pub const ALL_TOKENS: u16 = 0x08;
 }
 
 /// Most CSCD descriptors of a list.

@@ -190,7 +190,7 @@ pub(crate) static ROWS: [OpRow; COUNT] = [
     op(0x84, Some(0x04), "RECEIVE COPY FAILURE DETAILS(LID1)", 16, D, In, Z, f(10, 4), Bytes, Allowed, S.with(K), &[(2, 0xff)]),
     op(0x84, Some(0x05), "RECEIVE COPY STATUS", 16, D, In, Z, f(10, 4), Bytes, Allowed, S.with(K), &[(2, 0xff), (3, 0xff), (4, 0xff), (5, 0xff)]),
     op(0x84, Some(0x07), "RECEIVE ROD TOKEN INFORMATION", 16, D, In, Z, f(10, 4), Bytes, Allowed, S.with(K), &[(2, 0xff), (3, 0xff), (4, 0xff), (5, 0xff)]),
-    op(0x84, Some(0x08), "REPORT ALL ROD TOKENS", 16, D, In, Z, f(10, 4), Bytes, Allowed, N, &[]),
+    op(0x84, Some(0x08), "REPORT ALL ROD TOKENS", 16, D, In, Z, f(10, 4), Bytes, Allowed, S.with(K), &[]),
     op(0x85, None, "ATA PASS-THROUGH(16)", 16, D, No, Z, Z, Transport, Conflict, N, &[]),
     op(0x86, None, "ACCESS CONTROL IN", 16, A, In, Z, f(10, 4), Bytes, Allowed, OBS, &[]),
     op(0x87, None, "ACCESS CONTROL OUT", 16, A, Out, Z, f(10, 4), Bytes, Allowed, OBS, &[]),

@@ -101,9 +101,8 @@ impl File {
     /// `S_IFREG` and the like.
     fn kind(&self) -> u32 {
         // SAFETY: An open file has an inode for as long as it is open, whose kind never changes.
-        let mode =
-            u32::from(unsafe { (&raw const (*(*self.as_ptr()).f_inode).i_mode).read_volatile() });
-        mode & bindings::S_IFMT
+        let mode = unsafe { (&raw const (*(*self.as_ptr()).f_inode).i_mode).read_volatile() };
+        u32::from(mode) & bindings::S_IFMT
     }
 
     /// Whether it is a regular file, one that has blocks of a file system.

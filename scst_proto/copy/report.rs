@@ -192,6 +192,7 @@ const COMMANDS: [(u8, &[u16]); 2] = [
             input::FAILURE_LID1,
             input::STATUS,
             input::TOKEN,
+            input::ALL_TOKENS,
         ],
     ),
 ];

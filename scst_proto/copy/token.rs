@@ -279,3 +279,23 @@ pub fn descriptors(w: &mut Writer<'_>, token: Option<&[u8; LEN]>) {
         None => w.be32(0),
     };
 }
+
+/// Bytes of a ROD management token: the beginning of a token, without what nobody guesses (SPC-6 6.34).
+pub const MANAGEMENT: usize = 96;
+
+/// Length of the answer to REPORT ALL ROD TOKENS with so many tokens.
+pub const fn all_len(tokens: usize) -> usize {
+    tokens.saturating_mul(MANAGEMENT).saturating_add(8)
+}
+
+/// The answer to REPORT ALL ROD TOKENS: which there are. Nobody can use one by what is told here.
+pub fn all<'a>(w: &mut Writer<'_>, tokens: impl Iterator<Item = &'a [u8; LEN]>) {
+    let start = w.full_len();
+    w.zeros(8);
+    for token in tokens {
+        w.bytes(token.get(..MANAGEMENT).unwrap_or(&[]));
+    }
+    // AVAILABLE DATA.
+    let len = w.full_len().saturating_sub(start).saturating_sub(4);
+    w.patch_be32(start, u32::try_from(len).unwrap_or(u32::MAX));
+}

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use scst_proto::bytes::Writer;
 use scst_proto::copy::list::{Amount, CopyList, End, CSCD_SELF};
 use scst_proto::copy::report::{self, Progress, Status};
-use scst_proto::copy::{input, out, MAX_CSCDS, MAX_DESCRIPTORS, MAX_SEGMENTS, MAX_SEGMENT_BYTES};
+use scst_proto::copy::{
+    input, out, token, MAX_CSCDS, MAX_DESCRIPTORS, MAX_SEGMENTS, MAX_SEGMENT_BYTES,
+};
 use scst_proto::opcode::{self, PeripheralDeviceType};
 use scst_proto::sense::*;
 
@@ -305,6 +307,42 @@ fn page_8f() {
         .collect();
     assert_eq!(listed, supported);
     assert!(opcode::lookup(0x84, input::STATUS, PeripheralDeviceType::DISK).is_some());
+}
+
+#[test]
+fn all_tokens() {
+    let mut tokens = [[0u8; token::LEN]; 2];
+    for (n, bytes) in (1u64..).zip(&mut tokens) {
+        let what = token::Created {
+            kind: token::Kind::ChangeVulnerable,
+            id: n,
+            creator: &[7; 32],
+            bytes: 512,
+            block_length: 512,
+            secret: &[0xee; token::SECRET],
+        };
+        token::make(bytes, &what);
+    }
+    let got = written(|w| token::all(w, tokens.iter()));
+    assert_eq!(
+        (got.len(), be32(&got, 0)),
+        (token::all_len(2), token::all_len(2) - 4)
+    );
+    for (found, bytes) in got[8..].chunks(token::MANAGEMENT).zip(&tokens) {
+        assert_eq!(found, &bytes[..token::MANAGEMENT]);
+    }
+    assert!(!got.contains(&0xee), "what nobody is to guess");
+    let mut few = [0; 20];
+    let mut w = Writer::new(&mut few);
+    token::all(&mut w, tokens.iter());
+    assert_eq!(
+        (be32(&few, 0), &few[8..]),
+        (token::all_len(2) - 4, &tokens[0][..12])
+    );
+    assert_eq!(
+        written(|w| token::all(w, std::iter::empty())),
+        [0, 0, 0, 4, 0, 0, 0, 0]
+    );
 }
 
 #[test]

@@ -442,7 +442,7 @@ fn opcodes_that_are_not_there() {
         type2: false,
         atomic: false,
     };
-    for (op, action) in [(0x9c, 0), (0x84, 0x08), (0xa4, 0x0a), (0xc0, 0)] {
+    for (op, action) in [(0x9c, 0), (0x84, 0x01), (0xa4, 0x0a), (0xc0, 0)] {
         let report =
             ReportOpcodes::decode(&[0xa3, 0x0c, 0x03, op, 0, action, 0, 0, 1, 0, 0, 0]).unwrap();
         assert_eq!(

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=scsi timeout=240
+# lab: group=scsi timeout=240 soak=only
 """Fencing as fence_mpath does it: a host whose paths are multipathd's, and one without it, shut one another out by PREEMPT AND ABORT."""
 
 from __future__ import annotations

@@ -139,6 +139,28 @@ def copies() -> None:
     equal(_use(small, token, ((0, 1),)), "additional sense 23h/09h", "a token that was deleted")
 
 
+def _all(node: str, room: int = 65536) -> tuple[int, list[bytes]]:
+    """REPORT ALL ROD TOKENS: how many there are, and the beginnings of those that there is room for."""
+    answer = sg.command(node, f"84 08 00 00 00 00 00 00 00 00 {room:08x} 00 00", room)
+    equal(answer.words(), "good", "REPORT ALL ROD TOKENS")
+    there, rest = divmod(int.from_bytes(answer.data[:4], "big") - 4, 96)
+    equal(rest, 0, "bytes of a token too many")
+    return there, [answer.data[at:at + 96] for at in range(8, len(answer.data) - 95, 96)]
+
+
+@suite.test("REPORT ALL ROD TOKENS tells which there are, and nothing that one could be used by")
+def all_tokens() -> None:
+    small, second = _node(0), _node(1, scst.LOCAL / "second")
+    before, _ = _all(second)
+    tokens = [_token(small, ((at, 8),)) for at in (0, 64, 128)]
+    there, found = _all(second)
+    equal((there, found[-3:]), (before + 3, [token[:96] for token in tokens]), "tokens, the oldest first")
+    equal((_all(second, 8 + 96)), (there, found[:1]), "with room for one")
+    check(tokens[0][96:] != tokens[1][96:], "tokens differ in what is not told only")
+    equal(_use(small, tokens[1], ((5000, 8),), delete=True), "good", "a token is used and deleted")
+    equal(_all(second)[1][-2:], [tokens[0][:96], tokens[2][:96]], "without what was deleted")
+
+
 @suite.test("the token of zeros, which nobody has to make")
 def zeros() -> None:
     small = _node(0)
