@@ -231,7 +231,8 @@ fn provisioning_page(w: &mut Writer<'_>, thresholds: &Thresholds, mask: bool) {
     let thresholds = [thresholds.available, thresholds.used];
     for (threshold, (resource, arming)) in thresholds.iter().zip(DESCRIPTORS) {
         let (resource, arming) = if mask { (0, 0) } else { (resource, arming) };
-        w.u8(u8::from(threshold.enabled) << 7 | arming).u8(resource);
+        w.u8((u8::from(threshold.enabled) << 7) | arming)
+            .u8(resource);
         w.be16(0).be32(threshold.count);
     }
 }
