@@ -22,7 +22,9 @@ use scst_proto::{
     atomic,
     capacity::Capacity,
     identity::default_eui64,
-    inquiry::{Identity, Limits, Provisioning, UnmapLimits, MAX_UNMAP_DESCRIPTORS},
+    inquiry::{
+        Identity, Limits, Provisioning, UnmapLimits, MAX_TRANSFER_BYTES, MAX_UNMAP_DESCRIPTORS,
+    },
     mode::{Control, ModeDevice, ModeValues},
     opcode::PeripheralDeviceType,
     options::{DifMode, Handler, VdiskOptions},
@@ -306,17 +308,21 @@ impl Disk {
         if self.conf.protection.is_some() {
             return None;
         }
-        if self.conf.handler == Handler::NullIo {
-            return Some(atomic::Limits::VOID);
-        }
+        let shift = self.conf.block_shift;
         let [unit, most, boundary] = &self.atomic;
-        let blocks = |word: &Atomic<u32>| word.load(Relaxed).wrapping_shr(self.conf.block_shift);
-        let max = blocks(most);
-        (max != 0).then(|| atomic::Limits {
-            max,
-            granularity: blocks(unit).max(1),
-            boundary: blocks(boundary),
-        })
+        let blocks = |word: &Atomic<u32>| word.load(Relaxed).wrapping_shr(shift);
+        let limits = match self.conf.handler {
+            Handler::NullIo => atomic::Limits::VOID,
+            _ => atomic::Limits {
+                max: blocks(most),
+                granularity: blocks(unit).max(1),
+                boundary: blocks(boundary),
+            },
+        };
+        // Not more than any command should have (MAXIMUM TRANSFER LENGTH).
+        let room = MAX_TRANSFER_BYTES.wrapping_shr(shift) as u32;
+        let max = limits.max.min(room);
+        (max != 0).then_some(atomic::Limits { max, ..limits })
     }
 
     /// The Control mode page.

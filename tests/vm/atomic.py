@@ -86,7 +86,7 @@ def said() -> None:
     most, unit = _queue(below, "atomic_write_unit_max_bytes"), _queue(below, "atomic_write_unit_min_bytes")
     check(most > unit > _BLOCK, f"the device below: {unit} to {most} bytes")
     equal(_said("below"), (most // _BLOCK, unit // _BLOCK, unit // _BLOCK, 0, 0, 3), "blockio on a device that can")
-    equal(_said("none"), (65535, 0, 1, 0, 0, 3), "nullio")
+    equal(_said("none"), (16384, 0, 1, 0, 0, 3), "nullio")
     equal(_said("file"), (0, 0, 0, 0, 0, 1), "fileio")
     ours = scst.wait_disk(_LUNS["below"])
     equal(_queue(ours, "atomic_write_unit_max_bytes"), most, "what sd makes of it")
