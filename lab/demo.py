@@ -22,9 +22,9 @@ def _ios(stack: figures.Stack) -> int:
     Over Fibre Channel each is a dozen round trips between two processes of the host, and nothing is rounded.
     """
     if stack.network == "srp":
-        return 4000 if stack.handler == "nullio" else 1000
+        return 2000 if stack.handler == "nullio" else 1000
     if stack.network:
-        return 300
+        return 1000
     return 5000 if stack.handler in ("fileio", "blockio") else 10000
 
 

@@ -55,6 +55,8 @@ class Kernel:
     """A directory with usr/lib/modules/RELEASE."""
     modules_image: Optional[Path] = None
     """The same as a file system for the guest; None where all is built in."""
+    append: str = ""
+    """Words for its command line."""
 
 
 def _make_userland(partial: Path, packages: tuple[str, ...]) -> None:

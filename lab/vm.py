@@ -175,7 +175,7 @@ class Machine:
     def command(self, interactive: bool = False) -> list[str]:
         """QEMU's command line."""
         config = self.config
-        append = f"{_APPEND} {config.append}"
+        append = f"{_APPEND} {self.kernel.append} {config.append}"
         if not config.icount:
             append += f" {_PLAIN_CLOCK}"
         if interactive:
