@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
-from . import cache, console, fio, guest, kernel, paths, proc, sysroot
+from . import cache, console, guest, kernel, over, paths, proc, sysroot
 from .errors import LabError
 from .sandbox import Bind
 
@@ -145,32 +145,7 @@ class Machine:
                 shutil.copytree(path, lab / path.name, symlinks=True)
             else:
                 shutil.copy2(path, lab / path.name)
-        self._lay_over()
-
-    def _lay_over(self) -> None:
-        """Make the image that lies over the guest's own: our modules with an index, and a fio that starts at once.
-
-        All that can be done here is: the index, taking out the debug information (20 MB of 23; a module that strip does not
-        understand stays as it is). What the guest reads of a disk it keeps, and of a share it does not.
-        """
-        release = self.kernel.release
-        where, top = f"/lib/modules/{release}", self.place / "over"
-        local, updates = top / "usr/local", top / "usr" / where[1:] / "updates"
-        shutil.copytree(fio.libraries(), local / "lib/fio")
-        (local / "bin").mkdir()
-        (local / "bin/fio").write_text('#!/bin/sh\nLD_LIBRARY_PATH=/usr/local/lib/fio exec /usr/bin/fio "$@"\n')
-        (local / "bin/fio").chmod(0o755)
-        updates.mkdir(parents=True)
-        script, binds = "", [Bind.same(self.place)]
-        if self.config.modules:
-            for module in kernel.modules_in(self.config.modules):
-                shutil.copy2(module, updates / module.name)
-            script = f"for ko in {updates}/*.ko; do strip --strip-debug $ko || :; done; " \
-                     f"mkdir -p /tmp/out{where} && depmod -b / -o /tmp/out {release} && " \
-                     f"cp /tmp/out{where}/modules.*.bin /tmp/out{where}/modules.softdep {updates.parent}/ && "
-            binds += [Bind(self.kernel.modules / "usr/lib/modules" / release, where, False), Bind(updates, f"{where}/updates", False)]
-        sysroot.get().run(["sh", "-c", script + guest.packing(top)], self.place / "over.log", "what lies over the guest's image", binds)
-        cache.remove(top)
+        self._over = over.image(self.kernel, kernel.modules_in(self.config.modules) if self.config.modules else [])
 
     def command(self, interactive: bool = False) -> list[str]:
         """QEMU's command line."""
@@ -192,7 +167,7 @@ class Machine:
                         "-serial", "chardev:job"]
         command += ["-virtfs", f"local,path={self.place}/lab,mount_tag=lab,security_model=none,multidevs=remap"]
         # The first of them lies over the others.
-        for name, image in (("over", self.place / "over.squashfs"), ("root", config.userland or guest.userland()),
+        for name, image in (("over", self._over), ("root", config.userland or guest.userland()),
                             ("modules", self.kernel.modules_image)):
             if image:
                 command += ["-drive", f"file={image},format=raw,if=none,readonly=on,id=lab-{name}",
