@@ -127,7 +127,7 @@ def busybox() -> Path:
     return sysroot.get().root / "bin/busybox"
 
 
-def _payload(image: bytes) -> bytes:
+def payload(image: bytes) -> bytes:
     """The compressed kernel in a bzImage (Documentation/arch/x86/boot.rst, protocol 2.08), without its size at the end.
 
     By its PVH entry it boots as it is; to unpack itself takes an emulated processor a second.
@@ -145,7 +145,7 @@ def _make_stock(kernel: pins.Kernel, partial: Path) -> None:
     with step("setup", f"unpacking the stock kernel {kernel.release} for the guest", 30):
         proc.run(["dpkg-deb", "-x", str(packages["binary"]), str(partial / "binary")], log, "unpacking the kernel")
         image = partial / "binary/usr/lib/modules" / kernel.release / "vmlinuz"
-        (partial / "vmlinux.zst").write_bytes(_payload(image.read_bytes()))
+        (partial / "vmlinux.zst").write_bytes(payload(image.read_bytes()))
         cache.remove(partial / "binary")
         drop = [f"--exclude=./usr/lib/modules/{kernel.release}/kernel/{name}" for name in _LEFT_OUT]
         script = ("set -e; mkdir -p modules/usr/lib; dpkg-deb --fsys-tarfile /mnt/modules.deb | "
@@ -169,7 +169,7 @@ def recipe() -> str:
 def stock(series: str = "7.2") -> Kernel:
     """The unmodified Debian kernel of a series."""
     kernel = pins.load().kernel(series)
-    digest = cache.key(kernel, _LEFT_OUT, _PLAIN, _BOOT_MODULES, cache.source(_make_stock, _closure, _payload), recipe(),
+    digest = cache.key(kernel, _LEFT_OUT, _PLAIN, _BOOT_MODULES, cache.source(_make_stock, _closure, payload), recipe(),
                        sysroot.toolchain())
     path = cache.entry(f"kernel-{series}", digest, lambda partial: _make_stock(kernel, partial))
     return Kernel(kernel.release, path / "vmlinux", path / "initramfs", path / "modules",
