@@ -24,7 +24,7 @@ def _ios(stack: figures.Stack) -> int:
     if stack.network == "srp":
         return 2000 if stack.handler == "nullio" else 1000
     if stack.network:
-        return 1000
+        return 700
     return 5000 if stack.handler in ("fileio", "blockio") else 10000
 
 
