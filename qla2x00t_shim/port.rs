@@ -233,7 +233,7 @@ impl Port {
     }
 
     /// An initiator logs in. Process context.
-    pub(crate) fn login(self: &Arc<Self>, port: FcPort, name: u64) -> Result<KBox<Session>> {
+    pub(crate) fn login(self: &Arc<Self>, port: FcPort, name: u64) -> Result<Pin<KBox<Session>>> {
         Session::open(self, port, name)
     }
 }

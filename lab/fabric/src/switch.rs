@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 
 /// How long a port waits for the answer to a link service (R_A_TOV of this fabric, which is a short one).
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How many answers are remembered, to tell those that come twice.
 const REMEMBERED: usize = 4096;
