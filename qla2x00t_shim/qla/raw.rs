@@ -123,8 +123,13 @@ extern "C" {
     pub(super) fn qla_c_segments(vha: *mut Vha) -> u32;
     pub(super) fn qla_c_enable(vha: *mut Vha, port: *const Port) -> c_int;
     pub(super) fn qla_c_stop(vha: *mut Vha);
+    pub(super) fn qla_c_reclaim(vha: *mut Vha);
     pub(super) fn qla_c_disown(vha: *mut Vha);
     pub(super) fn qla_c_reset(vha: *mut Vha);
+    pub(super) fn qla_c_create(parent: *mut Vha, port_name: u64, node_name: u64) -> *mut Vha;
+    pub(super) fn qla_c_delete(vha: *mut Vha);
+    pub(super) fn qla_c_enable_virtual(vha: *mut Vha, port: *const Port);
+    pub(super) fn qla_c_disown_virtual(vha: *mut Vha);
     pub(super) fn qla_c_watch(queue: *mut bindings::workqueue_struct) -> c_int;
     pub(super) fn qla_c_unwatch();
     pub(super) fn qla_c_scan();

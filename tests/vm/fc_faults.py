@@ -21,7 +21,7 @@ _DEPTH = 32
 # lost data are those of reads and of writes. A command is not to meet its fault so often that its retries are used up.
 _FRAMES = (
     ("drop command",), ("drop data",), ("drop response",), ("full",), ("delay command ms=700",), ("delay response ms=700",),
-    ("drop command", "drop abts"), ("drop response", "drop abts-reply"), ("delay command ms=4000", "delay abts ms=300"),
+    ("drop command", "drop abts"), ("drop response", "drop abts-reply"), ("delay command ms=6000", "delay abts ms=300"),
 )
 _APART = 11
 
@@ -78,9 +78,9 @@ def again_and_again(function: Callable[[], object], what: str, long: int = 100) 
 
 
 def _which(command: str, count: int) -> str:
-    """To which frames a fault is done. Half of the aborts meet theirs; those that are sent again for that do not."""
+    """To which frames a fault is done; a lost abort is sent again, and not to be lost again."""
     if "abts" in command:
-        return f"{command} port=hba1 every=2 count={count // 2}"
+        return f"{command} port=hba1 every={2 if command.startswith('drop') else 1} count={count // 2}"
     return f"{command} port=hba1 every={_APART} count={count}"
 
 
@@ -153,7 +153,16 @@ def _unbind() -> None:
 
 
 def _remove() -> None:
-    """The adapter is pulled out of its slot, and another one put in."""
+    """The adapter is taken away, and another one put in."""
+    device = fc.host(1).resolve().parents[2]
+    (device / "remove").write_text("1")
+    check(not fc_ours.TARGET.exists(), "the target of an adapter that is gone")
+    Path("/sys/bus/pci/rescan").write_text("1")
+    _serve_again()
+
+
+def _pull() -> None:
+    """The adapter is pulled out of its slot before its driver hears of it."""
     device = fc.host(1).resolve().parents[2]
     _fabric("remove hba1")
     (device / "remove").write_text("1")
@@ -177,7 +186,7 @@ def add(suite: Suite, few: bool = False) -> None:
             (_disable, "the target was disabled and enabled", True),
             (_reload, "qla2x00tgt was reloaded", True),
             (_unbind, "qla2xxx was taken from the adapter and given back", False),
-            (_remove, "the adapter was pulled out and put in", False)):
+            (_remove, "the adapter was removed and added", False), (_pull, "the adapter was pulled out and put in", False)):
         if one or LONG or not few:
             suite.test(f"under load: {what}", 200)(
                 lambda function=function, what=what: again_and_again(function, what))  # type: ignore[misc]

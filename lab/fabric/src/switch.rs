@@ -79,7 +79,8 @@ impl Fabric {
         self.hbas.iter().position(|hba| hba.name == name)
     }
 
-    /// Whether two adapters are on one switch and zoned together; without zones all are.
+    /// Whether two ports are on one switch and zoned together; without zones all are. Those of one adapter do not look at
+    /// each other.
     pub fn sees(&self, one: usize, other: usize) -> bool {
         let switch = &self.hbas[one].switch;
         let zoned = || {
@@ -90,10 +91,10 @@ impl Fabric {
             let mut any = false;
             here.any(|zone| {
                 any = true;
-                zone.contains(&one) && zone.contains(&other)
+                zone.contains(&self.chip(one)) && zone.contains(&self.chip(other))
             }) || !any
         };
-        one != other && *switch == self.hbas[other].switch && zoned()
+        self.chip(one) != self.chip(other) && *switch == self.hbas[other].switch && zoned()
     }
 
     /// The adapter with a port identifier that ONE can reach now.
@@ -169,6 +170,9 @@ impl Fabric {
 
     /// The chip is reset: all that was under way with it ends, and the others hear of it.
     pub fn reset(&mut self, index: usize) {
+        for port in self.virtual_ports(index) {
+            self.stop_port(port);
+        }
         let was_running = self.hbas[index].running;
         self.trace(index, || "reset".into());
         self.hbas[index].reset();
@@ -204,9 +208,9 @@ impl Fabric {
 
     fn rscn(&mut self, to: usize, about: usize) {
         let id = self.hbas[about].id;
-        let hba = &mut self.hbas[to];
+        let hba = &self.hbas[to];
         if hba.online() && hba.registered {
-            hba.notify(event::RSCN, [(id >> 16) as u16, id as u16, 0]);
+            self.tell(to, event::RSCN, [(id >> 16) as u16, id as u16]);
         }
     }
 
@@ -217,10 +221,11 @@ impl Fabric {
             return;
         }
         hba.notify(event::LINK_DOWN, [0; 3]);
-        hba.registered = false;
-        self.end_all(index, status::PORT_UNAVAILABLE);
-        self.hbas[index].sessions.clear();
-        self.announce(index);
+        for port in self.virtual_ports(index) {
+            self.hbas[port].link = false;
+            self.part(port, status::PORT_UNAVAILABLE);
+        }
+        self.part(index, status::PORT_UNAVAILABLE);
     }
 
     /// The link comes up again, now or after a while.
@@ -230,6 +235,10 @@ impl Fabric {
         } else if !std::mem::replace(&mut self.hbas[index].link, true) {
             self.announce_link(index);
             self.announce(index);
+            for port in self.virtual_ports(index) {
+                self.hbas[port].link = true;
+                self.report_port(port);
+            }
         }
     }
 
@@ -285,6 +294,7 @@ impl Fabric {
             return;
         };
         // Firmware that hangs takes nothing off the wire.
+        let (from, to) = (self.chip(from), self.chip(to));
         let action = match self.hbas[to].hung {
             true => Some(Action::Drop),
             false => self.faults.judge(kind, from, to),
