@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import fc
@@ -62,6 +63,11 @@ def _see(luns: list[int]) -> None:
     wait_until(lambda: sorted(fc.disks(0)) == luns, 30, f"LUNs {sorted(fc.disks(0))}, not {luns}")
 
 
+def _long(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """A test that waits for long, and is for the soak."""
+    return suite.test(name) if LONG else lambda function: function
+
+
 @suite.test("LUN masking: an initiator's LUNs are those of the group that its WWPN is in, by name or by pattern")
 def masking() -> None:
     groups = TARGET / "ini_groups"
@@ -88,7 +94,7 @@ def _relogin() -> None:
     fc_ours.wait_session()
 
 
-@suite.test("a target that is enabled without a link is said to be so")
+@_long("a target that is enabled without a link is said to be so")
 def offline() -> None:
     log = Kmsg()
     scst.put(TARGET / "enabled", "0")
