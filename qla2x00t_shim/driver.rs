@@ -129,7 +129,9 @@ impl Driver {
                 Ok(())
             }
             None => {
-                log_err!("There is no virtual target {name}: those of adapters stay as long as these do");
+                log_err!(
+                    "There is no virtual target {name}: those of adapters stay as long as these do"
+                );
                 Err(ENOENT)
             }
         }

@@ -203,7 +203,11 @@ impl Fabric {
             cdb: swap_words(entry.cdb),
         };
         if !self.hbas[index].link {
-            return self.post(index, Which::Response, command.status(status::PORT_UNAVAILABLE));
+            return self.post(
+                index,
+                Which::Response,
+                command.status(status::PORT_UNAVAILABLE),
+            );
         }
         let there = session.is_some_and(|session| {
             session.state == LoginState::Process && self.knows(index, session.peer)
@@ -517,10 +521,18 @@ impl Fabric {
                 Some(Exchange::Login(login)) => self.login_failed(login),
                 Some(Exchange::Command(mut command)) => {
                     self.release(&mut command);
-                    self.post(command.initiator, Which::Response, command.status(completion));
+                    self.post(
+                        command.initiator,
+                        Which::Response,
+                        command.status(completion),
+                    );
                 }
                 Some(Exchange::Task(task)) => {
-                    self.post(task.initiator, Which::Response, Status::new(task.handle, completion));
+                    self.post(
+                        task.initiator,
+                        Which::Response,
+                        Status::new(task.handle, completion),
+                    );
                 }
                 Some(Exchange::Abort(abort)) => self.abort_done(abort, status::FAILED),
                 Some(Exchange::Logout { .. } | Exchange::Retransmission { .. }) | None => {}

@@ -62,13 +62,11 @@ pub struct Login {
 
 impl Fabric {
     fn number_of(&self, at: usize, peer: usize) -> u16 {
-        self.hbas[at]
-            .session_with(peer)
-            .unwrap_or(
-                FIRST_NUMBER
-                    + NUMBERS_OF_A_PORT * u16::from(self.hbas[at].vp)
-                    + u16::try_from(peer).unwrap_or(0),
-            )
+        self.hbas[at].session_with(peer).unwrap_or(
+            FIRST_NUMBER
+                + NUMBERS_OF_A_PORT * u16::from(self.hbas[at].vp)
+                + u16::try_from(peer).unwrap_or(0),
+        )
     }
 
     /// Whether a target can be reached and has a session with who sends to it.
@@ -131,7 +129,8 @@ impl Fabric {
             .iter()
             .find_map(|(name, exchange)| match exchange {
                 Exchange::Login(login)
-                    if self.chip(login.initiator) == index && login.entry.header.handle == handle =>
+                    if self.chip(login.initiator) == index
+                        && login.entry.header.handle == handle =>
                 {
                     Some(*name)
                 }

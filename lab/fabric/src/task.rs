@@ -89,7 +89,8 @@ impl Fabric {
             .find(|(flag, _)| entry.flags.get() & flag != 0)
             .map(|(_, code)| *code);
         let (Some(session), Some(function)) = (there, function) else {
-            return self.post(index, 
+            return self.post(
+                index,
                 Which::Response,
                 Status::new(entry.header.handle, status::LOGGED_OUT),
             );
@@ -211,7 +212,11 @@ impl Fabric {
         });
         if let Some(Exchange::Command(mut command)) = self.exchanges.remove(&abort.command) {
             self.release(&mut command);
-            self.post(abort.initiator, Which::Response, command.status(status::ABORTED));
+            self.post(
+                abort.initiator,
+                Which::Response,
+                command.status(status::ABORTED),
+            );
         }
         self.abort_done(abort, status::COMPLETE);
     }

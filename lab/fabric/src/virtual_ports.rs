@@ -242,6 +242,9 @@ mod tests {
         // The same port again.
         let count = fabric.hbas.len();
         fabric.configure_port(1, configuration(3));
-        assert_eq!((fabric.hbas.len(), fabric.hbas[port].running), (count, true));
+        assert_eq!(
+            (fabric.hbas.len(), fabric.hbas[port].running),
+            (count, true)
+        );
     }
 }
