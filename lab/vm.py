@@ -148,7 +148,7 @@ class Machine:
                 shutil.copy2(path, lab / path.name)
         if self.config.modules:
             (lab / "modules").mkdir()
-            for module in kernel.modules_in(self.config.modules):
+            for module in [*self.kernel.loose, *kernel.modules_in(self.config.modules)]:
                 shutil.copy2(module, lab / "modules" / module.name)
             self._index(lab)
 

@@ -10,8 +10,12 @@ use kernel::{
     ffi::{c_int, c_void},
 };
 
-/// Bytes of `struct qla_tgt_cmd`.
-pub(super) const CMD_BYTES: usize = 928;
+/// Room for a `struct qla_tgt_cmd`; a kernel that checks locks has larger ones.
+pub(super) const CMD_BYTES: usize = if cfg!(CONFIG_DEBUG_SPINLOCK) {
+    2048
+} else {
+    928
+};
 pub(super) const SENSE_BYTES: usize = 96;
 #[repr(C)]
 pub(super) struct RawIncoming {

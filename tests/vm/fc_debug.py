@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: kernel=debug group=fc_debug fc=2 mem=2G timeout=600 soak=only allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:
-"""Fibre Channel under lockdep, slab poisoning, atomic-sleep checks and kmemleak: what matters is what the kernel says.
+# lab: kernel=kasan group=fc_debug fc=2 mem=3G timeout=600 soak=only allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:
+"""Fibre Channel under KASAN, lockdep and atomic-sleep checks: what matters is what the kernel says.
 
 The kernel's own gendisk does not get on with DEBUG_KOBJECT_RELEASE: its complaint, and only that, is allowed.
 """
