@@ -381,14 +381,16 @@ fn each_pool(
 }
 
 /// Queues a command for a thread. Which pool is read and used under RCU, so that
-/// [`Device::configure_threads`] knows when the old one gets nothing any more.
+/// [`Device::configure_threads`] knows when the old one gets nothing any more. It does not
+/// find a nexus that was unmapped after the command had found that: the pool of such a one
+/// may have no thread, and the core's see to what is left.
 pub(crate) fn enqueue(loan: CommandLoan) {
     let Some(nexus) = loan.nexus.clone() else {
         return crate::pipeline::execute(loan);
     };
     let _rcu = rcu::read_lock();
     match (nexus.device.pool_kind(), &nexus.pool) {
-        (PoolKind::PerInitiator, Some(pool)) => pool.push(loan),
+        (PoolKind::PerInitiator, Some(pool)) if pool.has_threads() => pool.push(loan),
         (PoolKind::Shared, _) => nexus.device.shared_pool.push(loan),
         _ => crate::config::push_global(loan),
     }

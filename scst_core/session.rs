@@ -14,6 +14,7 @@ use crate::{
     reservations::Reservations,
     stats::{Count, Kind, Totals},
     target::Target,
+    tmf::of_lun,
     util::{log_err, Name},
 };
 use kapi::{
@@ -161,10 +162,11 @@ fn drain(nexuses: &[RetiredArc<Counted<Nexus>>]) {
         while !nexus.wait_gone(Some(10_000)) {
             seconds = seconds.saturating_add(10);
             log_err!(
-                "LUN {} of initiator {}: still waiting for its commands after {} s; the device below does not answer",
+                "LUN {} of initiator {}: still waiting for its commands after {} s: {}",
                 nexus.lun(),
                 nexus.session().initiator(),
-                seconds
+                seconds,
+                nexus.session().places(&of_lun(nexus.lun()))
             );
         }
         nexus.forget();

@@ -117,10 +117,15 @@ impl<'a> Outstanding<'a> {
         self.task.is_aborted()
     }
 
+    /// Where it is now; `None` if it is gone.
+    pub(crate) fn state(&self) -> Option<State> {
+        let word = self.task.word.load(Acquire);
+        state_of(word).filter(|_| word & GENERATION_MASK == self.generation)
+    }
+
     /// Whether its device's handler has it.
     pub(crate) fn is_executing(&self) -> bool {
-        let word = self.task.word.load(Acquire);
-        word & GENERATION_MASK == self.generation && state_of(word) == Some(State::Executing)
+        self.state() == Some(State::Executing)
     }
 
     /// Whether the task set has counted it.

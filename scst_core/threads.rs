@@ -43,6 +43,8 @@ pub(crate) struct ThreadPool {
     work: Arc<Handover<Task, Command>>,
     #[pin]
     threads: Mutex<KVec<Thread>>,
+    /// How many they are, for who cannot sleep.
+    count: Atomic<u32>,
     name: CString,
     /// NUMA node, or -1.
     node: i32,
@@ -58,11 +60,17 @@ impl ThreadPool {
             pin_init!(Self {
                 work,
                 threads <- new_mutex!(KVec::new()),
+                count: Atomic::new(0),
                 name,
                 node,
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Whether there is a thread. Any context.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.count.load(Relaxed) != 0
     }
 
     /// Queues a command. Any context. There has to be a thread, or one has to
@@ -117,13 +125,16 @@ impl ThreadPool {
             }
             pr_debug!("Processing thread {} started\n", thread.pid());
             threads.push(thread, GFP_KERNEL)?;
+            self.count.store(threads.len() as u32, Relaxed);
         }
         Ok(())
     }
 
     fn take_surplus(&self, count: usize) -> Option<Thread> {
         let mut threads = self.threads.lock();
-        (threads.len() > count).then(|| threads.pop()).flatten()
+        let surplus = (threads.len() > count).then(|| threads.pop()).flatten();
+        self.count.store(threads.len() as u32, Relaxed);
+        surplus
     }
 
     /// Binds all threads to `cpus`. Sleeps.

@@ -31,7 +31,7 @@ use scst_proto::{
         tm_received::{self, function, Function},
     },
     sense::{COMMANDS_CLEARED, DEVICE_RESET_OCCURRED, NEXUS_LOSS_OCCURRED},
-    task::{answer, Answer, Cause},
+    task::{answer, Answer, Cause, State},
 };
 
 /// How a task management function ended (SAM-6 7.1).
@@ -97,7 +97,7 @@ impl Waiting {
 
     /// Sleeps until an aborted command of `session` ends ([`Session::aborts_ended`]
     /// was `seen`), or it is time to look; false if the time is over.
-    fn sleep(&mut self, session: &Session, seen: u32) -> bool {
+    fn sleep(&mut self, session: &Session, affected: Affected<'_>, seen: u32) -> bool {
         let left = self.until.map_or(u32::MAX, Moment::left_ms);
         if left == 0 {
             return false;
@@ -107,10 +107,11 @@ impl Waiting {
             self.report = Moment::in_ms(REPORT_MS);
             self.reports = self.reports.saturating_add(1);
             log_err!(
-                "{} of initiator {}: still waiting for its commands after {} s; the device below does not answer",
+                "{} of initiator {}: still waiting for its commands after {} s: {}",
                 name(self.cause),
                 session.initiator(),
-                self.reports.saturating_mul(REPORT_MS / 1000)
+                self.reports.saturating_mul(REPORT_MS / 1000),
+                session.places(affected)
             );
         }
         true
@@ -127,6 +128,24 @@ impl Waiting {
 
 /// Chooses the commands of a session that a function affects.
 type Affected<'a> = &'a dyn Fn(&Outstanding<'_>) -> bool;
+
+/// How many commands are where, for an administrator who wants to know what is waited for.
+#[derive(Default)]
+pub(crate) struct Places {
+    waiting: usize,
+    transport: usize,
+    device: usize,
+}
+
+impl core::fmt::Display for Places {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "{} executed by the device, {} moved by the transport, {} not begun",
+            self.device, self.transport, self.waiting
+        )
+    }
+}
 
 impl Session {
     /// Marks those commands aborted that `affected` chooses; how many there are. Whether
@@ -154,6 +173,23 @@ impl Session {
         found
     }
 
+    /// Where the commands are that `affected` chooses. Sleeps.
+    pub(crate) fn places(&self, affected: Affected<'_>) -> Places {
+        let mut places = Places::default();
+        self.transport().visit_commands(&mut |task| {
+            if !affected(&task) {
+                return;
+            }
+            match task.state() {
+                Some(State::Received | State::Queued) => places.waiting += 1,
+                Some(State::DataOut | State::Responding) => places.transport += 1,
+                Some(State::Executing) => places.device += 1,
+                Some(State::Done) | None => {}
+            }
+        });
+        places
+    }
+
     /// Waits until those aborted commands have ended that `affected` chooses,
     /// of this function or another; false if they have not in time.
     fn wait_ended(&self, affected: Affected<'_>, waiting: &mut Waiting) -> bool {
@@ -164,7 +200,7 @@ impl Session {
             if !self.has_aborted(affected) {
                 return true;
             }
-            if !waiting.sleep(self, seen) {
+            if !waiting.sleep(self, affected, seen) {
                 return false;
             }
         }
@@ -426,7 +462,7 @@ fn copy_manager() -> Option<Arc<CopyManager>> {
 }
 
 /// Chooses the commands of `lun`.
-fn of_lun(lun: u16) -> impl Fn(&Outstanding<'_>) -> bool {
+pub(crate) fn of_lun(lun: u16) -> impl Fn(&Outstanding<'_>) -> bool {
     move |task| task.lun() == u32::from(lun)
 }
 

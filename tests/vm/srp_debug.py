@@ -29,7 +29,7 @@ plan.suite.expected = EXPECTED
 @plan.test("login, scan, I/O, logout, again and again")
 def cycles(target: Target) -> None:
     start = time.monotonic()
-    count = scaled(3, 500)
+    count = scaled(3, 50 if target.shared else 500)
     for number in range(count):
         with srp.logged_in(_LINK, ch_count=1 + number % 4, initiator_ext="77") as host:
             node = host.disk(1)
@@ -68,7 +68,7 @@ def half_open(target: Target) -> None:
     start = time.monotonic()
     # The CMs take messages one after the other, and this kernel a good while for a login: of many at a time those that
     # wait are sent again and again, until nobody gets an answer in time.
-    batches, each = scaled(1, 80), scaled(10, 25)
+    batches, each = scaled(1, 20), scaled(10, 25)
     for _ in range(batches):
         hostile.abandon(each)
     note(f"{batches * each} half-open logins in {time.monotonic() - start:.0f} s")

@@ -37,7 +37,7 @@ class Witness:
         log.close()
         self.port_id = bytes.fromhex(found[1].replace(":", "").replace("0x", "")) if found else b""
         self._load = Fio(self._host.disk(0), rw="randwrite", iodepth=4, size="4m", verify="crc32c", verify_fatal=1,
-                         time_based=None, runtime=3600, rate_iops=f"{4 * rate},{rate}")
+                         time_based=None, runtime=86400, rate_iops=f"{4 * rate},{rate}")
 
     def _ios(self) -> int:
         assert self._host is not None

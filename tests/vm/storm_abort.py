@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: kernel=debug group=debug mem=2G timeout=300 soak=yes allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:
+# lab: kernel=debug group=debug mem=2G timeout=300 soak=kasan allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:
 """Aborts, LUN resets, target resets, losses of the nexus and LUNs that come, go and change, all at random and at a time, under
 four sessions' verifying load: no warning, no command unanswered, no wrong data. STORM_SEED chooses other runs.
 

@@ -92,6 +92,8 @@ def copy_manager() -> None:
 @suite.test("the latency tree says what fio has done, by size and direction, and a write clears it")
 def latency() -> None:
     files = _SESSION / "latency"
+    wanted = {f"{kind}{512 << shift}": 0o100644 for kind in "bnrw" for shift in range(11)}
+    equal({path.name: path.stat().st_mode for path in files.iterdir()}, wanted, "files and their modes, as recorded")
     scst.put(scst.ROOT / "measure_latency", "1")
     disk = scst.wait_disk(1)
     for kind, size in (("read", 4), ("write", 16)):
