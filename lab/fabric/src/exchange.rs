@@ -315,7 +315,7 @@ impl Fabric {
         }
     }
 
-    /// The target's port answers a command itself.
+    /// The target's port answers a command itself; task management is none.
     pub fn task_set_full(&mut self, frame: Frame) {
         let Frame::Command(exchange) = frame else {
             return;
@@ -328,6 +328,8 @@ impl Fabric {
                 ..command.status(status::COMPLETE)
             };
             self.arrives(Frame::Response(exchange, full.into()));
+        } else {
+            self.arrives(frame);
         }
     }
 

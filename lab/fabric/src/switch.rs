@@ -26,6 +26,8 @@ enum Later {
     SentAgain(Frame),
     /// Nobody has answered a login.
     LoginTimesOut(u32),
+    /// Nobody has answered task management.
+    TaskTimesOut(u32),
     /// The link of an adapter comes up.
     LinkUp(usize),
     /// The interrupts of an adapter have waited long enough.
@@ -304,6 +306,12 @@ impl Fabric {
             Some(Action::Delay(time)) => self.later(time, Later::Arrives(frame)),
             Some(Action::TaskSetFull) => self.task_set_full(frame),
             Some(Action::Drop) => match frame {
+                // The firmware gives these up by itself, as their driver waits for ever.
+                Frame::Command(exchange) | Frame::Response(exchange, _)
+                    if self.is_task(exchange) =>
+                {
+                    self.later(ANSWER_TIMEOUT, Later::TaskTimesOut(exchange));
+                }
                 // Nobody misses it before the initiator does.
                 Frame::Command(_) => {}
                 Frame::Response(exchange, _) => self.answered(exchange),
@@ -333,6 +341,7 @@ impl Fabric {
                 Later::Arrives(frame) => self.arrives(frame),
                 Later::SentAgain(frame) => self.send(frame),
                 Later::LoginTimesOut(exchange) => self.login_times_out(exchange),
+                Later::TaskTimesOut(exchange) => self.task_times_out(exchange),
                 Later::LinkUp(index) => self.link_up(index, None),
                 Later::Interrupt(index) => self.hbas[index].time_is_up(),
             }

@@ -110,6 +110,21 @@ impl Fabric {
         self.send(Frame::Command(exchange));
     }
 
+    /// Whether an exchange is task management under way.
+    pub fn is_task(&self, exchange: u32) -> bool {
+        matches!(self.exchanges.get(&exchange), Some(Exchange::Task(_)))
+    }
+
+    /// Task management whose frame, or the answer to it, was lost.
+    pub fn task_times_out(&mut self, exchange: u32) {
+        if let Some(Exchange::Task(task)) = self.exchanges.get(&exchange) {
+            let (initiator, given_up) =
+                (task.initiator, Status::new(task.handle, status::TIMED_OUT));
+            self.exchanges.remove(&exchange);
+            self.post(initiator, Which::Response, given_up);
+        }
+    }
+
     /// Runs an abort entry.
     pub fn abort(&mut self, index: usize, entry: initiator::Abort) {
         let command = self

@@ -65,6 +65,8 @@ pub mod status {
     pub const COMPLETE: u16 = 0x00;
     /// Aborted.
     pub const ABORTED: u16 = 0x05;
+    /// No answer.
+    pub const TIMED_OUT: u16 = 0x06;
     /// Less data than expected.
     pub const UNDERRUN: u16 = 0x15;
     /// The port is not there.
