@@ -129,23 +129,27 @@ def _boot(name: str, network: str, text: str, modules: Optional[Path], **more: o
         return vm.run(name, "#!/bin/bash\nexec /lab/guest/measure.sh /lab/plan\n", config)
 
 
-def _boots(stacks: Sequence[Stack]) -> Iterable[tuple[str, list[Stack]]]:
-    """The stacks by the boot that they share."""
-    for network in dict.fromkeys(stack.network for stack in stacks):
-        yield network, [stack for stack in stacks if stack.network == network]
+def _boots(plan: Sequence[tuple[Stack, Load]]) -> Iterable[tuple[str, list[tuple[Stack, Load]]]]:
+    """The plan by the boots that there are."""
+    for network in dict.fromkeys(stack.network for stack, _ in plan):
+        yield network, [(stack, load) for stack, load in plan if stack.network == network]
 
 
 def measure(stacks: Sequence[Stack], jobs: Sequence[Load], modules: Optional[Path],
             name: str = "bench") -> list[dict[str, object]]:
-    """Records of every load on every stack, a boot for the local ones and one for those over a network."""
+    """Records of every load on every stack, as of `measure_each`."""
+    return measure_each(_plan(stacks, jobs), modules, name)
+
+
+def measure_each(whole: Sequence[tuple[Stack, Load]], modules: Optional[Path], name: str = "bench") -> list[dict[str, object]]:
+    """Records of loads, each on its stack; a boot for the local stacks and one for those over a network."""
     records = []
-    for network, some in _boots(stacks):
+    for network, plan in _boots(whole):
         if network == "fc":
-            small = [load for load in jobs if load.block_size == "4k"]
-            count = min([_FC_IOS, *(load.count for load in small)])
-            records += [one.record for one in profiles(some, small, modules, count // 3, count, name)]
+            small = [(stack, load) for stack, load in plan if load.block_size == "4k"]
+            count = min([_FC_IOS, *(load.count for _, load in small)])
+            records += [one.record for one in _profiles(small, modules, count // 3, count, name)]
             continue
-        plan = _plan(some, jobs)
         each = 15 if network else 2
         with step("bench", f"{len(plan)} fio jobs{' over ' * bool(network)}{network}, counting instructions",
                   10 + each * len(plan)):
@@ -183,14 +187,17 @@ class Profiled:
 def profiles(stacks: Sequence[Stack], jobs: Sequence[Load], modules: Optional[Path], short: int = 3000,
              extra: int = 10000, name: str = "profile") -> list[Profiled]:
     """Where the instructions go: each load with SHORT I/Os and with EXTRA more, and the difference of the two."""
+    return _profiles(_plan(stacks, jobs), modules, short, extra, name)
+
+
+def _profiles(whole: Sequence[tuple[Stack, Load]], modules: Optional[Path], short: int, extra: int, name: str) -> list[Profiled]:
     found = []
-    for network, some in _boots(stacks):
+    for network, plan in _boots(whole):
         plugin, mark = profile.build(profile.API_FC if network == "fc" else profile.API)
         boot = f"{name}-{network}" if network else name
         dumps = paths.BUILD / "bench" / f"dump-{boot}"
         for old in dumps.parent.glob(f"{dumps.name}.*"):
             old.unlink()
-        plan = _plan(some, jobs)
         text = "".join(_line(stack, load, count) for stack, load in plan for count in (short, short + extra))
         seconds = 10 + {"srp": 25, "fc": 10}.get(network, 5) * len(plan)
         with step("bench", f"profiling {len(plan)} fio jobs{' over ' * bool(network)}{network}", seconds):

@@ -281,7 +281,7 @@ pub(crate) fn comes_and_goes_while_read() -> Result {
         })?;
         threads.push(thread, GFP_KERNEL)?;
     }
-    for _ in 0..200 {
+    for _ in 0..100 {
         let top = top(&thing)?;
         kapi::cond_resched();
         drop(top);

@@ -132,7 +132,8 @@ def distclean(arguments: argparse.Namespace) -> int:
     """delete build/ and everything that the lab keeps in its cache"""
     shutil.rmtree(paths.BUILD, ignore_errors=True)
     for pattern in ("root-*", "ktree-*", "guest-*", "kernel-*", "debug-*", "debugboot-*", "dkms-*", "crates-*", "qemu-*",
-                    "fabric-*", ".used-*", "debs", "debs.lock", "tools", "cargo", "tmp", "locks"):
+                    "fabric-*", "fio-*", "over-*", "tests-*", ".used-*", "debs", "debs.lock",
+                    "tools", "cargo", "tmp", "locks"):
         for path in paths.cache().glob(pattern):
             say(f"[clean] {path}")
             cache.remove(path)

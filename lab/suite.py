@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench import figures
 
-from . import cache, cargo, check, fc, keep, kernel, ktap, lanes, packaging, paths, proc, vmtests
+from . import cache, cargo, check, fc, guest, keep, kernel, ktap, lanes, packaging, paths, proc, vmtests
 from .errors import LabError
 from .ktap import Counts
 from .progress import say, step
@@ -148,7 +148,17 @@ def _build(mode: Mode) -> Counts:
     return counts
 
 
+def _in_machine() -> str:
+    """The key of what a machine finds whose clock is its instructions, or whose modules do not load: the files, and what it boots."""
+    images = [image.stat() for image in (guest.userland(), guest.stock().image)]
+    return cache.key(_all_files(), [(image.st_size, image.st_mtime_ns) for image in images])
+
+
 def _limits(mode: Mode) -> Counts:
+    return keep.run("bench", _in_machine, _run_limits, mode.fresh)
+
+
+def _run_limits() -> Counts:
     modules = kernel.build_modules(kernel.stock("7.2")) if kernel.have_modules() else None
     parser = configparser.ConfigParser(delimiters=("=",))
     parser.read_string((paths.REPO / "bench" / "limits").read_text())
@@ -192,6 +202,18 @@ def _limits(mode: Mode) -> Counts:
 
 
 def _host(script: Path, mode: Mode) -> Counts:
+    if "kept=yes" in words(script):
+        return keep.run(script.name, _in_machine, lambda: _run_host(script, mode), mode.fresh or mode.long)
+    return _run_host(script, mode)
+
+
+def words(script: Path) -> list[str]:
+    """The words of a script's line `# lab:`."""
+    found = re.search("^# lab:(.*)$", script.read_text(), re.M)
+    return found[1].split() if found else []
+
+
+def _run_host(script: Path, mode: Mode) -> Counts:
     env = dict(os.environ, LAB_LENGTH="long" if mode.long else "short", PYTHONPATH=str(paths.REPO))
     lines = []
     with proc.spawn([str(script)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env) as child:
@@ -209,13 +231,13 @@ def _host(script: Path, mode: Mode) -> Counts:
 def _host_jobs(mode: Mode) -> list[lanes.Job]:
     """Tests that drive machines from outside: executables in tests/host that speak KTAP.
 
-    A line `# lab: timed=no` says that nothing in one depends on how fast its machines are, `# lab: soak=only` that it is no
-    part of a short run.
+    In a line `# lab:`, `timed=no` says that nothing in one depends on how fast its machines are, `kept=yes` that what it finds is
+    a function of files, `soak=only` that it is no part of a short run.
     """
     scripts = [path for path in sorted(_HOST_TESTS.glob("*")) if os.access(path, os.X_OK) and path.is_file()
-               and (mode.long or not re.search("^# lab: soak=only$", path.read_text(), re.M))]
+               and (mode.long or "soak=only" not in words(path))]
     return [lanes.Job(path.name, "drives machines from outside", functools.partial(_host, path, mode),
-                      not re.search("^# lab: timed=no$", path.read_text(), re.M), 100) for path in scripts]
+                      "timed=no" not in words(path), 100) for path in scripts]
 
 
 def _dkms(mode: Mode) -> Counts:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
-from . import cache, console, fio, guest, kernel, paths, proc, sysroot
+from . import cache, console, guest, kernel, over, paths, proc, sysroot
 from .errors import LabError
 from .sandbox import Bind
 
@@ -137,7 +137,6 @@ class Machine:
     def _lay_out(self, job: Job) -> None:
         lab = self.place / "lab"
         shutil.copy2(paths.LAB / "guest/init", lab / "init")
-        shutil.copytree(fio.libraries(), lab / "fio")
         target = lab / "job"
         target.write_text(job if isinstance(job, str) else job.read_text())
         target.chmod(0o755)
@@ -146,31 +145,13 @@ class Machine:
                 shutil.copytree(path, lab / path.name, symlinks=True)
             else:
                 shutil.copy2(path, lab / path.name)
-        if self.config.modules:
-            (lab / "modules").mkdir()
-            for module in [*self.kernel.loose, *kernel.modules_in(self.config.modules)]:
-                shutil.copy2(module, lab / "modules" / module.name)
-            self._index(lab)
-
-    def _index(self, lab: Path) -> None:
-        """Do here what would take longer in the guest: make the module index, and take out the debug information.
-
-        That is 20 MB of 23, all read twice in each boot. A module that strip does not understand stays as it is.
-        """
-        release = self.kernel.release
-        where = f"/lib/modules/{release}"
-        (lab / "index").mkdir()
-        script = f"for ko in {lab}/modules/*.ko; do strip --strip-debug $ko || :; done; " \
-                 f"mkdir -p /tmp/out{where} && depmod -b / -o /tmp/out {release} && " \
-                 f"cp /tmp/out{where}/modules.*.bin /tmp/out{where}/modules.softdep {lab}/index/"
-        sysroot.get().run(["sh", "-c", script], self.place / "depmod.log", "depmod", [
-            Bind(self.kernel.modules / "usr/lib/modules" / release, where, False),
-            Bind(lab / "modules", f"{where}/updates", False), Bind.same(self.place)])
+        modules = [*self.kernel.loose, *kernel.modules_in(self.config.modules)] if self.config.modules else []
+        self._over = over.image(self.kernel, modules)
 
     def command(self, interactive: bool = False) -> list[str]:
         """QEMU's command line."""
         config = self.config
-        append = f"{_APPEND} {config.append}"
+        append = f"{_APPEND} {self.kernel.append} {config.append}"
         if not config.icount:
             append += f" {_PLAIN_CLOCK}"
         if interactive:
@@ -186,7 +167,9 @@ class Machine:
             command += ["-serial", f"file:{self.place}/console", "-chardev", "stdio,id=job,signal=off",
                         "-serial", "chardev:job"]
         command += ["-virtfs", f"local,path={self.place}/lab,mount_tag=lab,security_model=none,multidevs=remap"]
-        for name, image in (("root", config.userland or guest.userland()), ("modules", self.kernel.modules_image)):
+        # The first of them lies over the others.
+        for name, image in (("over", self._over), ("root", config.userland or guest.userland()),
+                            ("modules", self.kernel.modules_image)):
             if image:
                 command += ["-drive", f"file={image},format=raw,if=none,readonly=on,id=lab-{name}",
                             "-device", f"virtio-blk-pci,drive=lab-{name},serial=lab-{name}"]

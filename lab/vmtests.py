@@ -21,13 +21,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
-from . import debug_kernel, fc, guest, kasan_kernel, kernel, ktap, lanes, paths, vm
+from . import cache, debug_kernel, fc, guest, kasan_kernel, kernel, ktap, lanes, paths, sysroot, vm
 from .ktap import Counts
 from .progress import say, step
+from .sandbox import Bind
 
 _PLACE = paths.REPO / "tests" / "vm"
 _KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "fc", "soak", "append", "allow")
@@ -36,12 +38,7 @@ _LONG_FACTOR = 20
 _JOB = """#!/bin/bash
 export LAB_LENGTH=%(length)s
 cd /lab/vm
-for test in %(tests)s; do
-	echo "##lab begin $test"
-	echo "lab: begin $test" > /dev/kmsg
-	"./$test"
-	echo "##lab end $test $?"
-done
+python3 /lab/tests.py %(tests)s
 if [ -e /sys/kernel/debug/kmemleak ]; then
 	sleep 6
 	echo scan > /sys/kernel/debug/kmemleak
@@ -122,8 +119,23 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
     return vm.Config(cpus=cpus, mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
                      append=" ".join(test.needs["append"].replace(",", " ") for test in tests if "append" in test.needs),
                      icount=icount == {"yes"}, kernel=_bootable(_kernel(tests[0], long)),
-                     extra=[_PLACE, paths.REPO / "bench" / "guest", paths.REPO / "packaging", paths.REPO / "README.md"],
+                     extra=[scripts(), paths.LAB / "guest/tests.py", paths.REPO / "bench" / "guest", paths.REPO / "packaging", paths.REPO / "README.md"],
                      allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
+
+
+def _compile(partial: Path) -> None:
+    place = partial / "vm"
+    shutil.copytree(_PLACE, place, ignore=shutil.ignore_patterns("__pycache__"))
+    command = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(place), "-p", "/lab/vm", str(place)]
+    sysroot.get().run(command, paths.fresh_log("tests-vm"), "compiling the tests", [Bind.same(place)])
+
+
+def scripts() -> Path:
+    """A copy of tests/vm with Python's byte code: it would take the guest's emulated processors longer to make it."""
+    files = [path for path in sorted(_PLACE.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    digest = cache.key(cache.source(_compile), sysroot.toolchain(),
+                       [(path.relative_to(_PLACE), path.stat().st_mode, path.read_bytes()) for path in files])
+    return cache.entry("tests", digest, _compile) / "vm"
 
 
 def _sections(output: str) -> dict[str, tuple[list[str], Optional[int]]]:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: timed=no
+# lab: timed=no kept=yes
 """A broken module makes the tests fail: scst.ko is spoilt in two ways, and `load` must not pass with it."""
 
 from __future__ import annotations

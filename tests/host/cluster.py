@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from bench import figures
-from lab import guest, kernel, pair, paths, vm
+from lab import guest, kernel, pair, paths, vm, vmtests
 
 _HERE = Path(__file__).resolve().parent
 _MOVES = 4
@@ -25,7 +25,7 @@ class Cluster:
         disk = vm.Drive("shared", image, 64, shared=True)
         # Of the initiator to each node, and between these.
         cables = [pair.Cable("cluster", number) for number in (0, 1, 2)]
-        extra = [_HERE / "ha_guest", _HERE / "cluster_guest", paths.REPO / "tests" / "vm", paths.REPO / "packaging",
+        extra = [_HERE / "ha_guest", _HERE / "cluster_guest", vmtests.scripts(), paths.REPO / "packaging",
                  paths.REPO / "README.md"]
 
         def node(number: int) -> pair.Asked:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from bench import figures
-from lab import fc, guest, kernel, pair, paths, vm
+from lab import fc, guest, kernel, pair, paths, vm, vmtests
 
 _LONG = os.environ.get("LAB_LENGTH") == "long"
 _GUEST = Path(__file__).resolve().parent / "ha_guest"
@@ -36,7 +36,7 @@ class Cluster:
         image = paths.BUILD / "disks/fc-shared.img"
         image.unlink(missing_ok=True)
         disk = vm.Drive("shared", image, 64, shared=True)
-        extra = [_GUEST, paths.REPO / "tests" / "vm", paths.REPO / "README.md"]
+        extra = [_GUEST, vmtests.scripts(), paths.REPO / "README.md"]
         timeout = 3600 if _LONG else 600
 
         def machine(name: str, which: int, job: str, **options: object) -> pair.Asked:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from bench import figures
-from lab import guest, kernel, pair, paths, vm
+from lab import guest, kernel, pair, paths, vm, vmtests
 from lab.errors import LabError
 
 _LONG = os.environ.get("LAB_LENGTH") == "long"
@@ -27,7 +27,7 @@ class Cluster:
         image.unlink(missing_ok=True)
         disk = vm.Drive("shared", image, 64, shared=True)
         cables = [pair.Cable("ha", number) for number in (0, 1)]
-        extra = [_GUEST, paths.REPO / "tests" / "vm", paths.REPO / "README.md"]
+        extra = [_GUEST, vmtests.scripts(), paths.REPO / "README.md"]
         timeout = 3600 if _LONG else 700
 
         def node(number: int) -> pair.Asked:

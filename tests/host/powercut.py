@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import figures
-from lab import guest, kernel, paths, vm
+from lab import guest, kernel, paths, vm, vmtests
 
 _HERE = Path(__file__).resolve().parent
 _ROUNDS = 100 if os.environ.get("LAB_LENGTH") == "long" else 2
@@ -90,7 +90,7 @@ def cut_power(ways: Sequence[str], modules: Path | None) -> str:
     disks = [vm.Drive(path, paths.BUILD / "disks" / f"powercut-{path}.img", 64) for path in ways]
     for disk in disks:
         disk.image.unlink(missing_ok=True)
-    extra = [_HERE / "powercut_guest", paths.REPO / "bench" / "guest", paths.REPO / "tests" / "vm"]
+    extra = [_HERE / "powercut_guest", paths.REPO / "bench" / "guest", vmtests.scripts()]
     config = vm.Config(cpus=1, mem="512M", extra=extra, timeout=240, drives=disks, modules=modules)
     acknowledged = dict.fromkeys(ways, 0)
     for number in range(_ROUNDS + 1):

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Optional
 
 from bench import figures
-from lab import apart, guest, kernel, pair, paths, vm
+from lab import apart, guest, kernel, pair, vm, vmtests
 
 _TARGET, _INITIATOR = 0, 1
-_EXTRA = (Path(__file__).resolve().parent / "srp_guest", paths.REPO / "tests" / "vm")
+_EXTRA = (Path(__file__).resolve().parent / "srp_guest", vmtests.scripts())
 _CHAPTER = "the README's chapter"
 _STEPS = ("login and fio --verify between two machines", "the initiator's machine is killed under load",
           "the loaded session ends by itself", "the idle one ends when told to, and the target unloads")

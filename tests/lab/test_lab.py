@@ -14,7 +14,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from lab import console, cpio, keep, ktap, lanes, paths, pins, proc
+from lab import console, cpio, guest, keep, ktap, lanes, paths, pins, proc, suite
 from lab.errors import LabError
 
 
@@ -95,6 +95,18 @@ class Lanes(unittest.TestCase):
         self.assertIn("job3             |     FAIL no such kernel\n", out.getvalue())
 
 
+class Payload(unittest.TestCase):
+    """The kernel in a bzImage."""
+
+    def test_payload(self) -> None:
+        """It begins so many bytes after the setup's sectors, and its size is behind it."""
+        image = bytearray(4 * 512)
+        image[0x1F1] = 2
+        image[0x248:0x250] = (16).to_bytes(4, "little") + (10).to_bytes(4, "little")
+        image[3 * 512 + 16:3 * 512 + 26] = b"kernel" + bytes(4)
+        self.assertEqual(guest.payload(bytes(image)), b"kernel")
+
+
 class Kept(unittest.TestCase):
     """Results that are not found again."""
 
@@ -146,6 +158,13 @@ class Kept(unittest.TestCase):
         (keep._PLACE / "part").write_text("{")  # pylint: disable=protected-access
         self._run("a")
         self.assertEqual(self.runs, 6)
+
+    def test_scripts(self) -> None:
+        """One that is kept draws no lots, looks at no clock and knows no length."""
+        kept = [path for path in (paths.REPO / "tests/host").glob("*.py") if "kept=yes" in suite.words(path)]
+        self.assertTrue(kept)
+        for path in kept:
+            self.assertNotRegex(path.read_text(), r"\b(random|time)\b|LAB_LENGTH", path.name)
 
     def test_input_changed_meanwhile(self) -> None:
         """Which of the two was tried is not known."""

@@ -51,9 +51,10 @@ disk() { # LUN: its /dev node, once it is there
 	return 1
 }
 
-load_disk() { # DEV SIZE: I/O in the background
+load_disk() { # DEV SIZE: I/O in the background, until it is told to end
 	fio --name=load --filename="$1" --direct=1 --rw=randrw --bs="$2" --iodepth=16 --ioengine=libaio \
-		--time_based --runtime=15 --size=16m > "/tmp/fio-${1##*/}" 2>&1 &
+		--time_based --runtime=300 --size=16m > "/tmp/fio-${1##*/}" 2>&1 &
+	loads+=($!)
 }
 
 threads() {
@@ -103,7 +104,7 @@ explicit() { # DEV: the initiator sets the state, through the port in question
 
 read_all() { find $T -type f -perm -u=r -exec cat {} + > /dev/null; }
 
-finished() { wait && grep -q 'err= 0' "/tmp/fio-${1##*/}" && grep -q 'err= 0' "/tmp/fio-${2##*/}"; }
+finished() { kill -INT "${loads[@]}" && wait && grep -q 'err= 0' "/tmp/fio-${1##*/}" && grep -q 'err= 0' "/tmp/fio-${2##*/}"; }
 
 remove() {
 	echo clear > $L/luns/mgmt && echo 'del_session scst_local_tgt host2' > $T/targets/scst_local/mgmt &&
@@ -128,8 +129,8 @@ check "groups and a second session" groups
 check "LUNs come, change and go under load" luns
 check "a device group under load" device_group
 check "states that initiators wait for or do not mind" states nonoptimized transitioning active
-check "every attribute can be read" read_all
 check "the load saw no error" finished "$file" "$blk"
+check "every attribute can be read" read_all
 check "states that close media" states standby active unavailable offline standby
 check "an explicit change of state" explicit "$file"
 check "members and groups go" eval "echo 'del file0' > $G/devices/mgmt && echo 'del dg' > $T/device_groups/mgmt"

@@ -68,7 +68,7 @@ def half_open(target: Target) -> None:
     start = time.monotonic()
     # The CMs take messages one after the other, and this kernel a good while for a login: of many at a time those that
     # wait are sent again and again, until nobody gets an answer in time.
-    batches, each = scaled(1, 20), scaled(10, 25)
+    batches, each = scaled(1, 20), scaled(6, 25)
     for _ in range(batches):
         hostile.abandon(each)
     note(f"{batches * each} half-open logins in {time.monotonic() - start:.0f} s")

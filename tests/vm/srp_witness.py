@@ -29,7 +29,7 @@ class Witness:
         self._host: Optional[srp.Host] = None
         self._load: Optional[Fio] = None
 
-    def begin(self, rate: int = scaled(100, 400)) -> None:
+    def begin(self, rate: int = scaled(50, 400)) -> None:
         """Log in and start the load, of RATE writes a second, which are read again in a quarter of the time."""
         log = Kmsg()
         self._host = srp.login(_LINK, ch_count=2)

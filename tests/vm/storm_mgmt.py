@@ -22,7 +22,7 @@ from pathlib import Path
 import scst
 from lib import Failure, Fio, Suite, check, equal, no_differences, note, scaled, sh, wait_until
 
-_SECONDS = scaled(20, 600)
+_SECONDS = scaled(12, 600)
 _PROCESSES = 4
 _SEED = int(os.environ.get("FUZZ_SEED", "1"))
 _STEADY = "steady_tgt"
