@@ -146,7 +146,7 @@ impl Fabric {
         if entry.command.get() >= PortControl::DISABLE {
             for (vp, bits) in (1u8..).step_by(8).zip(entry.ports) {
                 for vp in (0..8)
-                    .filter(|bit| bits >> bit & 1 != 0)
+                    .filter(|bit| (bits >> bit) & 1 != 0)
                     .map(|bit| vp + bit)
                 {
                     if let Some(port) = self.port_of(adapter, vp) {
