@@ -162,17 +162,6 @@ def _remove() -> None:
     _serve_again()
 
 
-def _pull() -> None:
-    """The adapter is pulled out of its slot before its driver hears of it."""
-    device = fc.host(1).resolve().parents[2]
-    _fabric("remove hba1")
-    (device / "remove").write_text("1")
-    check(not fc_ours.TARGET.exists(), "the target of an adapter that is gone")
-    _fabric("insert hba1")
-    Path("/sys/bus/pci/rescan").write_text("1")
-    _serve_again()
-
-
 def add(suite: Suite, few: bool = False) -> None:
     """Add the tests; in the short form with FEW only one of each kind."""
     suite.test("under load: frames are lost, late or refused", 200)(_frames)
@@ -187,7 +176,7 @@ def add(suite: Suite, few: bool = False) -> None:
             (_disable, "the target was disabled and enabled", True),
             (_reload, "qla2x00tgt was reloaded", True),
             (_unbind, "qla2xxx was taken from the adapter and given back", False),
-            (_remove, "the adapter was removed and added", False), (_pull, "the adapter was pulled out and put in", False)):
+            (_remove, "the adapter was removed and added", False)):
         if one or LONG or not few:
             suite.test(f"under load: {what}", 200)(
                 lambda function=function, what=what: again_and_again(function, what))  # type: ignore[misc]
