@@ -18,7 +18,7 @@
 MODULE_VERSION("3.11.0-pre");
 
 /* The same numbers stand in qla.rs. */
-static_assert(QLA_C_CMD_SIZE == sizeof(struct qla_tgt_cmd));
+static_assert(QLA_C_CMD_SIZE >= sizeof(struct qla_tgt_cmd));
 static_assert(sizeof(struct qla_c_incoming) == 32);
 static_assert(offsetof(struct qla_c_incoming, lun) == 8);
 static_assert(offsetof(struct qla_c_incoming, tag) == 16);
@@ -412,6 +412,22 @@ void qla_c_stop(struct scsi_qla_host *vha)
 		qlt_stop_phase2(tgt);
 }
 
+/*
+ * Who is not in its slot any more does not give back what it has. The driver does,
+ * in a reset, but only while the port is a target.
+ */
+void qla_c_reclaim(struct scsi_qla_host *vha)
+{
+	int tries = 300;
+
+	if (pci_device_is_present(vha->hw->pdev))
+		return;
+	qla_c_reset(vha);
+	while (tries-- && (test_bit(ISP_ABORT_NEEDED, &vha->dpc_flags) ||
+			   test_bit(ABORT_ISP_ACTIVE, &vha->dpc_flags)))
+		msleep(100);
+}
+
 void qla_c_disown(struct scsi_qla_host *vha)
 {
 	qlt_lport_deregister(vha);
@@ -421,6 +437,41 @@ void qla_c_reset(struct scsi_qla_host *vha)
 {
 	set_bit(ISP_ABORT_NEEDED, &vha->dpc_flags);
 	qla2xxx_wake_dpc(vha);
+}
+
+/* Virtual ports ------------------------------------------------------------- */
+
+struct scsi_qla_host *qla_c_create(struct scsi_qla_host *parent, u64 port_name,
+				   u64 node_name)
+{
+	/* What a virtual port is asked to be; it is nothing until enabled. */
+	struct fc_vport_identifiers ids = {
+		.node_name = node_name,
+		.port_name = port_name,
+		.roles = FC_PORT_ROLE_FCP_INITIATOR,
+		.vport_type = FC_PORTTYPE_NPIV,
+		.disable = true,
+	};
+	struct fc_vport *vport = fc_vport_create(parent->host, 0, &ids);
+
+	return vport ? vport->dd_data : NULL;
+}
+
+void qla_c_delete(struct scsi_qla_host *vha)
+{
+	fc_vport_terminate(vha->fc_vport);
+}
+
+/* The adapter's port has been claimed, and with it the functions of all. */
+void qla_c_enable_virtual(struct scsi_qla_host *vha, const void *port)
+{
+	vha->vha_tgt.target_lport_ptr = (void *)port;
+	qlt_enable_vha(vha);
+}
+
+void qla_c_disown_virtual(struct scsi_qla_host *vha)
+{
+	vha->vha_tgt.target_lport_ptr = NULL;
 }
 
 /* The adapter's own port, if the driver has the device. */

@@ -26,7 +26,12 @@ struct scatterlist;
 struct scsi_qla_host;
 struct workqueue_struct;
 
+/* Room for a struct qla_tgt_cmd; a kernel that checks locks has larger ones. */
+#ifdef CONFIG_DEBUG_SPINLOCK
+#define QLA_C_CMD_SIZE 2048
+#else
 #define QLA_C_CMD_SIZE 928
+#endif
 
 /* All that is asked of a command that has arrived. */
 struct qla_c_incoming {
@@ -115,8 +120,14 @@ u32 qla_c_depth(struct scsi_qla_host *vha);
 u32 qla_c_segments(struct scsi_qla_host *vha);
 int qla_c_enable(struct scsi_qla_host *vha, const void *port);
 void qla_c_stop(struct scsi_qla_host *vha);
+void qla_c_reclaim(struct scsi_qla_host *vha);
 void qla_c_disown(struct scsi_qla_host *vha);
 void qla_c_reset(struct scsi_qla_host *vha);
+struct scsi_qla_host *qla_c_create(struct scsi_qla_host *parent, u64 port_name,
+				   u64 node_name);
+void qla_c_delete(struct scsi_qla_host *vha);
+void qla_c_enable_virtual(struct scsi_qla_host *vha, const void *port);
+void qla_c_disown_virtual(struct scsi_qla_host *vha);
 int qla_c_watch(struct workqueue_struct *queue);
 void qla_c_unwatch(void);
 void qla_c_scan(void);

@@ -53,6 +53,7 @@ QLA_LAYOUT(offsetof(struct scsi_qla_host, flags), 120);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, dpc_flags), 144);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, node_name), 936);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, port_name), 944);
+QLA_LAYOUT(offsetof(struct scsi_qla_host, fc_vport), 1224);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, hw), 1264);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, vha_tgt), 1272);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, qlini_mode), 1878);

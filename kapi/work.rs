@@ -49,7 +49,7 @@ impl WorkItem for Spawned {
     }
 }
 
-/// An unbound work queue: concurrent items run concurrently.
+/// A work queue, unbound unless it says so: concurrent items run concurrently.
 ///
 /// For work items that are reused (no allocation in the data path), embed a
 /// [`kernel::workqueue::Work`] and enqueue that on the [`Queue`] that this derefs to.
@@ -78,6 +78,13 @@ impl WorkQueue {
     /// A queue for work on which I/O depends, and which waits for no other. May sleep. `ENOMEM`.
     pub fn for_io(name: &CStr) -> Result<Self> {
         let flags = bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM;
+        Self::with_flags(name, flags)
+    }
+
+    /// As [`WorkQueue::for_io`]; what is queued runs on the processor that it is queued on, which
+    /// is less work than to look for one. For work that never takes long.
+    pub fn for_short_io(name: &CStr) -> Result<Self> {
+        let flags = bindings::wq_flags_WQ_PERCPU | bindings::wq_flags_WQ_MEM_RECLAIM;
         Self::with_flags(name, flags)
     }
 

@@ -75,7 +75,7 @@ def boot_of(made: Path) -> guest.Kernel:
     boot = cache.entry("debugboot", cache.key(made.name, cache.source(_make_boot), guest.recipe()),
                        lambda partial: _make_boot(made, partial))
     return guest.Kernel((made / "release").read_text().strip(), made / "bzImage", boot / "initramfs", boot / "modules",
-                        append=_APPEND)
+                        append=_APPEND, loose=kernel.modules_in(made / "tree"))
 
 
 def bootable() -> guest.Kernel:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -54,9 +55,11 @@ class Kernel:
     modules: Path
     """A directory with usr/lib/modules/RELEASE."""
     modules_image: Optional[Path] = None
-    """The same as a file system for the guest; None where all is built in."""
+    """The same as a file system for the guest; None where all, or almost all, is built in."""
     append: str = ""
     """Words for its command line."""
+    loose: Sequence[Path] = ()
+    """Modules that the guest gets beside ours."""
 
 
 def _make_userland(partial: Path, packages: tuple[str, ...]) -> None:

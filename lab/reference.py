@@ -42,6 +42,7 @@ _PLACES: dict[str, Sequence[tuple[str, str]]] = {
     "targets/scst_local/TARGET": (("scst_local/attrs.rs", "TARGET"),),
     "targets/ib_srpt/TARGET": (("ib_srpt/attrs.rs", "PORT"),),
     "targets/qla2x00t/TARGET": (("qla2x00t_shim/attrs.rs", "PORT"),),
+    "targets/qla2x00t/TARGET (a virtual port)": (("qla2x00t_shim/attrs.rs", "VIRTUAL"),),
     "targets/DRIVER/TARGET and its ini_groups/GROUP": (("scst_core/attrs_group.rs", "ACCESS"),),
     "targets/DRIVER/TARGET/ini_groups": (("scst_core/attrs_group.rs", "INI_GROUPS"),),
     "targets/DRIVER/TARGET/ini_groups/GROUP/initiators": (("scst_core/attrs_group.rs", "INITIATORS"),),

@@ -145,7 +145,8 @@ class Machine:
                 shutil.copytree(path, lab / path.name, symlinks=True)
             else:
                 shutil.copy2(path, lab / path.name)
-        self._over = over.image(self.kernel, kernel.modules_in(self.config.modules) if self.config.modules else [])
+        modules = [*self.kernel.loose, *kernel.modules_in(self.config.modules)] if self.config.modules else []
+        self._over = over.image(self.kernel, modules)
 
     def command(self, interactive: bool = False) -> list[str]:
         """QEMU's command line."""

@@ -3,7 +3,7 @@
 
 A test is an executable that speaks KTAP. A comment line in it, `# lab: key=value ...`, says what it needs:
     group=NAME     tests of one group share a boot, in the order of their names    (default: default)
-    kernel=debug   the debug kernel instead of the stock one
+    kernel=debug   the debug kernel instead of the stock one; kernel=kasan the one with KASAN, of a test with soak=only
     icount=yes     one processor, whose time is counted in instructions: latencies do not depend on the host
     cpus=N         processors of the machine in `make test`, the fewest that one of the group names; in `make soak` there are
                    always two                                                      (default: 2)

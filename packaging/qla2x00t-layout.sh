@@ -66,7 +66,7 @@ layout qla_tgt_cmd "se_cmd sess state work sense_buffer sg sg_cnt bufflen offset
 layout se_cmd "tag orig_fe_lun t_data_sg t_data_nents data_length scsi_status residual_count se_cmd_flags"
 layout qla_tgt_mgmt_cmd "fc_tm_rsp sess"
 layout fc_port "se_sess sess_kref vha d_id loop_id"
-layout scsi_qla_host "host hw port_name node_name qlini_mode vha_tgt dpc_flags flags"
+layout scsi_qla_host "host fc_vport hw port_name node_name qlini_mode vha_tgt dpc_flags flags"
 layout qla_hw_data "tgt cur_fw_xcb_count"
 layout qla_tgt "sg_tablesize tgt_stopped"
 layout qla_tgt_func_tmpl "find_cmd_by_tag handle_cmd chk_dif_tags"

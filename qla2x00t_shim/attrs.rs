@@ -2,7 +2,12 @@
 
 //! The files of this driver in `/sys/kernel/scst_tgt/targets/qla2x00t`.
 
-use crate::{driver::Driver, port::Port};
+use crate::{
+    driver::Driver,
+    npiv::{self, Virtual},
+    port::Port,
+    qla::Wwn,
+};
 use core::fmt::{self, Write};
 use kapi::sysfs::{Attr, Group, Page};
 use kernel::{
@@ -70,6 +75,31 @@ static PORT: [Attr<Port>; 5] = [
     ),
 ];
 
+/// Of a target on a virtual port.
+static VIRTUAL: [Attr<Virtual>; 2] = [
+    Attr::rw(
+        c"node_name",
+        |npiv, page| {
+            let name = Wwn(npiv.node_name.load(Relaxed)).text();
+            emit(page, format_args!("{}\n", name.as_str()))
+        },
+        store_node,
+        "WWNN of the virtual port; a new one counts when the target is enabled the next time",
+    ),
+    Attr::ro(
+        c"parent_host",
+        |npiv, page| emit(page, format_args!("{}\n", npiv.parent.name())),
+        "WWPN of the port that it is on",
+    ),
+];
+
+fn store_node(npiv: &Virtual, bytes: &[u8]) -> Result {
+    let text = text(bytes).map_err(|_| EINVAL)?;
+    let name = npiv::name(npiv.name().as_str(), text)?;
+    npiv.node_name.store(name.0, Relaxed);
+    Ok(())
+}
+
 fn store_confirm(port: &Port, bytes: &[u8]) -> Result {
     let value = text(bytes).ok().and_then(|text| parse_max(text, 1).ok());
     match value {
@@ -94,6 +124,10 @@ pub(crate) fn driver(driver: &Arc<Driver>) -> Result<KVec<Group>> {
 /// A target's attributes.
 pub(crate) fn port(port: &Arc<Port>) -> Result<KVec<Group>> {
     let mut groups = KVec::new();
-    groups.push(Group::new(port.clone(), &PORT)?, GFP_KERNEL)?;
+    let group = match &port.npiv {
+        None => Group::new(port.clone(), &PORT)?,
+        Some(npiv) => Group::new(npiv.clone(), &VIRTUAL)?,
+    };
+    groups.push(group, GFP_KERNEL)?;
     Ok(groups)
 }

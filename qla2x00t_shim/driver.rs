@@ -4,6 +4,7 @@
 
 use crate::{
     attrs,
+    npiv::{self, Virtual},
     port::Port,
     qla::{Adapter, Void},
 };
@@ -13,7 +14,7 @@ use kernel::{
     sync::{new_mutex, Arc, Mutex},
 };
 use scst::{DriverRegistration, TargetDriver};
-use scst_proto::command::DriverCommand;
+use scst_proto::{command::DriverCommand, mgmt::Params};
 
 /// The driver.
 #[pin_data]
@@ -23,7 +24,7 @@ pub(crate) struct Driver {
     registration: Mutex<Option<Arc<DriverRegistration>>>,
     #[pin]
     ports: Mutex<KVec<Arc<Port>>>,
-    /// Data that have arrived, and task management, which waits for commands.
+    /// Data that have arrived.
     queue: WorkQueue,
     errands: WorkQueue,
     pub(crate) void: Void,
@@ -31,7 +32,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let queue = WorkQueue::for_io(c"qla2x00tgt")?;
+        let queue = WorkQueue::for_short_io(c"qla2x00tgt")?;
         let errands = WorkQueue::new(c"qla2x00tgt_tm")?;
         let void = Void::new()?;
         Arc::pin_init(
@@ -74,7 +75,7 @@ impl Driver {
             .ports
             .lock()
             .iter()
-            .any(|port| port.adapter.is(&adapter))
+            .any(|port| port.npiv.is_none() && port.adapter.is(&adapter))
         {
             return;
         }
@@ -90,23 +91,74 @@ impl Driver {
     /// An adapter is about to lose its driver. Process context; waits until its
     /// sessions have ended.
     pub(crate) fn gone(&self, adapter: &Adapter) {
-        let port = {
-            let mut ports = self.ports.lock();
-            let at = ports.iter().position(|port| port.adapter.is(adapter));
-            at.and_then(|at| ports.remove(at).ok())
-        };
-        if let Some(port) = port {
+        adapter.reclaim();
+        while let Some(port) = self.take_port(|port| npiv::is_on(port, adapter)) {
             port.close();
+        }
+        if let Some(port) = self.take_port(|port| port.adapter.is(adapter)) {
+            port.close();
+        }
+    }
+
+    fn take_port(&self, which: impl Fn(&Port) -> bool) -> Option<Arc<Port>> {
+        let mut ports = self.ports.lock();
+        let at = ports.iter().position(|port| which(port))?;
+        ports.remove(at).ok()
+    }
+
+    /// A virtual target is to be there.
+    fn add_virtual(self: &Arc<Self>, name: &str, params: Params<'_>) -> Result {
+        let port_name = npiv::name(name, name)?;
+        let (node, parent) = npiv::names(name, params)?;
+        let parent = self.port_named(parent.text().as_str()).ok();
+        let Some(parent) = parent.filter(|parent| parent.npiv.is_none()) else {
+            log_err!("Target {name}: parent_host is no port of an adapter that qla2xxx drives");
+            return Err(ENODEV);
+        };
+        let port = Port::new_virtual(self, port_name, Virtual::new(parent, port_name, node)?)?;
+        let listed = self.ports.lock().push(port.clone(), GFP_KERNEL);
+        listed.inspect_err(|_| port.close()).map_err(Error::from)
+    }
+
+    /// A virtual target is to go. Sleeps until its sessions have ended.
+    fn remove_virtual(&self, name: &str) -> Result {
+        let port = self.take_port(|port| port.npiv.is_some() && port.name() == name);
+        match port {
+            Some(port) => {
+                port.close();
+                Ok(())
+            }
+            None => {
+                log_err!(
+                    "There is no virtual target {name}: those of adapters stay as long as these do"
+                );
+                Err(ENOENT)
+            }
+        }
+    }
+
+    /// Disables the virtual targets on the port of an adapter, with whose lock for
+    /// changes this is called. Sleeps.
+    pub(crate) fn disable_virtual(&self, adapter: &Adapter) {
+        let mut at = 0usize;
+        loop {
+            let port = self.ports.lock().get(at).cloned();
+            let Some(port) = port else { return };
+            if npiv::is_on(&port, adapter) {
+                port.disable_with_parent();
+            }
+            at = at.wrapping_add(1);
         }
     }
 
     /// Everything goes.
     pub(crate) fn shut_down(&self) {
-        let ports = core::mem::take(&mut *self.ports.lock());
-        for port in &ports {
+        while let Some(port) = self.take_port(|port| port.npiv.is_some()) {
             port.close();
         }
-        drop(ports);
+        while let Some(port) = self.take_port(|_| true) {
+            port.close();
+        }
         self.errands.flush();
         self.queue.flush();
         let registration = self.registration.lock().take();
@@ -127,12 +179,19 @@ impl TargetDriver for Handle {
         c"qla2x00t"
     }
 
-    fn has_mgmt(&self) -> bool {
-        false
+    fn target_params(&self) -> &'static [&'static str] {
+        &npiv::PARAMS
     }
 
-    fn manage(&self, _command: DriverCommand<'_>) -> Result {
-        Err(EINVAL)
+    fn manage(&self, command: DriverCommand<'_>) -> Result {
+        match command {
+            DriverCommand::AddTarget { name, params } => self.0.add_virtual(name, params),
+            DriverCommand::DelTarget(name) => self.0.remove_virtual(name),
+            _ => {
+                log_err!("mgmt takes add_target and del_target, of virtual ports");
+                Err(EINVAL)
+            }
+        }
     }
 
     fn attrs(&self) -> Result<KVec<Group>> {

@@ -5,7 +5,8 @@
 use crate::{
     attrs,
     driver::Driver,
-    qla::{Adapter, FcPort, IniMode, SessionRef},
+    npiv::Virtual,
+    qla::{Adapter, FcPort, IniMode, SessionRef, Wwn},
     session::Session,
 };
 use kapi::{
@@ -45,9 +46,12 @@ pub(crate) struct Seat {
 #[pin_data]
 pub(crate) struct Port {
     pub(crate) driver: Arc<Driver>,
+    /// The port of the adapter: this one, or the one that it is on.
     pub(crate) adapter: Adapter,
+    /// It is a virtual one.
+    pub(crate) npiv: Option<Arc<Virtual>>,
     name: CString,
-    /// qla2xxx has it as a target of ours. Changes under `changes`.
+    /// qla2xxx has it as a target of ours. Changes under `changes` of the adapter's port.
     enabled: Atomic<u32>,
     /// Initiators are asked to confirm responses (FCP_CONF), if they can.
     pub(crate) confirm: Atomic<u32>,
@@ -60,23 +64,52 @@ pub(crate) struct Port {
     changes: Mutex<()>,
     /// `None` before it is registered, and when the port is about to go.
     #[pin]
-    target: Mutex<Option<(Link, Arc<TargetRegistration>)>>,
+    target: Mutex<Option<Arc<TargetRegistration>>>,
+    /// To the SCSI host of the adapter.
+    #[pin]
+    host: Mutex<Option<Link>>,
 }
 
 impl Port {
     /// Makes a target of a port. Sleeps.
     pub(crate) fn new(driver: &Arc<Driver>, adapter: Adapter) -> Result<Arc<Self>> {
-        let name = CString::try_from_fmt(fmt!("{}", adapter.state().name().as_str()))?;
+        let name = Wwn::of(&adapter);
+        let this = Self::make(driver, adapter, name, None)?;
+        let target = this.target()?;
+        let host = target.symlink(b"host", &this.adapter.host())?;
+        *this.host.lock() = Some(host);
+        Ok(this)
+    }
+
+    /// Makes a target of a virtual port called `name`. Sleeps.
+    pub(crate) fn new_virtual(
+        driver: &Arc<Driver>,
+        name: Wwn,
+        npiv: Arc<Virtual>,
+    ) -> Result<Arc<Self>> {
+        let adapter = npiv.parent.adapter.clone();
+        Self::make(driver, adapter, name, Some(npiv))
+    }
+
+    fn make(
+        driver: &Arc<Driver>,
+        adapter: Adapter,
+        name: Wwn,
+        npiv: Option<Arc<Virtual>>,
+    ) -> Result<Arc<Self>> {
+        let name = CString::try_from_fmt(fmt!("{}", name.text().as_str()))?;
         let this = Arc::pin_init(
             try_pin_init!(Self {
                 driver: driver.clone(),
                 adapter,
+                npiv,
                 name,
                 enabled: Atomic::new(0),
                 confirm: Atomic::new(0),
                 sessions: Tracker::new()?,
                 seats <- new_spinlock_irq!(KVec::new()),
                 changes <- new_mutex!(()),
+                host <- new_mutex!(None),
                 target <- new_mutex!(None),
             }? Error),
             GFP_KERNEL,
@@ -88,8 +121,7 @@ impl Port {
             rel_tgt_id: 0,
         };
         let target = driver.registration()?.add_target(this.name(), params)?;
-        let host = target.symlink(b"host", &this.adapter.host())?;
-        *this.target.lock() = Some((host, Arc::new(target, GFP_KERNEL)?));
+        *this.target.lock() = Some(Arc::new(target, GFP_KERNEL)?);
         Ok(this)
     }
 
@@ -100,20 +132,48 @@ impl Port {
 
     /// The core's target.
     pub(crate) fn target(&self) -> Result<Arc<TargetRegistration>> {
-        let target = self.target.lock();
-        let (_, target) = target.as_ref().ok_or(ENODEV)?;
-        Ok(target.clone())
+        self.target.lock().clone().ok_or(ENODEV)
     }
 
-    /// Lets initiators log in, or ends their sessions and lets nobody in. Sleeps.
+    /// Lets initiators log in, or ends their sessions and lets nobody in; also to
+    /// the virtual ports that are on this one. Sleeps.
     pub(crate) fn enable(&self, on: bool) -> Result {
-        let _changes = self.changes.lock();
+        let Some(npiv) = &self.npiv else {
+            let _changes = self.changes.lock();
+            if !on {
+                self.driver.disable_virtual(&self.adapter);
+            }
+            return self.change(on);
+        };
+        let _changes = npiv.parent.changes.lock();
+        self.change(on)
+    }
+
+    /// It is a target now.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled.load(Relaxed) != 0
+    }
+
+    /// Ends all sessions of a virtual port, as those of the port that it is on end.
+    pub(crate) fn disable_with_parent(&self) {
+        if self.is_enabled() {
+            // It cannot fail.
+            let _ = self.change(false);
+            if let Ok(target) = self.target() {
+                target.was_disabled();
+            }
+        }
+    }
+
+    /// With the lock for changes.
+    fn change(&self, on: bool) -> Result {
         if on == (self.enabled.load(Relaxed) != 0) {
             return Ok(());
         }
-        match on {
-            true => self.take()?,
-            false => self.give_back(),
+        match (on, &self.npiv) {
+            (true, None) => self.take()?,
+            (true, Some(npiv)) => npiv.take(self)?,
+            (false, _) => self.give_back(),
         }
         self.enabled.store(u32::from(on), Relaxed);
         Ok(())
@@ -151,7 +211,13 @@ impl Port {
 
     /// Ends all sessions, and is no target any more.
     fn give_back(&self) {
-        self.adapter.stop();
+        let on = self.npiv.as_ref().map(|npiv| npiv.on());
+        match &on {
+            None => self.adapter.stop(),
+            Some(Some(on)) => on.stop(),
+            Some(None) => {}
+        }
+        drop(on);
         let mut seconds = 0u32;
         while !self.sessions.wait_none(PATIENCE_MS) {
             seconds = seconds.saturating_add(PATIENCE_MS / 1000);
@@ -160,7 +226,10 @@ impl Port {
                 self.name()
             );
         }
-        self.adapter.disown();
+        match &self.npiv {
+            None => self.adapter.disown(),
+            Some(npiv) => npiv.give_back(),
+        }
         pr_info!("Target {} disabled\n", self.name());
     }
 
@@ -168,11 +237,10 @@ impl Port {
     pub(crate) fn close(&self) {
         // It cannot fail.
         let _ = self.enable(false);
+        let host = self.host.lock().take();
+        drop(host);
         let target = self.target.lock().take();
-        if let Some((host, target)) = target {
-            drop(host);
-            drop(target);
-        }
+        drop(target);
     }
 
     /// An initiator has logged in: qla2xxx finds it from now on. Process context.
@@ -233,7 +301,7 @@ impl Port {
     }
 
     /// An initiator logs in. Process context.
-    pub(crate) fn login(self: &Arc<Self>, port: FcPort, name: u64) -> Result<KBox<Session>> {
+    pub(crate) fn login(self: &Arc<Self>, port: FcPort, name: u64) -> Result<Pin<KBox<Session>>> {
         Session::open(self, port, name)
     }
 }

@@ -44,6 +44,23 @@ const DEPTHS: core::ops::RangeInclusive<u32> = 64..=1024;
 pub(crate) struct Wwn(pub(crate) u64);
 
 impl Wwn {
+    /// Of an adapter's own port.
+    pub(crate) fn of(adapter: &Adapter) -> Self {
+        Self(adapter.state().port_name)
+    }
+
+    /// As it is written: 16 hexadecimal digits, in pairs with colons between.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (mut value, mut count) = (0u64, 0usize);
+        for pair in text.split(':') {
+            let byte = u8::from_str_radix(pair, 16).ok();
+            let byte = byte.filter(|_| pair.len() == 2 && !pair.starts_with('+'))?;
+            value = value << 8 | u64::from(byte);
+            count = count.wrapping_add(1);
+        }
+        (count == 8 && value != 0).then_some(Self(value))
+    }
+
     /// As `21:00:00:e0:8b:05:05:04`, which targets and sessions are called by.
     pub(crate) fn text(self) -> Text<23> {
         let (mut text, mut colon) = (Text::new(), "");
@@ -179,6 +196,13 @@ impl Adapter {
         unsafe { qla_c_stop(self.0.as_ptr()) };
     }
 
+    /// Has commands given back that the hardware has, if that is not there any more.
+    /// Sleeps, for seconds then.
+    pub(crate) fn reclaim(&self) {
+        // SAFETY: As above.
+        unsafe { qla_c_reclaim(self.0.as_ptr()) };
+    }
+
     /// Gives it back, when no session is left. Sleeps.
     pub(crate) fn disown(&self) {
         // SAFETY: As above; it was enabled before.
@@ -192,10 +216,68 @@ impl Adapter {
     }
 }
 
+impl Clone for Adapter {
+    fn clone(&self) -> Self {
+        // SAFETY: Valid by the type invariants.
+        unsafe { qla_c_hold(self.0.as_ptr()) };
+        // INVARIANT: The reference was just taken.
+        Self(self.0)
+    }
+}
+
 impl Drop for Adapter {
     fn drop(&mut self) {
         // SAFETY: The reference of the type invariants, given back once.
         unsafe { qla_c_put(self.0.as_ptr()) };
+    }
+}
+
+/// A virtual port of an adapter, with a SCSI host of its own. Dropping it takes it
+/// off the fabric, and sleeps.
+///
+/// # Invariants
+///
+/// It was made by `qla_c_create`, and is there as long as this.
+pub(crate) struct VirtualPort(Adapter);
+
+impl VirtualPort {
+    /// Makes one. Sleeps. `ENODEV` if qla2xxx does not.
+    pub(crate) fn create(parent: &Adapter, port: Wwn, node: Wwn) -> Result<Self> {
+        // SAFETY: The adapter is valid by the type invariants, and has its driver
+        // as long as it has a target.
+        let vha = unsafe { qla_c_create(parent.0.as_ptr(), port.0, node.0) };
+        // SAFETY: Its host was just made, and goes only by us or with the adapter's
+        // driver, which waits for us.
+        let adapter = unsafe { Adapter::new(vha) }.ok_or(ENODEV)?;
+        // INVARIANT: Just made.
+        Ok(Self(adapter))
+    }
+
+    /// Makes it a target, of `port`; the adapter's own is one. Sleeps.
+    ///
+    /// [`VirtualPort::disown`] has to be called before `port` goes.
+    pub(crate) fn enable(&self, port: &Port) {
+        // SAFETY: By the type invariants; the port stays, as it disowns this first.
+        unsafe { qla_c_enable_virtual(self.0 .0.as_ptr(), port) };
+    }
+
+    /// Begins to end all sessions, and lets nobody in. Sleeps.
+    pub(crate) fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// No session is left: it knows its target no more.
+    pub(crate) fn disown(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { qla_c_disown_virtual(self.0 .0.as_ptr()) };
+    }
+}
+
+impl Drop for VirtualPort {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, and nobody else deletes it. Its memory
+        // stays until the reference in the adapter goes.
+        unsafe { qla_c_delete(self.0 .0.as_ptr()) };
     }
 }
 

@@ -9,6 +9,7 @@
 //! - [`driver`]: the driver, and adapters that come and go;
 //! - [`port`]: a target port, its state, and who is logged in;
 //! - [`session`]: a session, its commands, task management;
+//! - [`npiv`]: targets on virtual ports;
 //! - [`attrs`]: the files of this driver in `/sys/kernel/scst_tgt`;
 //! - [`qla`]: the binding to qla2xxx, with all unsafe code.
 //!
@@ -18,10 +19,11 @@
 //! held, which come before 4 and 5. None is held while the core or qla2xxx is
 //! called, unless it says so.
 //!
-//! 1. `Port::changes`: one change of a port's state at a time; qla2xxx is called
-//!    under it.
+//! 1. `Port::changes`, of the adapter's own port: one change of its state and that
+//!    of the virtual ports on it at a time; qla2xxx is called under it.
 //! 2. `Driver::ports`: the list of ports.
-//! 3. `Driver::registration`, `Port::target`: for one access each.
+//! 3. `Driver::registration`, `Port::target`, `Port::host`, `Virtual::on`: for one
+//!    access each.
 //! 4. `Port::seats`: who is logged in; a spinlock, interrupts off.
 //! 5. The free requests of a `Pool`: a spinlock, interrupts off.
 
@@ -36,6 +38,7 @@ macro_rules! log_err {
 
 mod attrs;
 mod driver;
+mod npiv;
 mod port;
 #[allow(unsafe_code)]
 mod qla;

@@ -11,7 +11,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc,
+        new_mutex, Arc, Mutex,
     },
     time::{delay::fsleep, Delta},
 };
@@ -63,15 +63,20 @@ pub(crate) struct Nexus {
     _tracked: Tracked,
 }
 
-/// An open session.
+/// An open session, as qla2xxx knows it by address: until the last of its commands
+/// has been given back.
+#[pin_data]
 pub(crate) struct Session {
-    pub(crate) registration: SessionRegistration,
+    pub(crate) core: Arc<scst::Session>,
     pub(crate) nexus: Arc<Nexus>,
+    /// `None` when it is ending.
+    #[pin]
+    registration: Mutex<Option<SessionRegistration>>,
 }
 
 impl Session {
     /// Opens the session of a port called `name`. Sleeps.
-    pub(crate) fn open(port: &Arc<Port>, initiator: FcPort, name: u64) -> Result<KBox<Self>> {
+    pub(crate) fn open(port: &Arc<Port>, initiator: FcPort, name: u64) -> Result<Pin<KBox<Self>>> {
         let name = Wwn(name);
         let nexus = Arc::pin_init(
             try_pin_init!(Nexus {
@@ -87,13 +92,14 @@ impl Session {
         )?;
         let target = port.target()?;
         let registration = target.open_session(name.text().as_str(), nexus.clone(), KVec::new())?;
-        Ok(KBox::new(
-            Self {
-                registration,
+        KBox::pin_init(
+            pin_init!(Self {
+                core: registration.session(),
                 nexus,
-            },
+                registration <- new_mutex!(Some(registration)),
+            }),
             GFP_KERNEL,
-        )?)
+        )
     }
 
     /// Carries out a task management function; the answer to it. Sleeps until
@@ -114,7 +120,7 @@ impl Session {
             (function::QUERY_TASK_SET | function::QUERY_ASYNC_EVENT | function::CLEAR_ACA, _) => {}
             _ => self.nexus.pool.cancel_fetching(|_| true),
         }
-        let session = &self.registration;
+        let session = &self.core;
         let result = match (code, field) {
             (function::ABTS, _) => session.abort_task(tag.into(), None),
             (function::TARGET_RESET | function::ABORT_ALL, _) => session.target_reset(None),
@@ -140,12 +146,9 @@ impl Session {
     }
 
     /// The initiator is gone: no command comes any more. Sleeps until those that
-    /// are there have ended.
-    pub(crate) fn end(self) {
-        let Self {
-            registration,
-            nexus,
-        } = self;
+    /// are there have been given back; they come to the session till then.
+    pub(crate) fn end(&self) {
+        let nexus = &self.nexus;
         nexus.closing.store(1, Relaxed);
         // Nobody else comes to it from here on.
         nexus.port.unseat(nexus.initiator);
@@ -159,6 +162,7 @@ impl Session {
                 nexus.name.text().as_str()
             );
         }
+        let registration = self.registration.lock().take();
         drop(registration);
         // The core has none of the commands any more; qla2xxx may just be giving
         // the last back.

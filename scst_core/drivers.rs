@@ -18,7 +18,10 @@ use kapi::{
 };
 use kernel::{
     prelude::*,
-    sync::{atomic::Atomic, new_mutex, Arc, Mutex},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
 };
 
 #[derive(Default)]
@@ -166,6 +169,15 @@ impl TargetRegistration {
     ) -> Result<SessionRegistration> {
         let session = self.0.open_session(initiator, transport, attrs)?;
         Ok(SessionRegistration(session))
+    }
+}
+
+impl TargetRegistration {
+    /// The driver has disabled the target by itself: its `enabled` says so.
+    pub fn was_disabled(&self) {
+        if let Some(enabled) = &self.0.enabled {
+            enabled.store(0, Relaxed);
+        }
     }
 }
 

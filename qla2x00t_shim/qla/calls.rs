@@ -21,6 +21,7 @@ use kernel::{
         atomic::{Acquire, Relaxed, Release},
         Arc, ArcBorrow,
     },
+    types::ForeignOwnable,
 };
 use scst::{Data, Direction, Incoming, Outstanding, TaskAttribute, Vacant, MAX_CDB};
 
@@ -157,7 +158,7 @@ unsafe extern "C" fn qla2x00t_command(
         let slot = (&raw const request.slot).cast_mut();
         Vacant::new(NonNull::new_unchecked(slot))
     };
-    session.registration.receive(slot, incoming);
+    session.core.receive(slot, incoming);
 }
 
 /// Data-out have arrived, or will not.
@@ -299,7 +300,7 @@ unsafe extern "C" fn qla2x00t_login(
     let login = unsafe { &*login };
     let opened = port.login(initiator, login.port_name);
     let seated = opened.and_then(|opened| {
-        let raw = KBox::into_raw(opened);
+        let raw = opened.into_foreign().cast::<Session>();
         // SAFETY: On the caller's stack. It is set before the session is found.
         unsafe { *session = raw };
         // SAFETY: Just made.
@@ -324,10 +325,13 @@ unsafe extern "C" fn qla2x00t_login(
 
 /// # Safety
 ///
-/// `session` came from `into_raw`, and nobody uses it after this.
+/// `session` came from `into_foreign`, and no command comes to it any more.
 unsafe fn end(session: *mut Session) {
-    // SAFETY: By the function's contract.
-    KBox::into_inner(unsafe { KBox::from_raw(session) }).end();
+    // SAFETY: It is there, and goes only below.
+    unsafe { &*session }.end();
+    // SAFETY: By the function's contract. Its commands have been given back, so
+    // nobody has its address any more.
+    drop(unsafe { Pin::<KBox<Session>>::from_foreign(session.cast()) });
 }
 
 /// # Safety

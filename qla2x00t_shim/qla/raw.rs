@@ -10,8 +10,12 @@ use kernel::{
     ffi::{c_int, c_void},
 };
 
-/// Bytes of `struct qla_tgt_cmd`.
-pub(super) const CMD_BYTES: usize = 928;
+/// Room for a `struct qla_tgt_cmd`; a kernel that checks locks has larger ones.
+pub(super) const CMD_BYTES: usize = if cfg!(CONFIG_DEBUG_SPINLOCK) {
+    2048
+} else {
+    928
+};
 pub(super) const SENSE_BYTES: usize = 96;
 #[repr(C)]
 pub(super) struct RawIncoming {
@@ -123,8 +127,13 @@ extern "C" {
     pub(super) fn qla_c_segments(vha: *mut Vha) -> u32;
     pub(super) fn qla_c_enable(vha: *mut Vha, port: *const Port) -> c_int;
     pub(super) fn qla_c_stop(vha: *mut Vha);
+    pub(super) fn qla_c_reclaim(vha: *mut Vha);
     pub(super) fn qla_c_disown(vha: *mut Vha);
     pub(super) fn qla_c_reset(vha: *mut Vha);
+    pub(super) fn qla_c_create(parent: *mut Vha, port_name: u64, node_name: u64) -> *mut Vha;
+    pub(super) fn qla_c_delete(vha: *mut Vha);
+    pub(super) fn qla_c_enable_virtual(vha: *mut Vha, port: *const Port);
+    pub(super) fn qla_c_disown_virtual(vha: *mut Vha);
     pub(super) fn qla_c_watch(queue: *mut bindings::workqueue_struct) -> c_int;
     pub(super) fn qla_c_unwatch();
     pub(super) fn qla_c_scan();

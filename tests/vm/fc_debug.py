@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: kernel=debug group=fc_debug fc=2 mem=2G timeout=600 soak=only allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:
-"""Fibre Channel under lockdep, slab poisoning, atomic-sleep checks and kmemleak: what matters is what the kernel says.
+# lab: kernel=kasan group=fc_debug fc=2 mem=3G timeout=600 soak=only allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:|possible\srecursive\slocking
+"""Fibre Channel under KASAN, lockdep and atomic-sleep checks: what matters is what the kernel says.
 
-The kernel's own gendisk does not get on with DEBUG_KOBJECT_RELEASE: its complaint, and only that, is allowed.
+The kernel's own gendisk does not get on with DEBUG_KOBJECT_RELEASE, and qla2xxx waits in qla24xx_do_nack_work() for work of the queue that this
+runs on, when somebody logs in whose last session is just ending: these complaints, and only those, are allowed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import re
 import fc
 import fc_faults
 import fc_ours
-from lib import Suite, fio
+from lib import Suite, check, fio, sh
 
 suite = Suite(fc_ours.setup, fc_ours.teardown, limit_s=200)
-suite.expected = [re.compile(pattern) for pattern in (r"ODEBUG:.*kobject_delayed_cleanup", r"lib/debugobjects\.c", "Call Trace:")]
+suite.expected = [re.compile(pattern) for pattern in (r"ODEBUG:.*kobject_delayed_cleanup", r"lib/debugobjects\.c", "Call Trace:",
+                                                          "possible recursive locking")]
 
 
 @suite.test("reads and verified writes")
@@ -27,4 +29,14 @@ def verified() -> None:
 
 
 fc_faults.add(suite, few=True)
+
+
+@suite.test("locks: nothing but what qla2xxx does with its own queue")
+def locks() -> None:
+    log = sh("dmesg").splitlines()
+    for number, line in enumerate(log):
+        if "possible recursive locking" in line:
+            check(any("qla24xx_do_nack_work" in other for other in log[number:number + 70]), "\n".join(log[number:number + 70]))
+
+
 suite.main()

@@ -16,12 +16,14 @@ from lib import LONG, Fio, Suite, check, equal, note, scaled, sh, wait_until
 
 DRIVER = Path("/sys/bus/pci/drivers/qla2xxx")
 
-# What the fabric is told, and to how many frames it is done each time. Lost data are those of reads and of writes.
+_DEPTH = 32
+# What the fabric is told. Each is done to so many frames among those that go on, so that several are repaired at a time;
+# lost data are those of reads and of writes. A command is not to meet its fault so often that its retries are used up.
 _FRAMES = (
-    ("drop command", 1), ("drop data every=7", 4), ("drop response", 1), ("drop command every=3 / drop abts", 2),
-    ("drop response every=3 / drop abts-reply", 2), ("full every=5", 3), ("delay command ms=700", 1),
-    ("delay response ms=700 every=4", 2), ("delay command ms=4000 / delay abts ms=700", 2),
+    ("drop command",), ("drop data",), ("drop response",), ("full",), ("delay command ms=700",), ("delay response ms=700",),
+    ("drop command", "drop abts"), ("drop response", "drop abts-reply"), ("delay command ms=6000", "delay abts ms=300"),
 )
+_APART = 11
 
 
 def _fabric(*commands: str) -> None:
@@ -30,8 +32,9 @@ def _fabric(*commands: str) -> None:
 
 
 def _goes_on(load: Fio, what: str) -> None:
+    """Wait for I/O that was begun after this."""
     before = fc_plan.ios(0, 1)
-    wait_until(lambda: fc_plan.ios(0, 1) > before + 10 or not load.running, 90, f"no I/O {what}")
+    wait_until(lambda: fc_plan.ios(0, 1) > before + _DEPTH + 2 or not load.running, 90, f"no I/O {what}")
     check(load.running, f"the load ended {what}")
 
 
@@ -46,7 +49,7 @@ def verified() -> Iterator[Fio]:
     for path in Path("/sys/class/fc_remote_ports").glob(f"rport-{fc.host(0).name[4:]}:*/dev_loss_tmo"):
         with contextlib.suppress(OSError):  # one that is blocked
             path.write_text("300")
-    load = Fio(node, rw="randwrite", bsrange="4k-64k", blockalign="4k", iodepth=8, size="8m", loops=1000000, rate_iops=60,
+    load = Fio(node, rw="randwrite", bsrange="4k-64k", blockalign="4k", iodepth=_DEPTH, size="8m", loops=1000000, rate_iops=100,
                verify="crc32c", verify_fatal=1, verify_backlog=16, serialize_overlap=1)
     try:
         yield load
@@ -74,19 +77,27 @@ def again_and_again(function: Callable[[], object], what: str, long: int = 100) 
     note(f"{what}: {count} times in {time.monotonic() - start:.0f} s, I/O again after {slowest:.1f} s at most")
 
 
+def _which(command: str, count: int) -> str:
+    """To which frames a fault is done; a lost abort is sent again, and not to be lost again. Not each command is aborted by
+    itself: a reset of the LUN ends several."""
+    if "abts" in command:
+        return f"{command} port=hba1 every={2 if command.startswith('drop') else 1} count={count // 4}"
+    return f"{command} port=hba1 every={_APART} count={count}"
+
+
 def _frames() -> None:
-    """All faults of frames, one after the other."""
-    for commands, count in _FRAMES:
-        _fabric("clear", *(f"{command} port=hba1 count={count // (commands.count('/') + 1)}"
-                           for command in commands.split(" / ")))
-        start = time.monotonic()
-        wait_until(lambda count=count: fc_ours.fabric[0].done() == count, 60,  # type: ignore[misc]
-                   f"{commands}: done to too few frames")
-        # What repairs one is not to meet the next.
-        before = fc_plan.ios(0, 1)
-        wait_until(lambda before=before: fc_plan.ios(0, 1) > before + 10, 90, f"no I/O after {commands}")  # type: ignore[misc]
-        note(f"{commands}: {time.monotonic() - start:.1f} s")
-    _fabric("clear")
+    """All faults of frames, one after the other; each to two, in the soak to 100."""
+    with verified() as load:
+        for commands in _FRAMES:
+            count = scaled(2, 100) * (4 if len(commands) > 1 else 1)
+            _fabric("clear", *(_which(command, count) for command in commands))
+            want = count if len(commands) == 1 else count + count // 4
+            start = time.monotonic()
+            wait_until(lambda want=want: fc_ours.fabric[0].done() == want, 60 + 3 * count,  # type: ignore[misc]
+                       f"{commands}: done to too few frames")
+            _goes_on(load, f"after {commands}")
+            note(f"{' / '.join(commands)}: {want} times in {time.monotonic() - start:.1f} s")
+        _fabric("clear")
 
 
 def _told(*commands: str) -> Callable[[], None]:
@@ -143,7 +154,16 @@ def _unbind() -> None:
 
 
 def _remove() -> None:
-    """The adapter is pulled out of its slot, and another one put in."""
+    """The adapter is taken away, and another one put in."""
+    device = fc.host(1).resolve().parents[2]
+    (device / "remove").write_text("1")
+    check(not fc_ours.TARGET.exists(), "the target of an adapter that is gone")
+    Path("/sys/bus/pci/rescan").write_text("1")
+    _serve_again()
+
+
+def _pull() -> None:
+    """The adapter is pulled out of its slot before its driver hears of it."""
     device = fc.host(1).resolve().parents[2]
     _fabric("remove hba1")
     (device / "remove").write_text("1")
@@ -155,9 +175,9 @@ def _remove() -> None:
 
 def add(suite: Suite, few: bool = False) -> None:
     """Add the tests; in the short form with FEW only one of each kind."""
+    suite.test("under load: frames are lost, late or refused", 200)(_frames)
     for function, what, one in (
-            (_frames, "frames that are lost, late or refused", True),
-            (_told("link hba1 bounce ms=5000"), "the target's link bounced", True),
+            (_told("link hba1 bounce ms=1000"), "the target's link bounced", True),
             (_told("link hba0 bounce ms=1000"), "the initiator's link bounced", False),
             (_told("drop els", "link hba1 bounce ms=300"), "a login was lost", False),
             (_zoned, "zones changed", False),
@@ -167,7 +187,7 @@ def add(suite: Suite, few: bool = False) -> None:
             (_disable, "the target was disabled and enabled", True),
             (_reload, "qla2x00tgt was reloaded", True),
             (_unbind, "qla2xxx was taken from the adapter and given back", False),
-            (_remove, "the adapter was pulled out and put in", False)):
+            (_remove, "the adapter was removed and added", False), (_pull, "the adapter was pulled out and put in", False)):
         if one or LONG or not few:
             suite.test(f"under load: {what}", 200)(
                 lambda function=function, what=what: again_and_again(function, what))  # type: ignore[misc]

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import fc
 import fc_faults
+import fc_npiv
 import fc_ours
 import fc_plan
 import scst
@@ -24,8 +26,12 @@ fc_plan.add(suite, fc_ours.fabric)
 @suite.test("the tree: targets by WWPN, the attributes of SCST's driver, sessions by the initiator's WWPN")
 def tree() -> None:
     equal(sorted(path.name for path in DRIVER.glob("*:*")), [fc.wwpn(0), fc.wwpn(1)], "targets")
-    for path in DRIVER / "version", DRIVER / "trace_level":
-        check(path.is_file(), f"no {path}")
+    modes = {DRIVER: {"version": 0o444, "trace_level": 0o644, "mgmt": 0o644},
+             TARGET: {"hw_target": 0o444, "enabled": 0o644, "rel_tgt_id": 0o644, "node_name": 0o444, "port_name": 0o444,
+                      "explicit_confirmation": 0o644, "abort_isp": 0o200}}
+    for place, files in modes.items():
+        equal({name: stat.S_IMODE((place / name).stat().st_mode) for name in files}, files, f"modes in {place.name}")
+    equal(scst.get(DRIVER / "version"), "3.11.0-pre", "version")
     equal(scst.get(TARGET / "hw_target"), "1", "hw_target")
     equal(scst.get(TARGET / "port_name"), fc.wwpn(1), "port_name")
     equal(scst.get(TARGET / "node_name"), "20" + fc.wwpn(1)[2:], "node_name")
@@ -57,15 +63,12 @@ def _see(luns: list[int]) -> None:
     wait_until(lambda: sorted(fc.disks(0)) == luns, 30, f"LUNs {sorted(fc.disks(0))}, not {luns}")
 
 
-# What follows has not been seen to pass often enough for `make test`.
-_ALL = LONG
+def _long(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """A test that waits for long, and is for the soak."""
+    return suite.test(name) if LONG else lambda function: function
 
 
-def _test(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    return suite.test(name) if _ALL else lambda function: function
-
-
-@_test("LUN masking: an initiator's LUNs are those of the group that its WWPN is in, by name or by pattern")
+@suite.test("LUN masking: an initiator's LUNs are those of the group that its WWPN is in, by name or by pattern")
 def masking() -> None:
     groups = TARGET / "ini_groups"
     for name, pattern, luns in (("byname", fc.wwpn(0), [0, 7]), ("bypattern", "21:00:00:??:fc:*", [5]),
@@ -91,7 +94,7 @@ def _relogin() -> None:
     fc_ours.wait_session()
 
 
-@_test("a target that is enabled without a link is said to be so")
+@_long("a target that is enabled without a link is said to be so")
 def offline() -> None:
     log = Kmsg()
     scst.put(TARGET / "enabled", "0")
@@ -106,7 +109,7 @@ def offline() -> None:
     fc_ours.wait_session()
 
 
-@_test("a disk without protection information refuses commands that ask for it")
+@suite.test("a disk without protection information refuses commands that ask for it")
 def protection() -> None:
     node = fc.wait_disk(0, 1)
     # RDPROTECT 1: the data would come with protection information.
@@ -116,18 +119,19 @@ def protection() -> None:
     equal(form.read_text().strip() if form.exists() else "none", "none", "integrity format")
 
 
-@_test("a sequence retransmission request for a command that is not there is refused, and I/O goes on")
+@suite.test("a sequence retransmission request for a command that is not there is refused, and I/O goes on")
 def retransmission() -> None:
     fc_ours.fabric[0].do("srr hba1")
     wait_until(lambda: fc_ours.count("hba1", "refused") == 1, 20, "the request was not refused")
     fio(fc.wait_disk(0, 0), number_ios=50, size="64m")
 
 
-if _ALL:
+fc_npiv.add(suite)
+if LONG:
     fc_faults.add(suite)
 
 
-@_test("an adapter without qla2xxx, and a mode in which no port is a target, are said")
+@suite.test("an adapter without qla2xxx, and a mode in which no port is a target, are said")
 def said() -> None:
     log = Kmsg()
     fc_ours.unload()

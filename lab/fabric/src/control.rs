@@ -78,6 +78,7 @@ fn port(fabric: &Fabric, name: Option<&&str>) -> Result<usize, String> {
     let name = name.ok_or("the name of an adapter is missing")?;
     fabric
         .named(name)
+        .filter(|index| fabric.hbas[*index].parent.is_none())
         .ok_or_else(|| format!("no adapter is called '{name}'"))
 }
 

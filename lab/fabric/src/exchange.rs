@@ -147,7 +147,13 @@ impl Command {
 
 impl Fabric {
     /// Runs an entry of the request ring.
-    pub fn request(&mut self, index: usize, entry: Entry, more: &[Entry]) {
+    pub fn request(&mut self, adapter: usize, entry: Entry, more: &[Entry]) {
+        let Some(index) = self.port_of_entry(adapter, &entry) else {
+            return eprintln!(
+                "fabric: {}: entry {:#04x} of a port that it does not have",
+                self.hbas[adapter].name, entry[0]
+            );
+        };
         match entry[0] {
             kind::COMMAND => self.command(index, entry.into(), more),
             kind::CTIO => self.ctio(index, entry, more),
@@ -159,14 +165,15 @@ impl Fabric {
             kind::ELS => self.link_service(index, entry.into()),
             kind::CT => {
                 let answer = self.name_server(index, entry.into());
-                self.hbas[index].post(Which::Response, answer);
+                self.post(index, Which::Response, answer);
             }
             kind::MAILBOX => self.mailbox_entry(index, entry.into()),
+            kind::PORT_CONTROL => self.control_ports(index, entry.into()),
             kind::MARKER => {
                 self.mark(index, &entry.into());
                 let handle = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
                 if handle & 0xffff != 0xffff && handle != 0 {
-                    self.hbas[index].post(Which::Response, entry);
+                    self.post(index, Which::Response, entry);
                 }
             }
             other => eprintln!(
@@ -196,14 +203,17 @@ impl Fabric {
             cdb: swap_words(entry.cdb),
         };
         if !self.hbas[index].link {
-            return self.hbas[index]
-                .post(Which::Response, command.status(status::PORT_UNAVAILABLE));
+            return self.post(
+                index,
+                Which::Response,
+                command.status(status::PORT_UNAVAILABLE),
+            );
         }
         let there = session.is_some_and(|session| {
             session.state == LoginState::Process && self.knows(index, session.peer)
         });
         if !there {
-            return self.hbas[index].post(Which::Response, command.status(status::LOGGED_OUT));
+            return self.post(index, Which::Response, command.status(status::LOGGED_OUT));
         }
         let exchange = self.begin(Exchange::Command(command));
         if let Some(Exchange::Command(command)) = self.exchanges.get_mut(&exchange) {
@@ -254,7 +264,7 @@ impl Fabric {
                     if let Exchange::Command(command) = &mut over {
                         self.release(command);
                     }
-                    self.hbas[over.ends().0].post(Which::Response, entry);
+                    self.post(over.ends().0, Which::Response, entry);
                 }
             }
             Frame::Abts(exchange) => self.abts_arrives(exchange),
@@ -295,7 +305,7 @@ impl Fabric {
             cdb: fcp.cdb,
             data_length: fcp.length.into(),
         };
-        self.hbas[target].post(Which::Atio, atio);
+        self.post(target, Which::Atio, atio);
     }
 
     /// The answer of the target is lost: the initiator waits on.
@@ -305,7 +315,7 @@ impl Fabric {
         }
     }
 
-    /// The target's port answers a command itself.
+    /// The target's port answers a command itself; task management is none.
     pub fn task_set_full(&mut self, frame: Frame) {
         let Frame::Command(exchange) = frame else {
             return;
@@ -318,6 +328,8 @@ impl Fabric {
                 ..command.status(status::COMPLETE)
             };
             self.arrives(Frame::Response(exchange, full.into()));
+        } else {
+            self.arrives(frame);
         }
     }
 
@@ -349,7 +361,7 @@ impl Fabric {
             }
         }
         if flags & Ctio::SILENT == 0 {
-            self.hbas[index].post(Which::Response, done);
+            self.post(index, Which::Response, done);
         }
     }
 
@@ -360,7 +372,7 @@ impl Fabric {
                 status: ctio_status::ABORTED.into(),
                 ..done
             };
-            self.hbas[command.target].post(Which::Response, aborted);
+            self.post(command.target, Which::Response, aborted);
         }
     }
 
@@ -426,16 +438,17 @@ impl Fabric {
         } else {
             (command.initiator, command.target)
         };
-        if self.faults.judge(FrameKind::Data, ends.0, ends.1) == Some(Action::Drop) {
+        let adapters = (self.chip(ends.0), self.chip(ends.1));
+        if self.faults.judge(FrameKind::Data, adapters.0, adapters.1) == Some(Action::Drop) {
             return None;
         }
         let offset = u64::from(ctio.offset.get());
         let initiator = (
-            &self.hbas[command.initiator].memory,
+            self.memory(command.initiator),
             command.segments.as_slice(),
             offset,
         );
-        let target = (&self.hbas[command.target].memory, list, 0);
+        let target = (self.memory(command.target), list, 0);
         let (from, to) = if to_initiator {
             (target, initiator)
         } else {
@@ -474,7 +487,7 @@ impl Fabric {
         for name in over {
             if let Some(Exchange::Command(mut command)) = self.exchanges.remove(&name) {
                 self.release(&mut command);
-                self.hbas[index].post(Which::Response, command.status(status::ABORTED));
+                self.post(index, Which::Response, command.status(status::ABORTED));
             }
         }
     }
@@ -510,11 +523,18 @@ impl Fabric {
                 Some(Exchange::Login(login)) => self.login_failed(login),
                 Some(Exchange::Command(mut command)) => {
                     self.release(&mut command);
-                    self.hbas[command.initiator].post(Which::Response, command.status(completion));
+                    self.post(
+                        command.initiator,
+                        Which::Response,
+                        command.status(completion),
+                    );
                 }
                 Some(Exchange::Task(task)) => {
-                    self.hbas[task.initiator]
-                        .post(Which::Response, Status::new(task.handle, completion));
+                    self.post(
+                        task.initiator,
+                        Which::Response,
+                        Status::new(task.handle, completion),
+                    );
                 }
                 Some(Exchange::Abort(abort)) => self.abort_done(abort, status::FAILED),
                 Some(Exchange::Logout { .. } | Exchange::Retransmission { .. }) | None => {}

@@ -154,10 +154,15 @@ pub struct Counts {
     pub refused: u64,
 }
 
-/// An adapter of one port.
+/// An adapter of one port; or a virtual port, which has names, an identifier and sessions of its own and is served by
+/// the chip of its parent.
 pub struct Hba {
     /// What commands call it.
     pub name: String,
+    /// The adapter whose virtual port this is.
+    pub parent: Option<usize>,
+    /// Its number among the ports of the adapter; 0 is the adapter itself.
+    pub vp: u8,
     /// The switch that it is plugged into.
     pub switch: String,
     /// WWPN.
@@ -218,6 +223,8 @@ impl Hba {
         let node_name = port_name & 0x000f_ffff_ffff_ffff | (0x20 << 56);
         Self {
             name: name.into(),
+            parent: None,
+            vp: 0,
             switch: switch.into(),
             port_name,
             node_name,

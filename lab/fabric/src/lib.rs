@@ -11,6 +11,7 @@
 //! - [`wire`]: the structures that driver and firmware exchange
 //! - [`hba`]: one adapter: rings, events to the host, sessions
 //! - [`mailbox`], [`login`], [`exchange`], [`task`]: what the firmware does when it is told to
+//! - [`virtual_ports`]: more ports of one adapter
 //! - [`switch`], [`names`]: who sees whom, and the name server
 //! - [`faults`], [`control`]: what can be made to go wrong, and the language it is asked for in
 //!
@@ -30,4 +31,5 @@ pub mod pci;
 pub mod registers;
 pub mod switch;
 pub mod task;
+pub mod virtual_ports;
 pub mod wire;

@@ -44,6 +44,8 @@ const LOGGED_OUT: u16 = 7;
 const UNABLE: u32 = 0x0003_0000;
 /// Numbers of sessions that a port's own firmware gives begin here.
 const FIRST_NUMBER: u16 = 0x200;
+/// A number belongs to one of the ports of an adapter.
+const NUMBERS_OF_A_PORT: u16 = 0x40;
 
 /// A login that waits for the target.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +62,11 @@ pub struct Login {
 
 impl Fabric {
     fn number_of(&self, at: usize, peer: usize) -> u16 {
-        self.hbas[at]
-            .session_with(peer)
-            .unwrap_or(FIRST_NUMBER + u16::try_from(peer).unwrap_or(0))
+        self.hbas[at].session_with(peer).unwrap_or(
+            FIRST_NUMBER
+                + NUMBERS_OF_A_PORT * u16::from(self.hbas[at].vp)
+                + u16::try_from(peer).unwrap_or(0),
+        )
     }
 
     /// Whether a target can be reached and has a session with who sends to it.
@@ -94,7 +98,7 @@ impl Fabric {
                 entry.flags.get()
             )
         });
-        self.hbas[index].post(Which::Response, answer);
+        self.post(index, Which::Response, answer);
     }
 
     fn login_refused(&mut self, index: usize, entry: &Entry, reason: u32, detail: u32) {
@@ -125,7 +129,8 @@ impl Fabric {
             .iter()
             .find_map(|(name, exchange)| match exchange {
                 Exchange::Login(login)
-                    if login.initiator == index && login.entry.header.handle == handle =>
+                    if self.chip(login.initiator) == index
+                        && login.entry.header.handle == handle =>
                 {
                     Some(*name)
                 }
@@ -194,7 +199,20 @@ impl Fabric {
             None => status::PORT_UNAVAILABLE,
         }
         .into();
-        self.hbas[index].post(Which::Response, entry);
+        self.post(index, Which::Response, entry);
+    }
+
+    /// Logs a port out from all that it is logged in with.
+    pub fn log_out(&mut self, index: usize) {
+        let peers: Vec<usize> = self.hbas[index]
+            .sessions
+            .values()
+            .map(|session| session.peer)
+            .collect();
+        for peer in peers {
+            self.end_between(index, peer);
+            self.tell_logout(index, peer);
+        }
     }
 
     /// Tells PEER that this adapter has logged out.
@@ -213,7 +231,7 @@ impl Fabric {
             self.notify_els(peer, index, els::LOGO, exchange);
         } else {
             self.hbas[peer].sessions.remove(&number);
-            self.hbas[peer].notify(event::PORT_UPDATE, [number, LOGGED_OUT, 0]);
+            self.tell(peer, event::PORT_UPDATE, [number, LOGGED_OUT]);
         }
     }
 
@@ -322,7 +340,7 @@ impl Fabric {
             particular,
             port_name: other.port_name.to_be_bytes(),
             reserved_2: [0; 3],
-            vp: 0,
+            vp: self.hbas[target].vp,
             reserved_3: [0; 4],
             port_id: id_le(other.id),
             reserved_4: [0; 3],
@@ -334,16 +352,16 @@ impl Fabric {
                 self.hbas[from].id
             )
         });
-        self.hbas[target].post(Which::Atio, notify);
+        self.post(target, Which::Atio, notify);
     }
 
     /// The target's driver has answered an immediate notify.
     pub fn notify_ack(&mut self, index: usize, mut ack: NotifyAck) {
         let exchange = ack.exchange.get();
         ack.status = ACK_SUCCESS.into();
-        self.hbas[index].post(Which::Response, ack);
+        self.post(index, Which::Response, ack);
         match self.exchanges.get(&exchange) {
-            Some(Exchange::Login(login)) if login.target == index => {
+            Some(Exchange::Login(login)) if self.chip(login.target) == index => {
                 let login = *login;
                 self.exchanges.remove(&exchange);
                 if ack.flags.get() & ACK_REJECT != 0 {
@@ -352,16 +370,17 @@ impl Fabric {
                     self.accepted(login);
                 }
             }
-            Some(Exchange::Logout { initiator, target }) if *target == index => {
-                let initiator = *initiator;
+            Some(Exchange::Logout { initiator, target }) if self.chip(*target) == index => {
+                let (initiator, target) = (*initiator, *target);
                 self.exchanges.remove(&exchange);
-                if let Some(number) = self.hbas[index].session_with(initiator) {
-                    self.hbas[index].sessions.remove(&number);
+                if let Some(number) = self.hbas[target].session_with(initiator) {
+                    self.hbas[target].sessions.remove(&number);
                 }
             }
-            Some(Exchange::Retransmission { target, .. }) if *target == index => {
+            Some(Exchange::Retransmission { target, .. }) if self.chip(*target) == index => {
+                let target = *target;
                 self.exchanges.remove(&exchange);
-                self.hbas[index].counts.refused += u64::from(ack.refuses_retransmission());
+                self.hbas[target].counts.refused += u64::from(ack.refuses_retransmission());
             }
             _ => {}
         }

@@ -56,6 +56,8 @@ const NO_SFP: u16 = 0x20;
 const NO_LIGHT: u16 = 4;
 /// The firmware is ready.
 const READY: u16 = 3;
+/// The switch gives identifiers to virtual ports.
+const VIRTUAL_PORTS: u16 = 1 << 10;
 /// The number of the session with the switch itself.
 const SWITCH: u16 = 0x7fe;
 const SWITCH_PORT_NAME: u64 = 0x2001_0005_1e00_0001;
@@ -138,7 +140,7 @@ impl Fabric {
         for (value, register) in entry.mailbox.iter_mut().zip(mailbox) {
             *value = register.into();
         }
-        self.hbas[index].post(Which::Response, entry);
+        self.post(index, Which::Response, entry);
     }
 
     fn mailbox(&mut self, index: usize, mailbox: &mut Mailbox) {
@@ -157,9 +159,9 @@ impl Fabric {
             code::LOAD_RAM => self.load_ram(index, at, mailbox),
             code::DUMP_RAM => self.dump_ram(index, at, mailbox),
             code::PORT_ID => {
-                let id = self.hbas[index].id;
+                let id = self.hbas[self.port_of_mailbox(index, mailbox)].id;
                 mailbox[1..4].copy_from_slice(&[0x7d0, id as u16, (id >> 16) as u16]);
-                mailbox[6..8].copy_from_slice(&[3, 0]); // a fabric
+                mailbox[6..8].copy_from_slice(&[3, VIRTUAL_PORTS]); // a fabric
             }
             code::RETRY_COUNT => mailbox[1..4].copy_from_slice(&[8, 20, 200]),
             code::GET_OPTIONS => mailbox[1..4].copy_from_slice(&self.hbas[index].options[1..]),
@@ -180,7 +182,9 @@ impl Fabric {
             code::INITIALIZE | code::INITIALIZE_OLD => self.initialize(index, at, mailbox),
             code::EXECUTE_ENTRY => self.execute_entry(index, at),
             code::DATA_RATE => mailbox[1] = 4,
-            code::PORT_DATABASE | code::PORT_DATABASE_OLD => self.port_database(index, at, mailbox),
+            code::PORT_DATABASE | code::PORT_DATABASE_OLD => {
+                self.port_database(self.port_of_mailbox(index, mailbox), at, mailbox);
+            }
             code::FIRMWARE_STATE => {
                 let hba = &self.hbas[index];
                 mailbox[1] = match (hba.online(), hba.running) {
@@ -190,8 +194,8 @@ impl Fabric {
                 };
                 mailbox[2..7].fill(0);
             }
-            code::PORT_NAME => self.port_name(index, mailbox),
-            code::NAMES => self.names(index, at, mailbox),
+            code::PORT_NAME => self.port_name(self.port_of_mailbox(index, mailbox), mailbox),
+            code::NAMES => self.names(self.port_of_mailbox(index, mailbox), at, mailbox),
             code::NODE_IDS => mailbox[1] = 0,
             code::LINK_STATUS | code::LINK_PRIVATE => self.write(index, at, &[0; 256]),
             code::SFP => fail(mailbox, NO_SFP),
@@ -208,13 +212,13 @@ impl Fabric {
     }
 
     fn write(&self, index: usize, at: u64, bytes: &[u8]) {
-        if let Err(fault) = self.hbas[index].memory.write(at, bytes) {
+        if let Err(fault) = self.memory(index).write(at, bytes) {
             eprintln!("fabric: {}: {fault} (mailbox)", self.hbas[index].name);
         }
     }
 
     fn read(&self, index: usize, at: u64, bytes: &mut [u8]) {
-        if let Err(fault) = self.hbas[index].memory.read(at, bytes) {
+        if let Err(fault) = self.memory(index).read(at, bytes) {
             eprintln!("fabric: {}: {fault} (mailbox)", self.hbas[index].name);
         }
     }
@@ -276,12 +280,14 @@ impl Fabric {
         });
     }
 
-    fn execute_entry(&mut self, index: usize, at: u64) {
+    fn execute_entry(&mut self, adapter: usize, at: u64) {
         let mut entry: Entry = [0; ENTRY_BYTES];
-        self.read(index, at, &mut entry);
+        self.read(adapter, at, &mut entry);
+        let index = self.port_of_entry(adapter, &entry).unwrap_or(adapter);
         let answer: Entry = match entry[0] {
             kind::LOGIN => self.login_at_once(entry.into()).into(),
             kind::CT => self.name_server(index, entry.into()).into(),
+            kind::PORT_CONFIGURATION => self.configure_port(index, entry.into()).into(),
             other => {
                 eprintln!(
                     "fabric: {}: entry {other:#04x} by mailbox",

@@ -39,8 +39,8 @@ impl Fabric {
     pub fn name_server(&mut self, index: usize, mut entry: Ct) -> Ct {
         let mut request = vec![0; (entry.request_bytes.get() as usize).clamp(2 * PREAMBLE, 4096)];
         let asked = (entry.request_bytes.get() as usize).min(request.len());
-        if let Err(fault) = self.hbas[index]
-            .memory
+        if let Err(fault) = self
+            .memory(index)
             .read(entry.request.address.get(), &mut request[..asked])
         {
             eprintln!(
@@ -50,8 +50,8 @@ impl Fabric {
         }
         let mut response = self.answer(index, &request);
         response.truncate(entry.response.length.get() as usize);
-        if let Err(fault) = self.hbas[index]
-            .memory
+        if let Err(fault) = self
+            .memory(index)
             .write(entry.response.address.get(), &response)
         {
             eprintln!(

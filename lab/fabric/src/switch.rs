@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 
 /// How long a port waits for the answer to a link service (R_A_TOV of this fabric, which is a short one).
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How many answers are remembered, to tell those that come twice.
 const REMEMBERED: usize = 4096;
@@ -26,6 +26,8 @@ enum Later {
     SentAgain(Frame),
     /// Nobody has answered a login.
     LoginTimesOut(u32),
+    /// Nobody has answered task management.
+    TaskTimesOut(u32),
     /// The link of an adapter comes up.
     LinkUp(usize),
     /// The interrupts of an adapter have waited long enough.
@@ -79,7 +81,8 @@ impl Fabric {
         self.hbas.iter().position(|hba| hba.name == name)
     }
 
-    /// Whether two adapters are on one switch and zoned together; without zones all are.
+    /// Whether two ports are on one switch and zoned together; without zones all are. Those of one adapter do not look at
+    /// each other.
     pub fn sees(&self, one: usize, other: usize) -> bool {
         let switch = &self.hbas[one].switch;
         let zoned = || {
@@ -90,10 +93,10 @@ impl Fabric {
             let mut any = false;
             here.any(|zone| {
                 any = true;
-                zone.contains(&one) && zone.contains(&other)
+                zone.contains(&self.chip(one)) && zone.contains(&self.chip(other))
             }) || !any
         };
-        one != other && *switch == self.hbas[other].switch && zoned()
+        self.chip(one) != self.chip(other) && *switch == self.hbas[other].switch && zoned()
     }
 
     /// The adapter with a port identifier that ONE can reach now.
@@ -169,6 +172,9 @@ impl Fabric {
 
     /// The chip is reset: all that was under way with it ends, and the others hear of it.
     pub fn reset(&mut self, index: usize) {
+        for port in self.virtual_ports(index) {
+            self.stop_port(port);
+        }
         let was_running = self.hbas[index].running;
         self.trace(index, || "reset".into());
         self.hbas[index].reset();
@@ -204,9 +210,9 @@ impl Fabric {
 
     fn rscn(&mut self, to: usize, about: usize) {
         let id = self.hbas[about].id;
-        let hba = &mut self.hbas[to];
+        let hba = &self.hbas[to];
         if hba.online() && hba.registered {
-            hba.notify(event::RSCN, [(id >> 16) as u16, id as u16, 0]);
+            self.tell(to, event::RSCN, [(id >> 16) as u16, id as u16]);
         }
     }
 
@@ -217,10 +223,11 @@ impl Fabric {
             return;
         }
         hba.notify(event::LINK_DOWN, [0; 3]);
-        hba.registered = false;
-        self.end_all(index, status::PORT_UNAVAILABLE);
-        self.hbas[index].sessions.clear();
-        self.announce(index);
+        for port in self.virtual_ports(index) {
+            self.hbas[port].link = false;
+            self.part(port, status::PORT_UNAVAILABLE);
+        }
+        self.part(index, status::PORT_UNAVAILABLE);
     }
 
     /// The link comes up again, now or after a while.
@@ -230,6 +237,10 @@ impl Fabric {
         } else if !std::mem::replace(&mut self.hbas[index].link, true) {
             self.announce_link(index);
             self.announce(index);
+            for port in self.virtual_ports(index) {
+                self.hbas[port].link = true;
+                self.report_port(port);
+            }
         }
     }
 
@@ -285,6 +296,7 @@ impl Fabric {
             return;
         };
         // Firmware that hangs takes nothing off the wire.
+        let (from, to) = (self.chip(from), self.chip(to));
         let action = match self.hbas[to].hung {
             true => Some(Action::Drop),
             false => self.faults.judge(kind, from, to),
@@ -294,6 +306,12 @@ impl Fabric {
             Some(Action::Delay(time)) => self.later(time, Later::Arrives(frame)),
             Some(Action::TaskSetFull) => self.task_set_full(frame),
             Some(Action::Drop) => match frame {
+                // The firmware gives these up by itself, as their driver waits for ever.
+                Frame::Command(exchange) | Frame::Response(exchange, _)
+                    if self.is_task(exchange) =>
+                {
+                    self.later(ANSWER_TIMEOUT, Later::TaskTimesOut(exchange));
+                }
                 // Nobody misses it before the initiator does.
                 Frame::Command(_) => {}
                 Frame::Response(exchange, _) => self.answered(exchange),
@@ -323,6 +341,7 @@ impl Fabric {
                 Later::Arrives(frame) => self.arrives(frame),
                 Later::SentAgain(frame) => self.send(frame),
                 Later::LoginTimesOut(exchange) => self.login_times_out(exchange),
+                Later::TaskTimesOut(exchange) => self.task_times_out(exchange),
                 Later::LinkUp(index) => self.link_up(index, None),
                 Later::Interrupt(index) => self.hbas[index].time_is_up(),
             }

@@ -89,7 +89,8 @@ impl Fabric {
             .find(|(flag, _)| entry.flags.get() & flag != 0)
             .map(|(_, code)| *code);
         let (Some(session), Some(function)) = (there, function) else {
-            return self.hbas[index].post(
+            return self.post(
+                index,
                 Which::Response,
                 Status::new(entry.header.handle, status::LOGGED_OUT),
             );
@@ -109,6 +110,21 @@ impl Fabric {
         self.send(Frame::Command(exchange));
     }
 
+    /// Whether an exchange is task management under way.
+    pub fn is_task(&self, exchange: u32) -> bool {
+        matches!(self.exchanges.get(&exchange), Some(Exchange::Task(_)))
+    }
+
+    /// Task management whose frame, or the answer to it, was lost.
+    pub fn task_times_out(&mut self, exchange: u32) {
+        if let Some(Exchange::Task(task)) = self.exchanges.get(&exchange) {
+            let (initiator, given_up) =
+                (task.initiator, Status::new(task.handle, status::TIMED_OUT));
+            self.exchanges.remove(&exchange);
+            self.post(initiator, Which::Response, given_up);
+        }
+    }
+
     /// Runs an abort entry.
     pub fn abort(&mut self, index: usize, entry: initiator::Abort) {
         let command = self
@@ -116,16 +132,16 @@ impl Fabric {
             .iter()
             .find_map(|(name, exchange)| match exchange {
                 Exchange::Command(command)
-                    if command.initiator == index && command.handle == entry.aborted =>
+                    if self.chip(command.initiator) == index && command.handle == entry.aborted =>
                 {
-                    Some((*name, command.target))
+                    Some((*name, command.initiator, command.target))
                 }
                 _ => None,
             });
         self.trace(index, || {
             format!("abort of {:#x}: {command:x?}", entry.aborted.get())
         });
-        let Some((command, target)) = command else {
+        let Some((command, initiator, target)) = command else {
             let ended = self.abort_login(index, entry.aborted);
             let completion = if ended {
                 status::COMPLETE
@@ -136,10 +152,10 @@ impl Fabric {
                 nport: completion.into(),
                 ..entry
             };
-            return self.hbas[index].post(Which::Response, answer);
+            return self.post(index, Which::Response, answer);
         };
         let exchange = self.begin(Exchange::Abort(Abort {
-            initiator: index,
+            initiator,
             target,
             command,
             entry,
@@ -165,7 +181,7 @@ impl Fabric {
             reserved: [0; 8],
             nport: to.session_with(abort.initiator).unwrap_or(u16::MAX).into(),
             reserved_2: [0; 2],
-            vp: 0,
+            vp: to.vp,
             sof: 0,
             exchange: exchange.into(),
             frame: FrameHeader {
@@ -185,7 +201,7 @@ impl Fabric {
             }
             .into(),
         };
-        self.hbas[abort.target].post(Which::Response, abts);
+        self.post(abort.target, Which::Response, abts);
     }
 
     /// The target's driver has answered an ABTS.
@@ -193,7 +209,7 @@ impl Fabric {
         let exchange = entry.exchange.get();
         let accepted = entry.frame.r_ctl & 0xf == BA_ACC;
         entry.completion = status::COMPLETE.into();
-        self.hbas[index].post(Which::Response, entry);
+        self.post(index, Which::Response, entry);
         if matches!(self.exchanges.get(&exchange), Some(Exchange::Abort(abort)) if abort.target == index)
         {
             self.send(Frame::AbtsReply(exchange, accepted));
@@ -211,7 +227,11 @@ impl Fabric {
         });
         if let Some(Exchange::Command(mut command)) = self.exchanges.remove(&abort.command) {
             self.release(&mut command);
-            self.hbas[abort.initiator].post(Which::Response, command.status(status::ABORTED));
+            self.post(
+                abort.initiator,
+                Which::Response,
+                command.status(status::ABORTED),
+            );
         }
         self.abort_done(abort, status::COMPLETE);
     }
@@ -222,6 +242,6 @@ impl Fabric {
             nport: completion.into(),
             ..abort.entry
         };
-        self.hbas[abort.initiator].post(Which::Response, answer);
+        self.post(abort.initiator, Which::Response, answer);
     }
 }

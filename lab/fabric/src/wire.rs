@@ -41,6 +41,12 @@ pub mod kind {
     pub const CT: u8 = 0x29;
     /// The initiator aborts a command.
     pub const ABORT: u8 = 0x33;
+    /// Virtual ports are taken off the fabric.
+    pub const PORT_CONTROL: u8 = 0x30;
+    /// A virtual port gets names, and goes on the fabric.
+    pub const PORT_CONFIGURATION: u8 = 0x31;
+    /// It has an identifier.
+    pub const PORT_REPORT: u8 = 0x32;
     /// A mailbox command by ring.
     pub const MAILBOX: u8 = 0x39;
     /// Login or logout.
@@ -59,6 +65,8 @@ pub mod status {
     pub const COMPLETE: u16 = 0x00;
     /// Aborted.
     pub const ABORTED: u16 = 0x05;
+    /// No answer.
+    pub const TIMED_OUT: u16 = 0x06;
     /// Less data than expected.
     pub const UNDERRUN: u16 = 0x15;
     /// The port is not there.

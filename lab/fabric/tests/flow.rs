@@ -5,7 +5,7 @@
 use fabric::faults::{Action, Fault, FrameKind};
 use fabric::hba::{Hba, LoginState, Ring, Session, Which};
 use fabric::switch::Fabric;
-use fabric::wire::initiator::{Abort, Command, Els, Login, Marker, Status};
+use fabric::wire::initiator::{Abort, Command, Els, Login, Marker, Status, TaskManagement};
 use fabric::wire::target::{Abts, AbtsResponse, Atio, Ctio, CtioDone, ImmediateNotify, NotifyAck};
 use fabric::wire::{ctio_status, id_le, kind, status, Entry, Header, Segment, ENTRY_BYTES};
 use std::fs::File;
@@ -442,6 +442,25 @@ fn a_lost_abts_is_sent_again() {
         pair.status().expect("status").completion.get(),
         status::ABORTED
     );
+}
+
+#[test]
+fn lost_task_management_is_given_up() {
+    let mut pair = Pair::logged_in();
+    pair.lose(FrameKind::Command);
+    let mut entry = TaskManagement::from([0; ENTRY_BYTES]);
+    entry.header = Header::new(kind::TASK_MANAGEMENT, 6.into());
+    entry.nport = 7.into();
+    entry.flags = (1 << 4).into();
+    pair.request(INITIATOR, entry);
+    assert!(pair.atio().is_none() && pair.status().is_none());
+    pair.fabric
+        .run_due(Instant::now() + Duration::from_secs(10));
+    assert_eq!(
+        pair.status().expect("status").completion.get(),
+        status::TIMED_OUT
+    );
+    assert!(pair.fabric.exchanges.is_empty());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What mailbox commands pass in memory.
+//! What mailbox commands pass in memory, and what is asked of virtual ports.
 
+use super::{entries, Header};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -93,3 +94,95 @@ pub const PORT_DATABASE_BYTES: usize = 64;
 
 const _: () = assert!(size_of::<Initialize>() == 128);
 const _: () = assert!(size_of::<PortRecord>() == 40);
+
+/// Virtual ports get names, and go on the fabric: one of them, here.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct PortConfiguration {
+    /// Kind 0x31.
+    pub header: Header,
+    /// Of virtual fabrics.
+    pub flags: U16,
+    /// In the answer.
+    pub completion: U16,
+    /// 1: go on the fabric, too.
+    pub command: u8,
+    /// How many: 1 or 2.
+    pub count: u8,
+    /// Which.
+    pub vp: u8,
+    /// Which.
+    pub second_vp: u8,
+    /// See the constants.
+    pub options: u8,
+    /// Of a loop.
+    pub hard_address: u8,
+    /// Unused.
+    pub reserved: [u8; 2],
+    /// Big endian.
+    pub port_name: [u8; 8],
+    /// Big endian.
+    pub node_name: [u8; 8],
+    /// The same of the second one, and the rest.
+    pub rest: [u8; 28],
+}
+
+impl PortConfiguration {
+    /// Bit of `options`: be an initiator.
+    pub const INITIATOR: u8 = 1 << 4;
+    /// Bit of `options`: do not be a target.
+    pub const NO_TARGET: u8 = 1 << 5;
+}
+
+/// Virtual ports are taken off the fabric.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct PortControl {
+    /// Kind 0x30.
+    pub header: Header,
+    /// In the answer: one for which it failed.
+    pub failed: U16,
+    /// In the answer.
+    pub completion: U16,
+    /// What; see the constants.
+    pub command: U16,
+    /// How many.
+    pub count: U16,
+    /// Which: a bit each, beginning with number 1.
+    pub ports: [u8; 16],
+    /// The rest.
+    pub rest: [u8; 32],
+}
+
+impl PortControl {
+    /// Lowest of the commands that disable.
+    pub const DISABLE: u16 = 8;
+}
+
+/// The switch has given a virtual port its identifier.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct PortReport {
+    /// Kind 0x32.
+    pub header: Header,
+    /// Ports that have one.
+    pub acquired: u8,
+    /// Ports that want one.
+    pub wanted: u8,
+    /// Which.
+    pub vp: u8,
+    /// 0: it has one.
+    pub status: u8,
+    /// The identifier.
+    pub port_id: [u8; 3],
+    /// 1: of a fabric.
+    pub format: u8,
+    /// Why not.
+    pub reason: u8,
+    /// 6: a fabric.
+    pub topology: u8,
+    /// The rest.
+    pub rest: [u8; 46],
+}
+
+entries!(PortConfiguration, PortControl, PortReport);
