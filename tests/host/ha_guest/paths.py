@@ -157,6 +157,8 @@ class Initiator:
 
     def leave(self) -> None:
         """Take everything down."""
+        # Nobody brings back a path that is lost from here on.
+        sh("multipathd", "disablequeueing", "maps", status=None)
         sh("multipathd", "shutdown", status=None)
         wait_until(lambda: "no" in sh("multipath", "-F", status=None) or not os.path.exists(f"/sys/block/{self._map}"),
                    30, "the multipath device stays")
