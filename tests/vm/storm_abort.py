@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Optional
 
 import scst
-from lib import Suite, check, equal, note, scaled, wait_until
+from lib import Failure, Suite, check, equal, note, scaled, wait_until
 
 _SECONDS = scaled(4, 600)
 _SESSIONS = 4
@@ -84,7 +84,9 @@ class _Load(threading.Thread):
         super().__init__()
         self._first = (session * _WRITERS + number) * _BLOCKS
         self._chance = random.Random(_SEED << 8 | self._first)
-        self._fd = os.open(scst.wait_disk(0, _target(session)), os.O_RDWR | os.O_DIRECT)
+        node = scst.wait_disk(0, _target(session))
+        self._disk = Path("/sys/block", os.path.basename(node))
+        self._fd = os.open(node, os.O_RDWR | os.O_DIRECT)
         self._memory = mmap.mmap(-1, _BLOCK)
         self._ended = threading.Event()
         self._written: dict[int, bytes] = {}
@@ -105,16 +107,31 @@ class _Load(threading.Thread):
         data = self._memory[:]
         check(data == self._written[block], f"block {self._first}+{block} is {data[:60]!r}, not {self._written[block][:60]!r}")
 
+    def _forgotten(self) -> bool:
+        """Whether sd has lost the disk's size, as it does when its own READ CAPACITY is not answered; it is to ask again."""
+        if int((self._disk / "size").read_text()):
+            return False
+        (self._disk / "device/rescan").write_text("1")
+        return True
+
+    def _do(self, step: Callable[[int], None], block: int) -> None:
+        while True:
+            try:
+                return step(block)
+            except (OSError, Failure):
+                if not self._forgotten():
+                    raise
+
     def run(self) -> None:
         try:
             while not self._ended.wait(_PAUSE):
                 self.count += 1
                 if self._written and self._chance.random() < 0.5:
-                    self._read(self._chance.choice(list(self._written)))
+                    self._do(self._read, self._chance.choice(list(self._written)))
                 else:
-                    self._write(self._chance.randrange(_BLOCKS))
+                    self._do(self._write, self._chance.randrange(_BLOCKS))
             for block in self._written:
-                self._read(block)
+                self._do(self._read, block)
         except BaseException as error:  # pylint: disable=broad-except
             self.error = error
         finally:
