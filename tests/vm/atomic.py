@@ -120,6 +120,7 @@ def by_sd() -> None:
     fd = os.open(ours, os.O_RDWR | os.O_DIRECT)
     (_EVENT / "enable").write_text("1")
     (_TRACING / "trace").write_text("")
+    (_TRACING / "tracing_on").write_text("1")
     try:
         for size in (1024, 4096, 65536, most):
             data = os.urandom(size)
