@@ -4,6 +4,7 @@
 TIMED jobs are machines whose clock is the host's. Two of them run at a time, the longest first: each is asleep or waits
 for itself for a good part of its time. Beside them the others - builds, cargo, machines that count instructions or are
 killed - run one after the other on what processor time is left, as nothing that they find depends on how fast they are.
+When there are none of those any more, a third timed job takes their place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Union
+from typing import Optional, Union
 
 from . import proc, progress
 from .errors import LabError
@@ -52,9 +53,12 @@ def _one(job: Job) -> Counts:
     return counts
 
 
-def _lane(sources: Sequence["queue.SimpleQueue[Job]"], nice: bool, ends: _Ends) -> None:
-    """A thread: do jobs until there are none; those of the first source first."""
+def _lane(sources: Sequence["queue.SimpleQueue[Job]"], nice: bool, ends: _Ends, after: Optional[threading.Event] = None,
+          done: Optional[threading.Event] = None) -> None:
+    """A thread: do jobs until there are none, those of the first source first; begin AFTER something, and say when it is DONE."""
     try:
+        if after:
+            after.wait()
         if nice:
             proc.yield_processor()
         for source in sources:
@@ -68,6 +72,9 @@ def _lane(sources: Sequence["queue.SimpleQueue[Job]"], nice: bool, ends: _Ends) 
         ends.put(None)
     except BaseException as error:  # pylint: disable=broad-except
         ends.put(error)
+    finally:
+        if done:
+            done.set()
 
 
 def _queue(jobs: Sequence[Job]) -> "queue.SimpleQueue[Job]":
@@ -88,10 +95,13 @@ def run(jobs: Sequence[Job]) -> Counts:
         return total
     first, rest = _queue(timed), _queue([job for job in jobs if not job.timed])
     ends: _Ends = queue.SimpleQueue()
+    several, idle = (os.cpu_count() or 1) > 1, threading.Event()
     # When there are no more timed jobs, their lanes help with the others.
-    threads = [threading.Thread(target=_lane, args=((first, rest), False, ends), daemon=True)
-               for _ in range(2 if (os.cpu_count() or 1) > 1 else 1)]
-    threads.append(threading.Thread(target=_lane, args=((rest,), True, ends), daemon=True))
+    threads = [threading.Thread(target=_lane, args=((first, rest), False, ends), daemon=True) for _ in range(2 if several else 1)]
+    threads.append(threading.Thread(target=_lane, args=((rest,), True, ends, None, idle), daemon=True))
+    if several:
+        # A thread of its own: one that has yielded the processor cannot take that back.
+        threads.append(threading.Thread(target=_lane, args=((first,), False, ends, idle), daemon=True))
     try:
         for thread in threads:
             thread.start()
