@@ -202,15 +202,9 @@ def _run_limits() -> Counts:
 
 
 def _host(script: Path, mode: Mode) -> Counts:
-    if "kept=yes" in words(script):
+    if "kept=yes" in vmtests.words(script):
         return keep.run(script.name, _in_machine, lambda: _run_host(script, mode), mode.fresh or mode.long)
     return _run_host(script, mode)
-
-
-def words(script: Path) -> list[str]:
-    """The words of a script's line `# lab:`."""
-    found = re.search("^# lab:(.*)$", script.read_text(), re.M)
-    return found[1].split() if found else []
 
 
 def _run_host(script: Path, mode: Mode) -> Counts:
@@ -235,9 +229,9 @@ def _host_jobs(mode: Mode) -> list[lanes.Job]:
     a function of files, `soak=only` that it is no part of a short run.
     """
     scripts = [path for path in sorted(_HOST_TESTS.glob("*")) if os.access(path, os.X_OK) and path.is_file()
-               and (mode.long or "soak=only" not in words(path))]
+               and (mode.long or "soak=only" not in vmtests.words(path))]
     return [lanes.Job(path.name, "drives machines from outside", functools.partial(_host, path, mode),
-                      "timed=no" not in words(path), 100) for path in scripts]
+                      "timed=no" not in vmtests.words(path), 100) for path in scripts]
 
 
 def _dkms(mode: Mode) -> Counts:

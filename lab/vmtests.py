@@ -63,14 +63,19 @@ class Test:
         return self.needs.get("kernel", "stock"), self.needs.get("group", "default")
 
 
+def words(script: Path) -> list[str]:
+    """The words of a script's line `# lab:`."""
+    found = re.search(r"^# lab:(.*)$", script.read_text(), re.M)
+    return found[1].split() if found else []
+
+
 def find() -> list[Test]:
     """All test scripts."""
     tests = []
     for path in sorted(_PLACE.glob("*")):
         if path.suffix not in (".sh", ".py") or not os.access(path, os.X_OK):
             continue
-        found = re.search(r"^# lab:(.*)$", path.read_text(), re.M)
-        needs = dict(item.partition("=")[::2] for item in found[1].split()) if found else {}
+        needs = dict(item.partition("=")[::2] for item in words(path))
         for key in needs:
             if key not in _KNOWN:
                 raise ValueError(f"{path}: '# lab:' knows no '{key}' (only {', '.join(_KNOWN)})")

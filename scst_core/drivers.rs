@@ -170,9 +170,7 @@ impl TargetRegistration {
         let session = self.0.open_session(initiator, transport, attrs)?;
         Ok(SessionRegistration(session))
     }
-}
 
-impl TargetRegistration {
     /// The driver has disabled the target by itself: its `enabled` says so.
     pub fn was_disabled(&self) {
         if let Some(enabled) = &self.0.enabled {

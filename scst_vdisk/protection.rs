@@ -331,21 +331,7 @@ impl<B: Blocks> Run<'_, B> {
     fn take(&mut self, buffer: &mut Buffer<'_>, index: usize, n: usize) -> Result<(), Failure> {
         let block = self.disk.block_size() as usize;
         let (data, tags) = parts(&mut self.data, &mut self.tags, block, n)?;
-        buffer.fetch(index, data, tags)?;
-        if buffer.has_info() {
-            check(
-                &self.access,
-                first_stage(self.mode),
-                index,
-                data,
-                block,
-                tags,
-            )?;
-        } else {
-            let crc = kapi::crc::t10dif;
-            self.access.generate(index as u64, data, block, tags, crc);
-        }
-        Ok(())
+        take_into(buffer, &self.access, self.mode, index, data, block, tags)
     }
 
     /// Writes the `n` blocks at hand.
@@ -396,21 +382,15 @@ impl<B: Blocks> Run<'_, B> {
         n: usize,
     ) -> Result<(), Failure> {
         let block = self.disk.block_size() as usize;
-        let stage = first_stage(self.mode);
-        let crc = kapi::crc::t10dif;
         let (sent, tags) = parts(&mut self.sent, &mut self.sent_tags, block, n)?;
-        buffer.fetch(index, sent, tags)?;
-        match buffer.has_info() {
-            true => check(&self.access, stage, index, sent, block, tags)?,
-            false => self.access.generate(index as u64, sent, block, tags, crc),
-        }
+        take_into(buffer, &self.access, self.mode, index, sent, block, tags)?;
         self.fill_plain(index, lba, n)?;
         for (data, sent) in self.data.iter_mut().zip(&self.sent) {
             *data |= *sent;
         }
         let (data, tags) = parts(&mut self.data, &mut self.tags, block, n)?;
         tags.copy_from_slice(self.sent_tags.get(..tags.len()).ok_or(EINVAL)?);
-        guard_anew(data, block, tags, crc);
+        guard_anew(data, block, tags, kapi::crc::t10dif);
         self.store(index, lba, n)
     }
 
@@ -484,6 +464,25 @@ impl<B: Blocks> Run<'_, B> {
             .verify(index as u64, data, block, tags, crc);
         Failure::Check(Stage::Dev, found.err().unwrap_or(guessed))
     }
+}
+
+/// Fetches blocks, `index` blocks after the command's first; checks their information as
+/// the first who has them, or makes it.
+fn take_into(
+    buffer: &mut Buffer<'_>,
+    access: &Access,
+    mode: DifMode,
+    index: usize,
+    data: &mut [u8],
+    block: usize,
+    tags: &mut [u8],
+) -> Result<(), Failure> {
+    buffer.fetch(index, data, tags)?;
+    if buffer.has_info() {
+        return check(access, first_stage(mode), index, data, block, tags);
+    }
+    access.generate(index as u64, data, block, tags, kapi::crc::t10dif);
+    Ok(())
 }
 
 /// Checks the information of blocks, `index` blocks after the command's first, in the

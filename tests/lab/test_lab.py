@@ -14,7 +14,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from lab import console, cpio, guest, keep, ktap, lanes, paths, pins, proc, suite
+from lab import console, cpio, guest, keep, ktap, lanes, paths, pins, proc, vmtests
 from lab.errors import LabError
 
 
@@ -161,7 +161,7 @@ class Kept(unittest.TestCase):
 
     def test_scripts(self) -> None:
         """One that is kept draws no lots, looks at no clock and knows no length."""
-        kept = [path for path in (paths.REPO / "tests/host").glob("*.py") if "kept=yes" in suite.words(path)]
+        kept = [path for path in (paths.REPO / "tests/host").glob("*.py") if "kept=yes" in vmtests.words(path)]
         self.assertTrue(kept)
         for path in kept:
             self.assertNotRegex(path.read_text(), r"\b(random|time)\b|LAB_LENGTH", path.name)
