@@ -79,6 +79,8 @@ pub(crate) struct Channel {
     pub(crate) someone_waits: Atomic<u32>,
     /// Requests for units of the target's own.
     pub(crate) spare: Pin<KBox<SpinLockIrq<Queue>>>,
+    /// Units of the target's own that the initiator has not acknowledged.
+    pub(crate) sending_own: Atomic<u32>,
     /// Requests that the poller is to take back.
     pub(crate) returned: Stack,
     /// The completion vector.
@@ -451,7 +453,7 @@ impl Completions for Counted<Channel> {
             self.post_receives(poller);
         }
         if self.state() >= State::Draining {
-            self.link.polled();
+            self.link.progressed();
         }
     }
 }

@@ -34,6 +34,8 @@ use scst_proto::srp::{
     LogoutReason,
 };
 
+/// How long an initiator may take to acknowledge an SRP_T_LOGOUT.
+const LOGOUT_MS: u32 = 500;
 /// How long an initiator may take to agree to disconnect.
 const DISCONNECT_MS: u32 = 5_000;
 /// How long a device may take to flush a queue pair.
@@ -161,8 +163,10 @@ impl Link {
         self.event(Event::CloseRequested);
     }
 
-    /// The poller has emptied the completion queue of a channel that is ending.
-    pub(crate) fn polled(&self) {
+    /// What the end of the channel waits for may have come about: the poller has
+    /// emptied its completion queue, or a unit of the target's own is done with.
+    /// Any context.
+    pub(crate) fn progressed(&self) {
         self.wait.wake_all();
     }
 
@@ -185,15 +189,7 @@ impl Link {
             self.kick();
         }
         if actions.contains(Actions::SEND_LOGOUT) {
-            let reason = self.control.lock().reason;
-            if let Some(channel) = self
-                .channel()
-                .filter(|_| reason != LogoutReason::Unspecified)
-            {
-                if let Some(channel) = channel.get() {
-                    Channel::send_logout(&channel, reason);
-                }
-            }
+            self.log_out();
         }
         if actions.contains(Actions::SEND_DREQ) {
             let asked = self.connection.lock().as_ref().map(Connection::disconnect);
@@ -213,6 +209,32 @@ impl Link {
         }
         if actions.contains(Actions::RELEASE) {
             self.release();
+        }
+    }
+
+    /// Tells the initiator why the channel ends, and lets that arrive: a
+    /// disconnection, which the connection manager sends by another queue pair,
+    /// may overtake it, and may end this one first.
+    fn log_out(&self) {
+        let reason = self.control.lock().reason;
+        let Some(channel) = self.channel() else {
+            return;
+        };
+        if reason == LogoutReason::Unspecified {
+            return;
+        }
+        if let Some(channel) = channel.get() {
+            Channel::send_logout(&channel, reason);
+        }
+        let done =
+            || channel.sending_own.load(Acquire) == 0 || self.state() != State::Disconnecting;
+        if !self.wait.wait_until_timeout(LOGOUT_MS, done) {
+            trace!(
+                MINOR,
+                "{}: {} has not acknowledged an SRP_T_LOGOUT within {LOGOUT_MS} ms\n",
+                self.port.name(),
+                channel.nexus.name()
+            );
         }
     }
 

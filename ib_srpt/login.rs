@@ -246,6 +246,7 @@ fn make(
         waiting: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
         someone_waits: Atomic::new(0),
         spare: KBox::pin_init(new_spinlock_irq!(Queue::new()), GFP_KERNEL)?,
+        sending_own: Atomic::new(0),
         returned: Stack::new(),
         vector: Atomic::new(0),
         receiving: Atomic::new(0),

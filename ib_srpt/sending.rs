@@ -10,6 +10,7 @@ use crate::{
     request::{Pending, Stage},
 };
 use kapi::counted::InUse;
+use kernel::sync::atomic::{Relaxed, Release};
 use scst::{status, Answered, Cmd, Direction};
 use scst_proto::{
     residual::Residual,
@@ -263,6 +264,7 @@ impl Channel {
         request.posted = 0;
         request.solicited = solicited;
         request.pending = Pending::Own;
+        let _ = this.sending_own.fetch_add(1, Relaxed);
         request.channel = Some(this.clone());
         this.requests.to_send(&handle, unit.len() as u32);
         this.submit(handle);
@@ -272,6 +274,8 @@ impl Channel {
     pub(crate) fn spared(&self, mut handle: Handle) {
         let used = handle.request.channel.take();
         self.spare.lock().push(handle);
+        let _ = self.sending_own.fetch_sub(1, Release);
+        self.link.progressed();
         drop(used);
     }
 }
