@@ -213,7 +213,7 @@ class Conversation:
                                       *struct.unpack(">Q", unit[8:16])))
         return None
 
-    def ask(self, unit: bytes, seconds: float = 5) -> Optional[Response]:
+    def ask(self, unit: bytes, seconds: float = 20) -> Optional[Response]:
         """Send a request and wait for its response."""
         self.send(unit)
         return self.response(seconds)
@@ -361,7 +361,7 @@ class Channel(Conversation):
         self._earned(unit)
         return unit
 
-    def ended(self, seconds: float = 5) -> bool:
+    def ended(self, seconds: float = 20) -> bool:
         """Whether the target ends the connection in this time; answers that come until then are forgotten."""
         end = time.monotonic() + seconds
         while not self.dead and (left := end - time.monotonic()) > 0:
