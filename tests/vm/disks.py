@@ -288,7 +288,7 @@ def resize() -> None:
         scst.put(scst.DEVICES / "null0/size_mb", "96")
         answer = _test_unit_ready(scst.wait_disk(0, kind="scsi_generic"))
         _rescan(0)
-        wait_until(lambda: _sectors(node) == 96 << 11, 10, f"nullio: {_sectors(node)} sectors (TUR said {answer})")
+        wait_until(lambda: _sectors(node) == 96 << 11, 30, f"nullio: {_sectors(node)} sectors (TUR said {answer})")
     finally:
         load.stop()
     load.result()
@@ -297,7 +297,7 @@ def resize() -> None:
     equal(scst.get(scst.DEVICES / "file0/size"), str(80 << 20), "size of file0")
     node = scst.wait_disk(1)
     _rescan(1)
-    wait_until(lambda: _sectors(node) == 80 << 11, 10, f"fileio: {_sectors(node)} sectors")
+    wait_until(lambda: _sectors(node) == 80 << 11, 30, f"fileio: {_sectors(node)} sectors")
     fio(node, rw="write", bs="64k", offset="70m", size="8m", verify="crc32c")
 
 
@@ -325,7 +325,7 @@ def remove() -> None:
         scst.del_device(name)
         check(not (scst.DEVICES / name).exists(), f"{name} is still there")
     equal(scst.write(scst.HANDLERS / "vdisk_fileio/mgmt", "del_device file0"), 0, "del_device of an exported device")
-    wait_until(lambda: not (scst.TARGET / "luns/1").exists(), 5, "LUN 1 of a deleted device")
+    wait_until(lambda: not (scst.TARGET / "luns/1").exists(), 30, "LUN 1 of a deleted device")
 
 
 if __name__ == "__main__":

@@ -149,13 +149,13 @@ def wait_disk(lun: int, target: Path = TARGET, kind: str = "block") -> str:
                 if os.path.exists(path):
                     return path
         return ""
-    wait_until(node, 20, f"no disk for LUN {lun} of {target.name} ({where})")
+    wait_until(node, 60, f"no disk for LUN {lun} of {target.name} ({where})")
     return node()
 
 
 def wait_gone(lun: int, target: Path = TARGET) -> None:
     """Wait until the initiator no longer has a LUN."""
-    wait_until(lambda: not scsi_device(lun, target).exists(), 20, f"LUN {lun} of {target.name} is still there")
+    wait_until(lambda: not scsi_device(lun, target).exists(), 60, f"LUN {lun} of {target.name} is still there")
 
 
 def wait_quiet() -> None:

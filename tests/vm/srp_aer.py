@@ -205,8 +205,9 @@ def request_limit(target: Target) -> None:
     _limits(target, _DEFAULT_LIMIT)
 
 
-def _held(target: Target, **login: object) -> tuple[int, int]:
-    """How many commands the target has of an initiator that would send 128, and how often it said TASK SET FULL."""
+def _held(target: Target, want: int, **login: object) -> tuple[int, int]:
+    """How many commands the target has of an initiator that would send 128, and how often it said TASK SET FULL. As many as
+    one may WANT may take a while to come."""
     port = _port(target)
 
     def active() -> int:
@@ -215,7 +216,7 @@ def _held(target: Target, **login: object) -> tuple[int, int]:
 
     def settled() -> bool:
         seen.append(active())
-        return len(seen) > 20 and len(set(seen[-20:])) == 1 and seen[-1] > 0
+        return len(seen) > 20 and len(set(seen[-20:])) == 1 and seen[-1] >= want
     with srp.logged_in(_LINK, queue_size=192, max_cmd_per_lun=128, **login) as host:
         node, sg = host.disk(), host.disk(kind="scsi_generic")
         # ib_srp takes a command that a reset ended for lost when its time is over.
@@ -223,17 +224,17 @@ def _held(target: Target, **login: object) -> tuple[int, int]:
         scst.put(port / "black_hole", "4")
         with Trace() as trace:
             load = Fio(node, iodepth=128, number_ios=512, size="32m")
-            wait_until(settled, 30, "the number of commands does not settle")
+            wait_until(settled, 60, f"the number of commands does not settle at {want} or more: {seen[-20:]}")
             scst.put(port / "black_hole", "0")
             sh("sg_reset", "-d", sg)
             load.result()
-            wait_until(lambda: active() == 0, 10, "commands are left")
+            wait_until(lambda: active() == 0, 30, "commands are left")
         return seen[-1], trace.count("cmd_responded", _TASK_SET_FULL)
 
 
 def _bounded(target: Target, most: int) -> None:
     _limits(target, most)
-    held, full = _held(target, ch_count=1)
+    held, full = _held(target, most - 1, ch_count=1)
     _limits(target, _DEFAULT_LIMIT)
     note(f"{held} commands of one channel")
     # The initiator keeps one of its requests for task management.
