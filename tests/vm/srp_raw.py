@@ -231,10 +231,10 @@ class Channel(Conversation):
         info = rdmacm.AddrInfo(src=None, dst=link.address, dst_service=str(srp.PORT),
                                port_space=cm_enums.RDMA_PS_TCP)
         self.id = rdmacm.CMID(creator=self._events)
-        self.id.resolve_addr(info, 2000)
-        self._expect(cm_enums.RDMA_CM_EVENT_ADDR_RESOLVED)
-        self.id.resolve_route(2000)
-        self._expect(cm_enums.RDMA_CM_EVENT_ROUTE_RESOLVED)
+        self.id.resolve_addr(info, 20000)
+        self._expect(cm_enums.RDMA_CM_EVENT_ADDR_RESOLVED, 30)
+        self.id.resolve_route(20000)
+        self._expect(cm_enums.RDMA_CM_EVENT_ROUTE_RESOLVED, 30)
         self.pd = self.id.pd
         self._cq: Optional[cq.CQ] = None
         self._qp: Optional[qp.QP] = None

@@ -49,7 +49,7 @@ class Witness:
         assert self._host is not None and self._load is not None
         check(self._load.running, "the load of the well-behaved session ended")
         before = self._ios()
-        wait_until(lambda: self._ios() > before + 8, 20, "the well-behaved session has no I/O any more")
+        wait_until(lambda: self._ios() > before + 8, 60, "the well-behaved session has no I/O any more")
         equal(self._host.state(), "running", "state of its port")
 
     def end(self) -> None:
