@@ -14,7 +14,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from lab import console, cpio, guest, keep, ktap, lanes, paths, pins, proc, suite, vmtests
+from lab import console, cpio, guest, keep, ktap, lanes, paths, pins, proc, suite, vm, vmtests
 from lab.errors import LabError
 
 
@@ -93,6 +93,32 @@ class Lanes(unittest.TestCase):
         self.assertEqual(counts.failures, ["job3: no such kernel"])
         self.assertLessEqual(self.most, 3)
         self.assertIn("job3             |     FAIL no such kernel\n", out.getvalue())
+
+
+class Lines(unittest.TestCase):
+    """What a machine prints."""
+
+    def test_until_it_is_dead(self) -> None:
+        """What was printed before the end counts, also behind the line for which it was killed."""
+        for first, second in (("a\\nstop\\nstop\\nb\\nc", ""), ("a\\nstop\\n", "stop\\nb\\nc")):
+            seen: list[str] = []
+
+            def told(line: str, seen: list[str] = seen) -> bool:
+                seen.append(line)
+                return line == "stop"
+
+            with tempfile.TemporaryDirectory() as place:
+                script = f"printf '{first}'; sleep 0.1; printf '{second}'; : > {place}/printed; sleep 300"
+                with proc.spawn(["sh", "-c", script], stdout=subprocess.PIPE) as child:
+                    assert child.stdout is not None
+                    lines = vm._Lines(child, told)  # pylint: disable=protected-access
+                    self.assertEqual(lines.read(60), "killed")
+                    while not Path(place, "printed").exists():
+                        time.sleep(0.02)
+                    child.end()
+                    lines.drain()
+                    child.stdout.close()
+            self.assertEqual((seen, lines.text()), (["a", "stop", "stop", "b"], "a\nstop\nstop\nb\nc"))
 
 
 class Limits(unittest.TestCase):
