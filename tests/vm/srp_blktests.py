@@ -218,7 +218,8 @@ def resets(target: Target) -> None:
             _stop(load)
         finally:
             load.kill()
-        equal((host.state(), state.read_text().strip()), ("running", "running"), "port and device")
+        wait_until(lambda: (host.state(), state.read_text().strip()) == ("running", "running"), 30,
+                   f"port and device are {host.state()} and {state.read_text().strip()}")
 
 
 if __name__ == "__main__":
