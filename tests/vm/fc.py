@@ -31,7 +31,7 @@ class Fabric:
     def do(self, command: str) -> str:
         """Carry out a command and give what it says."""
         os.write(self._fd, f"{command}\n".encode())
-        text, end = "", time.monotonic() + 10
+        text, end = "", time.monotonic() + 60
         while not (text.endswith("ok\n") or "error: " in text and text.endswith("\n")):
             if not select.select([self._fd], [], [], max(0, end - time.monotonic()))[0]:
                 raise Failure(f"the fabric does not answer '{command}'; so far: {text!r}")

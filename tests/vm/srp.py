@@ -309,11 +309,13 @@ class Host:
         return sorted(int(path.name.split(":")[3]) for path in found)
 
     def disk(self, lun: int = 0, kind: str = "block") -> str:
-        """The device node (/dev/sdX; kind scsi_generic: /dev/sgN) of a LUN, waiting for it to appear."""
+        """The device node (/dev/sdX; kind scsi_generic: /dev/sgN) of a LUN, waiting for it to appear, and for sd if it is a disk's."""
         where = self.scsi_device(lun) / kind
 
         def node() -> str:
             with contextlib.suppress(OSError):
+                if kind != "block" and (where.parent / "type").read_text().strip() == "0" and not os.listdir(where.parent / "block"):
+                    return ""
                 for name in os.listdir(where):
                     os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK))
                     return f"/dev/{name}"
