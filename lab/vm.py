@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Optional, Union
 
 from . import cache, console, guest, kernel, over, paths, proc, sysroot
 from .errors import LabError
+from .progress import say
 from .sandbox import Bind
 
 if TYPE_CHECKING:
@@ -199,7 +200,18 @@ class Machine:
 
         ON_LINE gets each line that the job prints; where it returns true the machine is killed on the spot, as by a
         power cut. It then still gets what the job has printed before its death.
+
+        A machine that stops before its job has begun is started once more: until then there is only the emulator and the
+        distribution's kernel, on a host that may be too busy for them.
         """
+        result = self._run(on_line)
+        if result.timed_out or (self.share / "begun").exists():
+            return result
+        say(f"    {result.problem()}\n    once more")
+        (self.place / "console").rename(self.place / "console.first")
+        return self._run(on_line)
+
+    def _run(self, on_line: Optional[Callable[[str], bool]]) -> Result:
         command = self.command()
         (self.place / "command").write_text(" \\\n  ".join(command) + "\n")
         start = time.monotonic()
