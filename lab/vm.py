@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from .fc import Slots
 
 Job = Union[Path, str]
-# What a boot need not spend a second on: TCG has no speculation to mitigate, and the kernel's ciphers are not on trial. Whether
-# five interrupts of the timer come within a sixth of a second depends on the host, and without them the kernel panics.
+# What a boot need not spend a second on: TCG has no speculation to mitigate, and the kernel's ciphers are not on trial.
 _APPEND = "console=ttyS0 panic=-1 loglevel=5 printk.devkmsg=on rcupdate.rcu_cpu_stall_timeout=120 mitigations=off " \
-          "workqueue.watchdog_thresh=120 cryptomgr.notests no_timer_check"
+          "workqueue.watchdog_thresh=120 cryptomgr.notests"
 # Without PIT: on a busy host the kernel finds a TSC of some MHz by it, and then time flies. By the HPET it is a few percent.
 # Without erms and fsrm, as TCG copies "rep movsb" by the byte; without la57, which costs each page walk a level.
 _PLAIN = ("-machine", "q35,pit=off", "-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm,-la57")
