@@ -32,7 +32,8 @@ class Initiator(paths.Initiator):
         """Log in to both nodes; the disk that the daemon makes of them."""
         disks = []
         for link, guid in zip(self._links, guids):
-            host = srp.login(link, ch_count=1, id_ext=guid, ioc_guid=guid, tl_retry_count=3)
+            # As many retries as there can be without being endless: a node that its host has no time for is not dead.
+            host = srp.login(link, ch_count=1, id_ext=guid, ioc_guid=guid, tl_retry_count=6)
             host.set_timeouts(fast_io_fail=3, dev_loss=60, reconnect=10)
             disks.append([os.path.basename(host.disk(0))])
         return self.find(disks)
