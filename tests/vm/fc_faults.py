@@ -25,7 +25,7 @@ _FRAMES = (
     ("drop command", "drop response", "delay command ms=6000", "drop abts", "drop abts-reply", "delay abts ms=300"),
 )
 # To each so-manieth frame: a command is not to meet a fault so often that its retries are used up.
-_APART, _ABORTS_APART = 37, 3
+_APART, _ABORTS_APART = 37, 2
 
 
 def _fabric(*commands: str) -> None:
