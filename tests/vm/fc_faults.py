@@ -129,13 +129,6 @@ def _remote() -> str:
     return " ".join(states)
 
 
-def _hang(port: str) -> None:
-    """The firmware is silent, until the driver notices that by a command of its own and resets it."""
-    before = fc_ours.count(port, "resets")
-    _fabric(f"hang {port}")
-    wait_until(lambda: fc_ours.count(port, "resets") > before, 200, "the chip was not reset")
-
-
 def _abort_isp() -> None:
     before = fc_ours.count("hba1", "resets")
     scst.put(fc_ours.TARGET / "abort_isp", "1")
@@ -201,8 +194,6 @@ _FAULTS = (
     _Fault("chips", "the target's firmware failed", _told("crash hba1")),
     _Fault("chips", "the initiator's firmware failed", _told("crash hba0")),
     _Fault("chips", "abort_isp", _abort_isp, True),
-    _Fault("chips", "the target's firmware hung", lambda: _hang("hba1"), rounds=10),
-    _Fault("chips", "the initiator's firmware hung", lambda: _hang("hba0"), rounds=10),
     _Fault("drivers", "the target was disabled and enabled", _disable, True),
     _Fault("drivers", "qla2x00tgt was reloaded", _reload, True),
     _Fault("drivers", "qla2xxx was taken from the adapter and given back", _unbind),
