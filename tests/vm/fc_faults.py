@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import fc
@@ -16,14 +17,15 @@ from lib import LONG, Fio, Suite, check, equal, note, scaled, sh, wait_until
 
 DRIVER = Path("/sys/bus/pci/drivers/qla2xxx")
 
-_DEPTH = 32
-# What the fabric is told. Each is done to so many frames among those that go on, so that several are repaired at a time;
-# lost data are those of reads and of writes. A command is not to meet its fault so often that its retries are used up.
+_JOBS, _DEPTH = 4, 8
+# What the fabric is told, in two goes: what is repaired by the next try of a command or by none, and aborts that are lost
+# themselves. Each is done to so many frames among those that go on. Lost data are those of reads and of writes.
 _FRAMES = (
-    ("drop command",), ("drop data",), ("drop response",), ("full",), ("delay command ms=700",), ("delay response ms=700",),
-    ("drop command", "drop abts"), ("drop response", "drop abts-reply"), ("delay command ms=6000", "delay abts ms=300"),
+    ("drop command", "drop data", "drop response", "full", "delay command ms=700", "delay response ms=700"),
+    ("drop command", "drop response", "delay command ms=6000", "drop abts", "drop abts-reply", "delay abts ms=300"),
 )
-_APART = 11
+# To each so-manieth frame: a command is not to meet a fault so often that its retries are used up.
+_APART, _ABORTS_APART = 37, 2
 
 
 def _fabric(*commands: str) -> None:
@@ -31,72 +33,81 @@ def _fabric(*commands: str) -> None:
         fc_ours.fabric[0].do(command)
 
 
-def _goes_on(load: Fio, what: str) -> None:
-    """Wait for I/O that was begun after this."""
-    before = fc_plan.ios(0, 1)
-    wait_until(lambda: fc_plan.ios(0, 1) > before + _DEPTH + 2 or not load.running, 90, f"no I/O {what}")
-    check(load.running, f"the load ended {what}")
+class _Load:
+    """Four jobs that write to LUN 1 and compare what they read back: what stops for one does not stop all."""
+
+    def __init__(self) -> None:
+        self._node = fc_plan.hasty(fc.wait_disk(0, 1))
+        self.fio = Fio(self._node, rw="randwrite", bsrange="4k-64k", blockalign="4k", numjobs=_JOBS, iodepth=_DEPTH, size="8m",
+                       offset_increment="16m", loops=1000000, rate_iops=30, verify="crc32c", verify_fatal=1, verify_backlog=16,
+                       serialize_overlap=1, group_reporting=None)
+
+    def goes_on(self, what: str) -> None:
+        """Wait for I/O that was begun after this."""
+        before = fc_plan.completed(self._node)
+        wait_until(lambda: fc_plan.completed(self._node) > before + _JOBS * _DEPTH + 2 or not self.fio.running, 150, f"no I/O {what}")
+        check(self.fio.running, f"the load ended {what}")
 
 
 @contextlib.contextmanager
-def verified() -> Iterator[Fio]:
-    """A load on LUN 1 that goes on from here to the end without an error."""
+def verified() -> Iterator[_Load]:
+    """A load that goes on from here to the end without an error."""
     _fabric("clear")
     if scst.get(fc_ours.TARGET / "enabled") == "0":
         scst.put(fc_ours.TARGET / "enabled", "1")
     fc_ours.wait_session()
-    node = fc_plan.hasty(fc.wait_disk(0, 1))
+    fc.wait_disk(0, 1)
     for path in Path("/sys/class/fc_remote_ports").glob(f"rport-{fc.host(0).name[4:]}:*/dev_loss_tmo"):
         with contextlib.suppress(OSError):  # one that is blocked
             path.write_text("300")
-    load = Fio(node, rw="randwrite", bsrange="4k-64k", blockalign="4k", iodepth=_DEPTH, size="8m", loops=1000000, rate_iops=100,
-               verify="crc32c", verify_fatal=1, verify_backlog=16, serialize_overlap=1)
+    load = _Load()
     try:
         yield load
-        _goes_on(load, "at the end")
-        load.stop()
-        record = load.result()
+        load.goes_on("at the end")
+        load.fio.stop()
+        record = load.fio.result()
         note(f"{record['write']['total_ios']} writes, {record['read']['total_ios']} reads compared")
     finally:
-        load.kill()
+        load.fio.kill()
     equal(fc_ours.count("hba1", "twice"), 0, "commands that were answered twice")
 
 
-def again_and_again(function: Callable[[], object], what: str, long: int = 100) -> None:
-    """Do something once, in the soak LONG times, each under load; I/O goes on after each."""
+def again_and_again(function: Callable[[], object], what: str, rounds: int) -> None:
+    """Do something so many times under one load; I/O goes on after each."""
     start = time.monotonic()
     slowest = 0.0
-    count = scaled(1, long)
     with verified() as load:
-        for _ in range(count):
-            _goes_on(load, f"before {what}")
+        load.goes_on(f"before {what}")
+        for _ in range(rounds):
             began = time.monotonic()
             function()
-            _goes_on(load, f"after {what}")
+            load.goes_on(f"after {what}")
             slowest = max(slowest, time.monotonic() - began)
-    note(f"{what}: {count} times in {time.monotonic() - start:.0f} s, I/O again after {slowest:.1f} s at most")
+    note(f"{what}: {rounds} times in {time.monotonic() - start:.0f} s, I/O again after {slowest:.1f} s at most")
 
 
-def _which(command: str, count: int) -> str:
-    """To which frames a fault is done; a lost abort is sent again, and not to be lost again. Not each command is aborted by
-    itself: a reset of the LUN ends several."""
+def _which(command: str, count: int, aborts: bool) -> str:
+    """To which frames a fault is done. Where aborts are to be lost there are twice as many of them: not each command is aborted by
+    itself, as a reset of the LUN ends several."""
     if "abts" in command:
-        return f"{command} port=hba1 every={2 if command.startswith('drop') else 1} count={count // 4}"
-    return f"{command} port=hba1 every={_APART} count={count}"
+        return f"{command} port=hba1 every={_ABORTS_APART} count={count}"
+    return f"{command} port=hba1 every={_APART} count={2 * count if aborts else count}"
 
 
 def _frames() -> None:
-    """All faults of frames, one after the other; each to two, in the soak to 100."""
+    """All faults of frames; each to two, in the soak to 100."""
+    count = scaled(2, 100)
     with verified() as load:
         for commands in _FRAMES:
-            count = scaled(2, 100) * (4 if len(commands) > 1 else 1)
-            _fabric("clear", *(_which(command, count) for command in commands))
-            want = count if len(commands) == 1 else count + count // 4
+            aborts = any("abts" in command for command in commands)
+            _fabric("clear", *(_which(command, count, aborts) for command in commands))
+            want = sum(2 * count if aborts and "abts" not in command else count for command in commands)
             start = time.monotonic()
-            wait_until(lambda want=want: fc_ours.fabric[0].done() == want, 60 + 3 * count,  # type: ignore[misc]
+            wait_until(lambda want=want: fc_ours.fabric[0].done() == want, 60 + 15 * count,  # type: ignore[misc]
                        f"{commands}: done to too few frames")
-            _goes_on(load, f"after {commands}")
-            note(f"{' / '.join(commands)}: {want} times in {time.monotonic() - start:.1f} s")
+            load.goes_on(f"after {commands}")
+            note(fc_ours.fabric[0].do("faults"))
+            note(f"{want} frames in {time.monotonic() - start:.1f} s")
         _fabric("clear")
 
 
@@ -162,21 +173,40 @@ def _remove() -> None:
     _serve_again()
 
 
-def add(suite: Suite, few: bool = False) -> None:
-    """Add the tests; in the short form with FEW only one of each kind."""
-    suite.test("under load: frames are lost, late or refused", 200)(_frames)
-    for function, what, one in (
-            (_told("link hba1 bounce ms=1000"), "the target's link bounced", True),
-            (_told("link hba0 bounce ms=1000"), "the initiator's link bounced", False),
-            (_told("drop els", "link hba1 bounce ms=300"), "a login was lost", False),
-            (_zoned, "zones changed", False),
-            (_told("crash hba1"), "the target's firmware failed", False),
-            (_told("crash hba0"), "the initiator's firmware failed", False),
-            (_abort_isp, "abort_isp", True),
-            (_disable, "the target was disabled and enabled", True),
-            (_reload, "qla2x00tgt was reloaded", True),
-            (_unbind, "qla2xxx was taken from the adapter and given back", False),
-            (_remove, "the adapter was removed and added", False)):
-        if one or LONG or not few:
-            suite.test(f"under load: {what}", 200)(
-                lambda function=function, what=what: again_and_again(function, what))  # type: ignore[misc]
+@dataclasses.dataclass(frozen=True)
+class _Fault:
+    """Something that is done again and again."""
+
+    part: str
+    what: str
+    function: Callable[[], object]
+    short: bool = False
+    """The short form has it even where it has few."""
+    rounds: int = 100
+    """In the soak."""
+
+
+_FAULTS = (
+    _Fault("links", "the target's link bounced", _told("link hba1 bounce ms=1000"), True),
+    _Fault("links", "the initiator's link bounced", _told("link hba0 bounce ms=1000")),
+    _Fault("links", "a login was lost", _told("drop els", "link hba1 bounce ms=300")),
+    _Fault("links", "zones changed", _zoned),
+    _Fault("chips", "the target's firmware failed", _told("crash hba1")),
+    _Fault("chips", "the initiator's firmware failed", _told("crash hba0")),
+    _Fault("chips", "abort_isp", _abort_isp, True),
+    _Fault("drivers", "the target was disabled and enabled", _disable, True),
+    _Fault("drivers", "qla2x00tgt was reloaded", _reload, True),
+    _Fault("drivers", "qla2xxx was taken from the adapter and given back", _unbind),
+    _Fault("drivers", "the adapter was removed and added", _remove),
+)
+PARTS = ("frames", "links", "chips", "drivers")
+
+
+def add(suite: Suite, parts: Sequence[str] = PARTS, few: bool = False) -> None:
+    """Add the tests of some parts; in the short form with FEW only one of each kind."""
+    if "frames" in parts:
+        suite.test("under load: frames are lost, late or refused", 200)(_frames)
+    for fault in _FAULTS:
+        if fault.part in parts and (fault.short or LONG or not few):
+            suite.test(f"under load: {fault.what}", 200)(
+                lambda fault=fault: again_and_again(fault.function, fault.what, scaled(1, fault.rounds)))  # type: ignore[misc]

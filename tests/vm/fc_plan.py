@@ -10,17 +10,16 @@ import fc
 from lib import Fio, Suite, check, equal, fio, note, sh, wait_until
 
 
-def ios(number: int, lun: int) -> int:
+def completed(node: str) -> int:
     """Reads and writes that a disk has completed."""
-    name = os.path.basename(fc.wait_disk(number, lun))
-    words = Path("/sys/block", name, "stat").read_text().split()
+    words = Path("/sys/block", os.path.basename(node), "stat").read_text().split()
     return int(words[0]) + int(words[4])
 
 
-def goes_on(number: int, lun: int, what: str) -> None:
+def goes_on(node: str, what: str) -> None:
     """Fail unless a disk completes I/O."""
-    before = ios(number, lun)
-    wait_until(lambda: ios(number, lun) > before + 20, 60, f"no I/O {what}")
+    before = completed(node)
+    wait_until(lambda: completed(node) > before + 20, 60, f"no I/O {what}")
 
 
 def hasty(node: str) -> str:
@@ -80,8 +79,9 @@ def add(suite: Suite, fabrics: list[fc.Fabric]) -> None:
 
     @suite.test("a link that bounces comes back, and I/O goes on")
     def bounced() -> None:
-        load = Fio(fc.wait_disk(0, 0), iodepth=8, time_based=None, runtime=100, size="64m")
+        node = fc.wait_disk(0, 0)
+        load = Fio(node, iodepth=8, time_based=None, runtime=100, size="64m")
         fabrics[0].do("link hba1 bounce ms=1000")
-        goes_on(0, 0, "after the link came back")
+        goes_on(node, "after the link came back")
         load.stop()
         load.result()
