@@ -16,8 +16,8 @@ from srp import Link
 from srp_target import Ours, Target
 
 _LINK = Link(0)
-_KINDS = {"fileio": ("fileio", "filename=/tmp/thin; thin_provisioned=1; blocksize=4096"), "nullio": ("nullio", "size_mb=128"),
-          "thick": ("fileio", "filename=/tmp/thick")}
+_KINDS = {"fileio": ("fileio", "filename=/tmp/thin; thin_provisioned=1; blocksize=4096"), "blockio": ("blockio", "filename=/dev/ram0"),
+          "nullio": ("nullio", "size_mb=128"), "thick": ("fileio", "filename=/tmp/thick")}
 
 
 def setup(target: Target) -> None:
