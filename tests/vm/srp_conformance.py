@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import iscsi_cu
 import scst
@@ -17,24 +18,27 @@ from srp_target import Ours, Target
 
 _LINK = Link(0)
 _KINDS = {"fileio": ("fileio", "filename=/tmp/thin; thin_provisioned=1; blocksize=4096"), "blockio": ("blockio", "filename=/dev/ram0"),
-          "nullio": ("nullio", "size_mb=128"), "thick": ("fileio", "filename=/tmp/thick")}
+          "nullio": ("nullio", "size_mb=128"), "thick": ("fileio", "filename=/tmp/thick"),
+          "thickblock": ("blockio", "filename=/dev/ram1; thin_provisioned=0")}
 
 
 def setup(target: Target) -> None:
     """A disk of each kind, as conformance.py has them."""
     assert isinstance(target, Ours)
     sh("modprobe", "sg")
+    if not Path("/dev/ram1").exists():
+        sh("modprobe", "brd", "rd_nr=2", "rd_size=131072")
     for lun, (kind, (handler, params)) in enumerate(_KINDS.items()):
         if handler == "fileio":
             scst.image("/tmp/" + params.partition("/tmp/")[2].partition(";")[0], 128)
         device = scst.add_device(f"vdisk_{handler}", kind, params)
-        if handler == "fileio":
+        if handler != "nullio":
             scst.put(device / "lb_per_pb_exp", "0")
         scst.add_lun(kind, lun, target.port(_LINK) / "luns")
     target.enable(_LINK)
 
 
-plan = srp_target.Plan(setup)
+plan = srp_target.Plan(setup, shared=False)
 
 
 def _family(kind: str, lun: int, _: Target) -> None:
