@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from bench import figures
 from lab import guest, kernel, pair, vm, vmtests
 
-_LONG = os.environ.get("LAB_LENGTH") == "long"
 _HERE = Path(__file__).resolve().parent
-_ROUNDS = 12 if _LONG else 2
+_ROUNDS = 4
 _PATHS = 2
 """Cables of each host to the target."""
 
@@ -25,7 +23,7 @@ class Cluster:
     def __init__(self, modules: Path) -> None:
         cables = [pair.Cable("fence", number) for number in range(2 * _PATHS)]
         extra = [_HERE / "ha_guest", _HERE / "fence_guest", vmtests.scripts()]
-        timeout = 3000 if _LONG else 700
+        timeout = 1500
 
         def machine(name: str, job: str, qemu: list[str], **options: object) -> pair.Asked:
             config = vm.Config(cpus=1, qemu=qemu, extra=extra, timeout=timeout, **options)  # type: ignore[arg-type]
