@@ -16,7 +16,11 @@ fn descriptor(set: u8, what: u8, name: &[u8]) -> Vec<u8> {
 /// Page 83h of a SAS disk: vendor's, EUI-64, a port's and its own NAA, with protocol identifier and PIV.
 fn page() -> Vec<u8> {
     [
-        descriptor(2, 1, b"ATA     a name that no descriptor of a copy has room for"),
+        descriptor(
+            2,
+            1,
+            b"ATA     a name that no descriptor of a copy has room for",
+        ),
         descriptor(1, 2, &EUI),
         descriptor(0x61, 0x93, &[0x51; 8]),
         descriptor(0x61, 0x83, &NAA),

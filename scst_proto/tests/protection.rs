@@ -206,11 +206,7 @@ fn byte_by_byte() {
         ];
         assert_eq!(access.compare(found, found), Ok(()));
         for (compared, sent, sense) in other {
-            let wanted = if compared {
-                Err(failed(sense))
-            } else {
-                Ok(())
-            };
+            let wanted = if compared { Err(failed(sense)) } else { Ok(()) };
             let what = (kind, ato, protect);
             assert_eq!(access.compare(sent, found), wanted, "{what:?} {sent:?}");
             // What was never written has nothing to be compared with.
