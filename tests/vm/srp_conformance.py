@@ -17,6 +17,8 @@ from srp import Link
 from srp_target import Ours, Target
 
 _LINK = Link(0)
+# The tool reads up to 8 MiB at once, for which /dev/sg wants more pieces of memory than ib_srp takes by default.
+_LARGE = {"allow_ext_sg": 1, "sg_tablesize": 512, "max_sect": 16384, "queue_size": 16, "max_cmd_per_lun": 16}
 _KINDS = {"fileio": ("fileio", "filename=/tmp/thin; thin_provisioned=1; blocksize=4096"), "blockio": ("blockio", "filename=/dev/ram0"),
           "nullio": ("nullio", "size_mb=128"), "thick": ("fileio", "filename=/tmp/thick"),
           "thickblock": ("blockio", "filename=/dev/ram1; thin_provisioned=0")}
@@ -42,7 +44,7 @@ plan = srp_target.Plan(setup, shared=False)
 
 
 def _family(kind: str, lun: int, _: Target) -> None:
-    with srp.logged_in(_LINK) as host:
+    with srp.logged_in(_LINK, **_LARGE) as host:
         iscsi_cu.family(kind, host.disk(lun, "scsi_generic"), "*" if LONG else "CompareAndWrite.*")
 
 
