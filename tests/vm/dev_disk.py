@@ -169,15 +169,17 @@ def copied() -> None:
             return handle.read(size)
 
     node = scst.wait_disk(0)
-    for source, destination, wanted, where in ((copy, disk, filled(file), _below()), (disk, copy, filled(node), file)):
-        sh("sg_xcopy", f"if={source}", f"of={destination}", "bs=512", "count=8000", "seek=1001", "bpt=5000")
-        check(found(where, 1001, 8000 * 512) == wanted[:8000 * 512], f"what was copied to {destination}")
-    for source, destination, wanted, where in ((disk, copy, filled(node), file), (copy, disk, filled(file), _below()),
-                                               (disk, disk, filled(node), _below())):
+    # What is on the disk below is looked at there.
+    ends = {disk: (node, _below()), copy: (file, file)}
+    for source, destination in ((copy, disk), (disk, copy), (disk, disk)):
+        wanted, where = filled(ends[source][0]), ends[destination][1]
+        sh("sg_xcopy", f"if={source}", f"of={destination}", "bs=512", "count=8000", "seek=10001", "bpt=5000")
+        check(found(where, 10001, 8000 * 512) == wanted[:8000 * 512], f"what was copied from {source} to {destination}")
         made = rod.token(source, ((0, 6000), (7000, 192)))
-        equal(rod.use(destination, made, ((12000, 6192),)), "good", "WRITE USING TOKEN")
+        equal(rod.use(destination, made, ((20000, 6192),)), "good", "WRITE USING TOKEN")
         equal(rod.information(destination, 2)[:2], (1, 6192), "status and blocks")
-        check(found(where, 12000, 6192 * 512) == wanted[:6000 * 512] + wanted[7000 * 512:7192 * 512], f"what a token put on {destination}")
+        check(found(where, 20000, 6192 * 512) == wanted[:6000 * 512] + wanted[7000 * 512:7192 * 512],
+              f"what a token of {source} put on {destination}")
     made = rod.token(disk, ((0, 8),))
     sh("dd", "if=/dev/zero", f"of={node}", "bs=4k", "count=1", "oflag=direct", "status=none")
     equal(rod.use(copy, made, ((0, 8),)), "additional sense 23h/06h", "a token of blocks that have changed")
