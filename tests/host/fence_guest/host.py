@@ -24,7 +24,7 @@ sys.path[:0] = ["/lab/vm", "/lab/ha_guest"]
 import asked
 import paths
 import srp
-from lib import Failure, Fio, check, equal, errno_name, ios, sh, wait_until
+from lib import Failure, Fio, blocked_tasks, check, equal, errno_name, ios, sh, wait_until
 
 _PATHS = 2
 _BLOCK = 4096
@@ -33,8 +33,9 @@ _REGISTRANTS = "5"
 """Write Exclusive - Registrants Only, as fence_mpath has it."""
 _VERIFIED, _HAMMERED = 0, 16 << 20
 """Where the parts begin, in the half of each host."""
-_SIZE = 4 << 20
-_THREADS = 8
+_SIZE = 2 << 20
+_PIECE = 64 << 10
+_THREADS = 4
 _SHORT_S, _USUAL_S = 10, 30
 """Time-outs of commands: those that the other host's fence has aborted are not answered."""
 _CONFIG = """defaults {
@@ -72,14 +73,17 @@ def _write(node: str, at: int, data: bytes) -> int:
         os.close(fd)
 
 
-def _read(node: str, at: int, size: int) -> bytes:
-    memory = mmap.mmap(-1, size)
+def _digest(node: str, at: int, size: int) -> str:
+    """What is there now, a piece after the other, which hurts the load less."""
+    memory, digest = mmap.mmap(-1, _PIECE), hashlib.sha256()
     fd = os.open(node, os.O_RDONLY | os.O_DIRECT)
     try:
-        equal(os.preadv(fd, [memory], at), size, "bytes that were read")
+        for pos in range(at, at + size, _PIECE):
+            equal(os.preadv(fd, [memory], pos), _PIECE, "bytes that were read")
+            digest.update(memory)
     finally:
         os.close(fd)
-    return bytes(memory)
+    return digest.hexdigest()
 
 
 class Hammer:
@@ -111,8 +115,7 @@ class Hammer:
                     self.refused += 1
                 else:
                     self.others.add(errno_name(result))
-            if result:
-                time.sleep(0.2)
+            time.sleep(0.2 if result else 0.01)
 
     def stop(self) -> None:
         """End the threads."""
@@ -176,7 +179,7 @@ class Host(paths.Initiator):
         for host in self._logins:
             host.set_command_timeout(0, _USUAL_S)
         self._hammer = Hammer(self.node, _half(self._number) + _HAMMERED)
-        self._load = Fio(self.node, rw="randwrite", bsrange="4k-32k", iodepth=8, offset=_half(self._number) + _VERIFIED, size=_SIZE,
+        self._load = Fio(self.node, rw="randwrite", bsrange="4k-32k", iodepth=4, offset=_half(self._number) + _VERIFIED, size=_SIZE,
                          loops=100000, verify="crc32c", verify_fatal=1, verify_backlog=32, serialize_overlap=1)
         wait_until(lambda: self._mine.done > 50, 100, "the threads do not write")
 
@@ -188,9 +191,21 @@ class Host(paths.Initiator):
 
     def _theirs(self) -> str:
         """What the other host's parts have in them."""
-        half = _half(self._other)
-        parts = [_read(self.node, half + part, _SIZE) for part in (_VERIFIED, _HAMMERED)]
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        half, found = _half(self._other), list[str]()
+
+        def look() -> None:
+            found.extend(_digest(self.node, half + part, _SIZE) for part in (_VERIFIED, _HAMMERED))
+        reader = threading.Thread(target=look, daemon=True)
+        reader.start()
+        reader.join(80)
+        check(len(found) == 2, f"the disk is not read: {self._about()}")
+        return " ".join(found)
+
+    def _about(self) -> str:
+        """What the kernel says of the paths, for a failure's text."""
+        ports = [f"host{host.number} {host.state()}" for host in self._logins]
+        said = sh("dmesg", status=None).splitlines()
+        return "\n".join([*ports, *[line for line in said if "reservation conflict" not in line][-30:], blocked_tasks()])
 
     def fence(self) -> str:
         """Shut the other host out, and look at once what it has written; how long the fence took."""
@@ -204,7 +219,7 @@ class Host(paths.Initiator):
 
     def unchanged(self) -> None:
         """The other host has written nothing since the fence."""
-        equal(self._theirs(), self._seen, "SHA-256 of the other host's parts")
+        equal(self._theirs(), self._seen, "digests of the other host's parts")
 
     def refused(self) -> None:
         """This host is fenced: from now on its writes conflict by either path; wait for more of them."""
