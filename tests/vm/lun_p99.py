@@ -50,17 +50,6 @@ def teardown() -> None:
 suite = Suite(setup, teardown)
 
 
-def _change(number: int) -> None:
-    """A LUN comes and goes; every other time as soon as the map has it, else when the initiator has it."""
-    lun = 1 + number % 3
-    scst.add_lun("moving", lun)
-    if number % 2 == 0:
-        scst.wait_disk(lun)
-    scst.put(scst.TARGET / "luns/mgmt", f"del {lun}")
-    if number % 2 == 0:
-        scst.wait_gone(lun)
-
-
 def _p99(lun: int, rounds: int) -> tuple[float, float]:
     """The p99 of reads of LUN beside ROUNDS changes, from submission to completion; how long the load ran."""
     # A task that the management must not keep from the processor. As the submission counts, so does waiting for a
@@ -70,7 +59,7 @@ def _p99(lun: int, rounds: int) -> tuple[float, float]:
     start = time.monotonic()
     try:
         for number in range(rounds):
-            _change(number)
+            scst.come_and_go("moving", 1 + number % 3, number % 2 == 0)
         if not rounds:
             time.sleep(_QUIET)
         check(load.running, "the load ended before the changes did")

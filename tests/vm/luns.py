@@ -35,17 +35,6 @@ def teardown() -> None:
 suite = Suite(setup, teardown)
 
 
-def _change_map(number: int) -> None:
-    """A LUN comes and goes, as a user does it."""
-    lun = 1 + number % 3
-    scst.add_lun("moving", lun)
-    if number % 2 == 0:
-        scst.wait_disk(lun)
-    scst.put(scst.TARGET / "luns/mgmt", f"del {lun}")
-    if number % 2 == 0:
-        scst.wait_gone(lun)
-
-
 @suite.test(f"a LUN added and removed {_ROUNDS} times under load: no command to another LUN is refused", 300)
 def storm() -> None:
     """That nothing stalls, with processors that run at the same time."""
@@ -54,7 +43,7 @@ def storm() -> None:
     try:
         for number in range(_ROUNDS):
             began = time.monotonic()
-            _change_map(number)
+            scst.come_and_go("moving", 1 + number % 3, number % 2 == 0)
             slowest = max(slowest, time.monotonic() - began)
         check(load.running, "the load ended before the changes did")
     finally:
@@ -90,7 +79,7 @@ def told() -> None:
     finally:
         scst.put(switch, "0")
     # What it was not told the initiator learns with the next change.
-    _change_map(0)
+    scst.come_and_go("moving", 1, True)
     _read(node)
 
 

@@ -156,6 +156,16 @@ def add_lun(device: str, lun: int, luns: Path = TARGET / "luns", params: str = "
     put(luns / "mgmt", f"add {device} {lun} {params}".strip())
 
 
+def come_and_go(device: str, lun: int, seen: bool) -> None:
+    """A LUN is mapped and unmapped again, each SEEN by the initiator, or as soon as the map has it."""
+    add_lun(device, lun)
+    if seen:
+        wait_disk(lun)
+    put(TARGET / "luns/mgmt", f"del {lun}")
+    if seen:
+        wait_gone(lun)
+
+
 def disk(handler: str, name: str, lun: int, params: str = "") -> str:
     """A new device as a LUN of the default target; the initiator's node."""
     add_device(handler, name, params)

@@ -4,7 +4,7 @@
 
 use super::{entries, Header, Segment};
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A command (type 7); continuations may follow.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -81,16 +81,7 @@ impl Status {
         Self {
             header: Header::new(super::kind::STATUS, handle),
             completion: completion.into(),
-            ox_id: 0.into(),
-            residual: 0.into(),
-            reserved: [0; 2],
-            state: 0.into(),
-            qualifier: 0.into(),
-            scsi_status: 0.into(),
-            response_residual: 0.into(),
-            sense_length: 0.into(),
-            response_length: 0.into(),
-            data: [0; 28],
+            ..Self::new_zeroed()
         }
     }
 }

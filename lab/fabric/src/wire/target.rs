@@ -4,7 +4,7 @@
 
 use super::{entries, Header, Segment};
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{big_endian, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{big_endian, FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A command has arrived (ATIO type 7): frame header and FCP_CMND as on the wire.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -248,18 +248,10 @@ impl CtioDone {
         Self {
             header: Header::new(super::kind::CTIO, ctio.header.handle),
             status: super::ctio_status::SUCCESS.into(),
-            timeout: 0.into(),
-            segments: 0.into(),
-            vp: 0,
-            reserved: [0; 5],
             exchange: ctio.exchange,
-            reserved_2: [0; 2],
             flags: ctio.flags,
-            residual: 0.into(),
             ox_id: ctio.ox_id,
-            reserved_3: [0; 2],
-            offset: 0.into(),
-            reserved_4: [0; 24],
+            ..Self::new_zeroed()
         }
     }
 }
