@@ -169,7 +169,7 @@ def _ports(node: str) -> int:
 @suite.test("REGISTER through all target ports (ALL_TG_PT), and for initiator ports that it names (SPEC_I_PT)")
 def others() -> None:
     one, two = _nodes()
-    _out(one, "-G", "-S", "0xa1", "-Z")
+    _out(one, "-G", "-S", "0xa1", "--param-alltgpt")
     equal((_keys(two), _ports(two)), ([0xa1] * 2, 2), "keys and ports with ALL_TG_PT")
     _out(one, "-C", "-K", "0xa1")
     _out(one, "-G", "-S", "0xa1", "-X", _ident(scst.LOCAL / "second"))
@@ -227,7 +227,7 @@ def fenced() -> None:
 @suite.test("APTPL: the file is SCST's, and what it says is there when the device comes again")
 def power() -> None:
     one, _ = _nodes()
-    _out(one, "-G", "-S", "0xa1", "-Z")
+    _out(one, "-G", "-S", "0xa1", "--param-alltgpt")
     _out(one, "-R", "-K", "0xa1", "-T", "3")
     data = _FILE.read_bytes()
     equal(data[:20].hex(), "77ddbbeeaaeeeebb01000000000000000101" + "0300", "head of the file")
