@@ -12,7 +12,7 @@ from bench import figures
 from lab import guest, kernel, pair, vm, vmtests
 
 _HERE = Path(__file__).resolve().parent
-_ROUNDS = 4
+_ROUNDS = 2
 _PATHS = 2
 """Cables of each host to the target."""
 

@@ -16,6 +16,7 @@ import re
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Optional
 
 sys.path[:0] = ["/lab/vm", "/lab/ha_guest"]
@@ -33,15 +34,16 @@ _REGISTRANTS = "5"
 """Write Exclusive - Registrants Only, as fence_mpath has it."""
 _VERIFIED, _HAMMERED = 0, 16 << 20
 """Where the parts begin, in the half of each host."""
-_SIZE = 2 << 20
+_SIZE = 1 << 20
 _PIECE = 64 << 10
-_THREADS = 4
+_THREADS = 2
 _SHORT_S, _USUAL_S = 10, 30
 """Time-outs of commands: those that the other host's fence has aborted are not answered."""
 _CONFIG = """defaults {
 	find_multipaths no
 	polling_interval 1
 	max_polling_interval 1
+	no_path_retry queue
 	reservation_key %s
 }
 """
@@ -115,7 +117,7 @@ class Hammer:
                     self.refused += 1
                 else:
                     self.others.add(errno_name(result))
-            time.sleep(0.2 if result else 0.01)
+            time.sleep(0.2 if result else 0.02)
 
     def stop(self) -> None:
         """End the threads."""
@@ -152,10 +154,16 @@ class Host(paths.Initiator):
     def login(self) -> str:
         """Log in by both; the disk that the daemon makes of them."""
         for link in self._links:
-            host = srp.login(link, ch_count=1)
-            host.set_timeouts(fast_io_fail=15, dev_loss=60, reconnect=10)
+            host = srp.login(link, ch_count=1, tl_retry_count=3)
+            # A path fails before the first attempt to bring it back, which nothing else goes on beside.
+            host.set_timeouts(fast_io_fail=3, dev_loss=60, reconnect=10)
             self._logins.append(host)
-        return self.find([[os.path.basename(host.disk(0)) for host in self._logins]])
+        names = [os.path.basename(host.disk(0)) for host in self._logins]
+        for name in names:
+            # A path whose commands are kept is not taken for a broken disk.
+            (limit,) = Path(f"/sys/block/{name}/device/scsi_disk").glob("*/max_medium_access_timeouts")
+            limit.write_text("1000")
+        return self.find([names])
 
     def _persist(self, *options: str) -> str:
         return sh("mpathpersist", *options, self.node)
@@ -179,7 +187,7 @@ class Host(paths.Initiator):
         for host in self._logins:
             host.set_command_timeout(0, _USUAL_S)
         self._hammer = Hammer(self.node, _half(self._number) + _HAMMERED)
-        self._load = Fio(self.node, rw="randwrite", bsrange="4k-32k", iodepth=4, offset=_half(self._number) + _VERIFIED, size=_SIZE,
+        self._load = Fio(self.node, rw="randwrite", bsrange="4k-16k", iodepth=2, offset=_half(self._number) + _VERIFIED, size=_SIZE,
                          loops=100000, verify="crc32c", verify_fatal=1, verify_backlog=32, serialize_overlap=1)
         wait_until(lambda: self._mine.done > 50, 100, "the threads do not write")
 
@@ -228,7 +236,7 @@ class Host(paths.Initiator):
             host.set_command_timeout(0, _SHORT_S)
         for name in self.disks[0]:
             equal(errno_name(_write(f"/dev/{name}", _half(self._number) + _HAMMERED, b"\xff" * _BLOCK)), "EBADE", f"a write by {name}")
-        paths.wait(lambda: self._mine.refused > before + 5 * _THREADS, 100, f"conflicts: {self._mine.refused - before}")
+        paths.wait(lambda: self._mine.refused > before + 10 * _THREADS, 100, f"conflicts: {self._mine.refused - before}")
         check(self._mine.last_begun < now, "a write that began after the fence was executed")
 
     def goes_on(self) -> None:
