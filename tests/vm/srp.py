@@ -309,16 +309,18 @@ class Host:
         return sorted(int(path.name.split(":")[3]) for path in found)
 
     def disk(self, lun: int = 0, kind: str = "block") -> str:
-        """The device node (/dev/sdX; kind scsi_generic: /dev/sgN) of a LUN, waiting for it to appear."""
+        """The device node (/dev/sdX; kind scsi_generic: /dev/sgN) of a LUN, waiting for it to appear, and for sd if it is a disk's."""
         where = self.scsi_device(lun) / kind
 
         def node() -> str:
             with contextlib.suppress(OSError):
+                if kind != "block" and (where.parent / "type").read_text().strip() == "0" and not os.listdir(where.parent / "block"):
+                    return ""
                 for name in os.listdir(where):
                     os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK))
                     return f"/dev/{name}"
             return ""
-        wait_until(node, 20, f"no disk for LUN {lun} of host{self.number}; it has {self.luns()}")
+        wait_until(node, 60, f"no disk for LUN {lun} of host{self.number}; it has {self.luns()}")
         return node()
 
     def rescan(self) -> None:
@@ -335,6 +337,13 @@ class Host:
         wait_until(lambda: not (_HOSTS / f"host{self.number}").exists(), seconds,
                    f"host{self.number} is still there, its port is {self.state()}")
 
+    def wait_lost(self, seconds: float = 30) -> None:
+        """Wait until the initiator knows that the target has ended the connection, and no longer waits for it.
+
+        The target's session may be gone before that. With a fast_io_fail_tmo only.
+        """
+        wait_until(lambda: self.state() not in ("running", "blocked"), seconds, f"host{self.number} is {self.state()}")
+
     def wait_state(self, state: str, seconds: float) -> None:
         """Wait until the remote port is in a state."""
         wait_until(lambda: self.state() == state, seconds, f"host{self.number} is {self.state()}, not {state}")
@@ -347,8 +356,11 @@ def start_logout(host: Host) -> None:
     blocked for fast_io_fail_tmo at most.
     """
     wait_until(lambda: host.state() != "blocked", 30, f"host{host.number} is blocked")
-    with contextlib.suppress(FileNotFoundError):
+    try:
         (host.rport / "delete").write_text("1")
+    except OSError as error:
+        # It has gone by itself.
+        check(error.errno in (errno.ENOENT, errno.ENODEV), f"logout: {error}")
 
 
 def hosts() -> list[Host]:
