@@ -166,19 +166,6 @@ def _ports(node: str) -> int:
     return len(set(re.findall(r"(?i)relative port address: *(\w+)", sh("sg_persist", "-n", "-s", node))))
 
 
-@suite.test("REGISTER through all target ports (ALL_TG_PT), and for initiator ports that it names (SPEC_I_PT)")
-def others() -> None:
-    one, two = _nodes()
-    _out(one, "-G", "-S", "0xa1", "--param-alltgpt")
-    equal((_keys(two), _ports(two)), ([0xa1] * 2, 2), "keys and ports with ALL_TG_PT")
-    _out(one, "-C", "-K", "0xa1")
-    _out(one, "-G", "-S", "0xa1", "-X", _ident(scst.LOCAL / "second"))
-    equal((_keys(two), _ports(two)), ([0xa1] * 2, 1), "keys and ports with SPEC_I_PT")
-    _out(one, "-R", "-K", "0xa1", "-T", str(_WRITE_REGISTRANTS))
-    equal((_may(one), _may(two)), ("rw", "r"), "an initiator that is registered at another port only")
-    _out(one, "-C", "-K", "0xa1")
-
-
 @suite.test("PREEMPT takes the reservation; REGISTER AND MOVE gives it away")
 def moves() -> None:
     one, two = _nodes()
@@ -227,7 +214,7 @@ def fenced() -> None:
 @suite.test("APTPL: the file is SCST's, and what it says is there when the device comes again")
 def power() -> None:
     one, _ = _nodes()
-    _out(one, "-G", "-S", "0xa1", "--param-alltgpt")
+    _out(one, "-G", "-S", "0xa1", "-Z")
     _out(one, "-R", "-K", "0xa1", "-T", "3")
     data = _FILE.read_bytes()
     equal(data[:20].hex(), "77ddbbeeaaeeeebb01000000000000000101" + "0300", "head of the file")
@@ -291,6 +278,21 @@ def old_style() -> None:
     for node in (one, two):
         _attentions(node)
     equal((_may(one), _may(two)), ("rw", "rw"), "after a reset")
+
+
+@suite.test("REGISTER through all target ports (ALL_TG_PT), and for initiator ports that it names (SPEC_I_PT)")
+def others() -> None:
+    one, two = _nodes()
+    for number, target in enumerate((scst.TARGET, scst.LOCAL / "second"), 7):
+        scst.put(target / "rel_tgt_id", str(number))
+    _out(one, "-G", "-S", "0xa1", "--param-alltgpt")
+    equal((_keys(two), _ports(two)), ([0xa1] * 2, 2), "keys and ports with ALL_TG_PT")
+    _out(one, "-C", "-K", "0xa1")
+    _out(one, "-G", "-S", "0xa1", "-X", _ident(scst.LOCAL / "second"))
+    equal((_keys(two), _ports(two)), ([0xa1] * 2, 1), "keys and ports with SPEC_I_PT")
+    _out(one, "-R", "-K", "0xa1", "-T", str(_WRITE_REGISTRANTS))
+    equal((_may(one), _may(two)), ("rw", "r"), "an initiator that is registered at another port only")
+    _out(one, "-C", "-K", "0xa1")
 
 
 if __name__ == "__main__":
