@@ -187,7 +187,9 @@ class Host(paths.Initiator):
         for host in self._logins:
             host.set_command_timeout(0, _USUAL_S)
         self._hammer = Hammer(self.node, _half(self._number) + _HAMMERED)
-        self._load = Fio(self.node, rw="randwrite", bsrange="4k-16k", iodepth=2, offset=_half(self._number) + _VERIFIED, size=_SIZE,
+        # Data of this size are sent with the command. What the target has to fetch Soft-RoCE may be asked for a second time when
+        # the command has ended, on a machine that is late, and then it gives the connection up.
+        self._load = Fio(self.node, rw="randwrite", bs="4k", iodepth=4, offset=_half(self._number) + _VERIFIED, size=_SIZE,
                          loops=100000, verify="crc32c", verify_fatal=1, verify_backlog=32, serialize_overlap=1)
         wait_until(lambda: self._mine.done > 50, 100, "the threads do not write")
 
