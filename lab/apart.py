@@ -49,6 +49,8 @@ _MOMENT = """moment() {
 	done
 }
 """
+# A login waits for the target's address for a second only, which need not be enough for two machines on a busy host.
+_REACHED = "for try in $(seq 100); do busybox ping -c 1 -W 1 192.168.5.1 > /dev/null && break; done"
 _GONE = "while [ -n \"$(ls /sys/class/srp_remote_ports)\" ]; do sleep 0.1; done"
 
 
@@ -58,6 +60,8 @@ def _job(side: int, then: str) -> str:
     for number, (block, places) in enumerate(zip(blocks(), _PLACES)):
         if side in places:
             script.append(f"until [ -e /lab/share/go-{number} ]; do sleep 0.1; done")
+            if (side, number) == (_INITIATOR, 2):
+                script.append(_REACHED)
             for command in block:
                 script += [f"echo {shlex.quote('$ ' + command)}", command, "moment"]
                 if "/delete" in command:

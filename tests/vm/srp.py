@@ -81,6 +81,15 @@ class Link:
         """Be where the initiator is, in the sense of network namespaces, for as long as the block runs."""
         return contextlib.nullcontext()
 
+    def _reaches(self) -> bool:
+        """Whether the initiator's address reaches the target's."""
+        with self.in_namespace():
+            ping = ["busybox", "ping", "-c", "1", "-W", "1", self.address]
+            return subprocess.run(ping, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+    def reach(self) -> None:
+        """Wait until the initiator's machine knows the target's address, for which a login waits for a second only."""
+
     def state(self, device: str = "") -> str:
         """State of the port of an RDMA device, the target's if none is named: `ACTIVE` or `DOWN`."""
         text = Path(f"/sys/class/infiniband/{device or self.device}/ports/1/state").read_text()
@@ -158,12 +167,6 @@ class Wire(Link):
         wait_until(lambda: self.state(self.initiator_device) == "ACTIVE", 10, f"{self.initiator_device} is not active")
         wait_until(self._reaches, 20, f"{self.address} is not reached from {self.initiator_address}")
 
-    def _reaches(self) -> bool:
-        """Whether the initiator's address reaches the target's."""
-        with self.in_namespace():
-            ping = ["busybox", "ping", "-c", "1", "-W", "1", self.address]
-            return subprocess.run(ping, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
-
     def remove(self) -> None:
         if Path("/sys/class/infiniband", self.initiator_device).exists():
             sh("rdma", "link", "delete", self.initiator_device)
@@ -204,6 +207,9 @@ class Card(Link):
         mine = self.initiator_address if self._initiator else self.address  # type: ignore[attr-defined]
         sh("ip", "addr", "add", f"{mine}/24", "dev", self.netdev)
         super().up()
+
+    def reach(self) -> None:
+        wait_until(self._reaches, 200, f"{self.address} is not reached from {self.initiator_address}")
 
     def remove(self) -> None:
         sh("rdma", "link", "delete", self.device)
@@ -394,7 +400,8 @@ def try_login(link: Link, **options: object) -> int:
 def login(link: Link = Link(0), **options: object) -> Host:
     """Log in with options of add_target (ch_count, cmd_sg_entries, queue_size, initiator_ext, ...)."""
     before = {host.number for host in hosts()}
-    end = time.monotonic() + 10
+    link.reach()
+    end = time.monotonic() + 30
     # A host that is gone is known to the initiator for a moment more.
     while (result := try_login(link, **options)) == errno.EEXIST and time.monotonic() < end:
         time.sleep(0.2)
