@@ -154,7 +154,7 @@ class Host(paths.Initiator):
     def login(self) -> str:
         """Log in by both; the disk that the daemon makes of them."""
         for link in self._links:
-            host = srp.login(link, ch_count=1, tl_retry_count=3)
+            host = srp.login(link, ch_count=1)
             # A path fails before the first attempt to bring it back, which nothing else goes on beside.
             host.set_timeouts(fast_io_fail=3, dev_loss=60, reconnect=10)
             self._logins.append(host)
