@@ -4,6 +4,7 @@
  */
 #include <linux/bio.h>
 #include <linux/blk-mq.h>
+#include <linux/blkdev.h>
 #include <linux/module.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
@@ -42,6 +43,14 @@ void scst_c_disk_put(struct scsi_device *sdev)
 int scst_c_disk_type(const struct scsi_device *sdev)
 {
 	return sdev->type;
+}
+
+/* Most of one command: sectors of 512 bytes, pieces of memory. */
+void scst_c_disk_limits(const struct scsi_device *sdev, u32 *sectors,
+			u32 *segments)
+{
+	*sectors = queue_max_hw_sectors(sdev->request_queue);
+	*segments = queue_max_segments(sdev->request_queue);
 }
 
 /* @data has to be of kmalloc(). */

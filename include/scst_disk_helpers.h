@@ -40,6 +40,8 @@ struct scst_c_disk_result {
 struct scsi_device *scst_c_disk_get(u32 host, u32 channel, u32 id, u64 lun);
 void scst_c_disk_put(struct scsi_device *sdev);
 int scst_c_disk_type(const struct scsi_device *sdev);
+void scst_c_disk_limits(const struct scsi_device *sdev, u32 *sectors,
+			u32 *segments);
 int scst_c_disk_read_now(struct scsi_device *sdev, const u8 *cdb, void *data,
 			 u32 length);
 int scst_c_disk_send(struct scsi_device *sdev,

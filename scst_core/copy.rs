@@ -79,6 +79,15 @@ impl Cmd<Executing> {
         }
     }
 
+    /// Whether the copy manager may copy from and to the device: it is one of its LUNs.
+    /// Process context, sleeps.
+    pub fn may_be_copied(&self) -> bool {
+        let (Ok(manager), Some(nexus)) = (manager(), self.nexus()) else {
+            return false;
+        };
+        manager.has(&nexus.device)
+    }
+
     fn end_copy(self, result: Result<(), Failure>) {
         let moved = self.length();
         match result {
@@ -382,9 +391,11 @@ impl Copy {
         len: u64,
     ) -> Result<(), Failure> {
         let stop = || self.is_over();
+        let piece = source.as_ref().map_or(PIECE, |(end, ..)| end.piece());
+        let piece = piece.min(destination.piece());
         let read = |done: u64| -> Result<Option<(Read<'_>, u32)>, Failure> {
             // At most a piece, which 32 bits hold.
-            let size = len.saturating_sub(done).min(PIECE) as u32;
+            let size = len.saturating_sub(done).min(piece) as u32;
             let read = match &source {
                 _ if size == 0 => return Ok(None),
                 None => Read::Zeros,

@@ -118,6 +118,13 @@ impl End {
         self.own.device.lu.block_shift()
     }
 
+    /// Most bytes of one command: a power of two.
+    pub(crate) fn piece(&self) -> u64 {
+        let most = PIECE.min(u64::from(self.own.device.lu.largest_transfer()));
+        1u64.wrapping_shl(most.max(1).ilog2())
+            .max(1u64.wrapping_shl(self.shift()))
+    }
+
     /// Whether a LUN of it is going.
     pub(crate) fn is_gone(&self) -> bool {
         let gone = |nexus: &InUse<Nexus>| nexus.gate() & gate::GONE != 0;

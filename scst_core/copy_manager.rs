@@ -193,6 +193,11 @@ impl CopyManager {
         Ok(own.first().and_then(|nexus| nexus.get()))
     }
 
+    /// Whether `device` is one of its LUNs. Sleeps.
+    pub(crate) fn has(&self, device: &Arc<Device>) -> bool {
+        self.own(device).is_ok_and(|own| own.is_some())
+    }
+
     /// Gives a new device a LUN. Under the configuration's lock; sleeps.
     pub(crate) fn assign(
         &self,

@@ -116,6 +116,11 @@ pub trait LogicalUnit: Send + Sync + 'static {
         [0; 32]
     }
 
+    /// Most bytes of a READ or WRITE of the copy manager, at least a block. Any context.
+    fn largest_transfer(&self) -> u32 {
+        u32::MAX
+    }
+
     /// The Control mode page (SPC-6 7.5.10), which says how the core manages the
     /// task sets; TST does not change. Any context.
     fn control(&self) -> Control {

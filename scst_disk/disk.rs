@@ -6,27 +6,35 @@
 //! but READ and WRITE, which it answers itself without moving anything: for measuring everything else.
 //!
 //! A device is called by the disk's address, `HOST:CHANNEL:ID:LUN`. What an initiator is told of the disk (its identity, its
-//! size, its caches) the disk says itself; of target port groups, LUNs and task management the core does.
+//! size, its caches) the disk says itself; of target port groups, LUNs and task management the core does. To the disk all
+//! initiators are one, this machine, so reservations are the core's too.
 //!
 //! | file | what |
 //! |---|---|
 //! | `disk.rs` | the module, its two handlers |
+//! | `copies.rs` | a disk as the copy manager has it |
 //! | `scsi.rs` | the kernel's SCSI devices: all `unsafe` code |
 
 #![deny(unsafe_code)]
 
+mod copies;
 #[allow(unsafe_code)]
 mod scsi;
 
 use kapi::{global::Global, module::UnloadBarrier, work::WorkQueue};
-use kernel::{prelude::*, sync::Arc};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
+};
 use scsi::{Device, Outcome};
 use scst::{
     status, AttachContext, Attached, Cmd, Context, DeviceHandler, Direction, Executing,
     HandlerRegistration, LogicalUnit,
 };
 use scst_proto::{
-    bytes::be32,
     cdb::Cdb,
     mgmt::{Address, Params},
     sense::{INVALID_FIELD_IN_CDB, LOGICAL_UNIT_COMMUNICATION_FAILURE},
@@ -48,10 +56,19 @@ const LONG_TIMEOUT_MS: u32 = 14 * 60 * 60 * 1000;
 /// Operation codes, SPC-6 and SBC-4.
 mod opcode {
     pub(super) const FORMAT_UNIT: u8 = 0x04;
+    pub(super) const INQUIRY: u8 = 0x12;
+    pub(super) const RESERVE_6: u8 = 0x16;
+    pub(super) const RELEASE_6: u8 = 0x17;
     pub(super) const START_STOP_UNIT: u8 = 0x1b;
     pub(super) const SYNCHRONIZE_CACHE_10: u8 = 0x35;
     pub(super) const WRITE_SAME_10: u8 = 0x41;
     pub(super) const UNMAP: u8 = 0x42;
+    pub(super) const RESERVE_10: u8 = 0x56;
+    pub(super) const RELEASE_10: u8 = 0x57;
+    pub(super) const PERSISTENT_RESERVE_IN: u8 = 0x5e;
+    pub(super) const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
+    pub(super) const COPY_OUT: u8 = 0x83;
+    pub(super) const COPY_IN: u8 = 0x84;
     pub(super) const WRITE_SAME_16: u8 = 0x93;
     pub(super) const MAINTENANCE_IN: u8 = 0xa3;
     /// Service action REPORT TARGET PORT GROUPS.
@@ -152,12 +169,14 @@ impl DeviceHandler for Disks {
             );
             return Err(EINVAL);
         }
-        let shift = block_shift(&device).inspect_err(|_| {
+        let (blocks, shift) = copies::capacity(&device).inspect_err(|_| {
             log_err!("Device {} does not tell its block size", name);
         })?;
         let disk = Disk {
+            copies: copies::has_copies(&device),
             device,
             shift,
+            blocks: Atomic::new(blocks),
             perf: self.perf,
         };
         Ok(Attached {
@@ -168,22 +187,13 @@ impl DeviceHandler for Disks {
     }
 }
 
-/// Asks a disk for its block size; log2 of that.
-fn block_shift(device: &Device) -> Result<u32> {
-    let mut capacity = KVec::from_elem(0u8, 8, GFP_KERNEL)?;
-    let mut cdb = [0; 16];
-    // READ CAPACITY(10).
-    cdb[0] = 0x25;
-    device.read_now(&cdb, &mut capacity)?;
-    match be32(&capacity, 4) {
-        Some(size) if size.is_power_of_two() => Ok(size.trailing_zeros()),
-        _ => Err(EINVAL),
-    }
-}
-
 struct Disk {
     device: Device,
     shift: u32,
+    /// Its capacity when it was last asked.
+    blocks: Atomic<u64>,
+    /// It carries out third-party copies itself.
+    copies: bool,
     perf: bool,
 }
 
@@ -210,7 +220,31 @@ impl LogicalUnit for Disk {
         if (cdb.op.opcode, cdb.service_action) == rtpg && grouped() {
             return cmd.report_target_port_groups();
         }
-        self.send(cmd);
+        use opcode::*;
+        match cdb.op.opcode {
+            PERSISTENT_RESERVE_IN => cmd.persistent_reserve_in(),
+            PERSISTENT_RESERVE_OUT => cmd.persistent_reserve_out(),
+            RESERVE_6 | RESERVE_10 => cmd.reserve_unit(),
+            RELEASE_6 | RELEASE_10 => cmd.release_unit(),
+            INQUIRY | COPY_OUT | COPY_IN if !self.copies && cmd.may_be_copied() => self.copy(cmd),
+            _ => self.send(cmd),
+        }
+    }
+
+    fn is_designated(&self, code_set: u8, kind: u8, designator: &[u8]) -> bool {
+        !self.perf && self.designates(code_set, kind, designator)
+    }
+
+    fn capacity(&self) -> u64 {
+        self.blocks.load(Relaxed)
+    }
+
+    fn cscd(&self) -> [u8; 32] {
+        self.descriptor()
+    }
+
+    fn largest_transfer(&self) -> u32 {
+        self.device.largest_transfer()
     }
 
     fn block_shift(&self) -> u32 {

@@ -50,6 +50,7 @@ extern "C" {
     fn scst_c_disk_get(host: u32, channel: u32, id: u32, lun: u64) -> *mut RawDevice;
     fn scst_c_disk_put(device: *mut RawDevice);
     fn scst_c_disk_type(device: *const RawDevice) -> c_int;
+    fn scst_c_disk_limits(device: *const RawDevice, sectors: *mut u32, segments: *mut u32);
     fn scst_c_disk_read_now(
         device: *mut RawDevice,
         cdb: *const u8,
@@ -95,6 +96,15 @@ impl Device {
     pub(crate) fn device_type(&self) -> i32 {
         // SAFETY: By the type invariant.
         unsafe { scst_c_disk_type(self.0.as_ptr()) }
+    }
+
+    /// Most bytes of one command, if no two pages of its buffer are beside one another.
+    pub(crate) fn largest_transfer(&self) -> u32 {
+        let (mut sectors, mut segments) = (0, 0);
+        // SAFETY: By the type invariant; both are written before it returns.
+        unsafe { scst_c_disk_limits(self.0.as_ptr(), &mut sectors, &mut segments) };
+        let memory = segments.saturating_mul(kernel::page::PAGE_SIZE as u32);
+        sectors.saturating_mul(512).min(memory)
     }
 
     /// Sends a command of 16 bytes and waits for the data that it reads. Sleeps. `EIO`.

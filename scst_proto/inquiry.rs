@@ -283,13 +283,12 @@ pub fn inquiry(
     }
     let provisioning = block.and_then(|b| b.provisioning.as_ref());
     let copies = block.and_then(|b| b.copies);
-    let start = w.full_len();
-    w.u8(id.pdt.0 & 0x1f).u8(page_code).be16(0);
     if let (page::COPY, Some(shift)) = (page_code, copies) {
-        copy::report::vpd(w, shift);
-        patch_length(w, start);
+        third_party_copy(w, id.pdt.0, shift);
         return Ok(());
     }
+    let start = w.full_len();
+    w.u8(id.pdt.0 & 0x1f).u8(page_code).be16(0);
     match (page_code, block, provisioning) {
         (page::SUPPORTED, _, _) => {
             w.bytes(&[
@@ -368,37 +367,93 @@ pub fn is_designated(id: &Identity<'_>, code_set: u8, kind: u8, designator: &[u8
     let mut buf = [0; MAX_IDENTIFICATION];
     let mut w = Writer::new(&mut buf);
     identification(&mut w, id, &Port::default());
-    let mut rest = w.as_bytes();
-    while let (Some(set), Some(what), Some(len)) = (u8_at(rest, 0), u8_at(rest, 1), u8_at(rest, 3))
-    {
-        let end = usize::from(len).saturating_add(4);
-        // Association 0: the logical unit.
-        if set == code_set && what == kind && rest.get(4..end) == Some(designator) {
-            return what & 0x30 == 0;
-        }
-        rest = rest.get(end..).unwrap_or(&[]);
-    }
-    false
+    designates(w.as_bytes(), code_set, kind, designator)
 }
+
+/// Designation descriptors (SPC-6 7.7.6.1), what follows the header of page 83h: code set, association and type, designator.
+fn designators(page: &[u8]) -> impl Iterator<Item = (u8, u8, &[u8])> {
+    let mut rest = page;
+    core::iter::from_fn(move || {
+        let (set, what, len) = (u8_at(rest, 0)?, u8_at(rest, 1)?, u8_at(rest, 3)?);
+        let end = usize::from(len).saturating_add(4);
+        let name = rest.get(4..end)?;
+        rest = rest.get(end..).unwrap_or(&[]);
+        Some((set & 0x0f, what & 0x3f, name))
+    })
+}
+
+/// Whether a designator is one of a logical unit's own in `page`, what follows the header of its page 83h.
+pub fn designates(page: &[u8], code_set: u8, kind: u8, designator: &[u8]) -> bool {
+    // Association 0: the logical unit.
+    kind & 0x30 == 0 && designators(page).any(|found| found == (code_set, kind, designator))
+}
+
+/// NAA and EUI-64 designator types.
+const NAA: u8 = 3;
+const EUI64: u8 = 2;
 
 /// The logical unit as an Identification Descriptor CSCD descriptor, by its shortest binary designator (SPC-6 6.5.6.5).
 pub fn cscd(id: &Identity<'_>, block_length: u32) -> [u8; 32] {
-    const NAA: u8 = 3;
-    const EUI64: u8 = 2;
-
     let (kind, name) = match (id.naa, id.eui64) {
         ([], eui64) => (EUI64, eui64),
         (naa, _) => (NAA, naa),
     };
-    let name = name.get(..20).unwrap_or(name);
+    cscd_of(id.pdt.0, (1, kind, name), block_length)
+}
+
+/// The same of another logical unit, by what follows the header of its page 83h; `None` if no designator is its own and fits.
+pub fn cscd_of_page(page: &[u8], pdt: u8, block_length: u32) -> Option<[u8; 32]> {
+    let own = |wanted: u8| {
+        designators(page).find(|(_, kind, name)| *kind == wanted && name.len() <= CSCD_DESIGNATOR)
+    };
+    let best = own(NAA).or_else(|| own(EUI64)).or_else(|| own(1))?;
+    Some(cscd_of(pdt, best, block_length))
+}
+
+/// Longest designator of a CSCD descriptor.
+const CSCD_DESIGNATOR: usize = 20;
+
+fn cscd_of(pdt: u8, (code_set, kind, name): (u8, u8, &[u8]), block_length: u32) -> [u8; 32] {
+    let name = name.get(..CSCD_DESIGNATOR).unwrap_or(name);
     let mut descriptor = [0; 32];
     Writer::new(&mut descriptor)
-        .bytes(&[copy::list::CSCD_IDENTIFICATION, id.pdt.0 & 0x1f, 0, 0])
-        .bytes(&[1, kind, 0, name.len() as u8])
-        .padded(name, 20, 0)
+        .bytes(&[copy::list::CSCD_IDENTIFICATION, pdt & 0x1f, 0, 0])
+        .bytes(&[code_set, kind, 0, name.len() as u8])
+        .padded(name, CSCD_DESIGNATOR, 0)
         .u8(0)
         .be24(block_length);
     descriptor
+}
+
+/// Page 8Fh (SPC-6 7.7.18) of a logical unit with blocks of `1 << block_shift` bytes.
+pub fn third_party_copy(w: &mut Writer<'_>, pdt: u8, block_shift: u32) {
+    let start = w.full_len();
+    w.u8(pdt & 0x1f).u8(page::COPY).be16(0);
+    copy::report::vpd(w, block_shift);
+    patch_length(w, start);
+}
+
+/// What another device has answered to INQUIRY, standard data or, with `evpd`, page 00h, with third-party copy in it: 3PC, or
+/// page 8Fh in the list.
+pub fn with_third_party_copy(w: &mut Writer<'_>, evpd: bool, answer: &[u8]) {
+    if !evpd {
+        for (at, byte) in answer.iter().enumerate() {
+            w.u8(if at == 5 { byte | 0x08 } else { *byte });
+        }
+        return;
+    }
+    let start = w.full_len();
+    let (head, pages) = answer.split_at_checked(4).unwrap_or((answer, &[]));
+    w.bytes(head);
+    let copied = |pages: &mut Writer<'_>, wanted: fn(&u8) -> bool, all: &[u8]| {
+        for page in all.iter().filter(|page| wanted(page)) {
+            pages.u8(*page);
+        }
+    };
+    copied(w, |page| *page < page::COPY, pages);
+    w.u8(page::COPY);
+    copied(w, |page| *page > page::COPY, pages);
+    patch_length(w, start);
 }
 
 /// Page 83h: T10 vendor ID, NAA and EUI-64 of the logical unit, then the target port's designators.

@@ -24,7 +24,7 @@ use crate::bytes::{be16, be32, u8_at};
 use crate::cdb::{Cdb, TransferLength};
 use crate::opcode;
 use crate::sense::{
-    Sense, APP_TAG_CHECK_FAILED, GUARD_CHECK_FAILED, INVALID_FIELD_IN_CDB,
+    Sense, SenseKey, APP_TAG_CHECK_FAILED, GUARD_CHECK_FAILED, INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_PARAMETER_LIST, INVALID_OPCODE, PARAMETER_LIST_LENGTH_ERROR,
     REF_TAG_CHECK_FAILED,
 };
@@ -211,6 +211,16 @@ impl Format {
         }
     }
 
+    /// What VERIFY with BYTCHK and this VRPROTECT compares of the information (SBC-4 table 128): of the application tag, and
+    /// of type 3 the reference tag, only what nobody but the initiator changes.
+    fn compares(&self, protect: u8) -> Checks {
+        Checks {
+            guard: matches!(protect, 1 | 3..=5),
+            app: matches!(protect, 1..=5) && self.stored,
+            reference: matches!(protect, 1..=4) && (self.kind != Kind::Type3 || self.stored),
+        }
+    }
+
     /// As much of `tag` as counts.
     pub const fn known_tag(&self) -> u64 {
         match self.kind {
@@ -238,6 +248,8 @@ pub struct Access {
     pub transferred: bool,
     /// What is checked of information that was transferred, or read from the medium.
     pub checks: Checks,
+    /// What VERIFY with BYTCHK compares of the information.
+    compares: Checks,
     app: u16,
     app_mask: u16,
     /// That of the first block; of all blocks with type 3.
@@ -258,6 +270,7 @@ impl Access {
             lba,
             transferred: false,
             checks,
+            compares: Checks::default(),
             app: tag as u16,
             app_mask: u16::MAX,
             reference: match format.kind {
@@ -290,6 +303,7 @@ impl Access {
             access.checks = format.checks();
         }
         access.transferred = protect != 0;
+        access.compares = format.compares(protect);
         let all = access.checks;
         access.checks = match protect {
             0 if dpicz => Checks::default(),
@@ -388,6 +402,24 @@ impl Access {
             index = index.wrapping_add(1);
         }
         Ok(())
+    }
+
+    /// VERIFY with BYTCHK: compares the information that was sent for a block with the one on the medium. MISCOMPARE with the
+    /// additional sense code of the field (SBC-4 table 128). What nobody is to check is not compared either.
+    pub fn compare(&self, sent: Tuple, found: Tuple) -> Result<(), Sense> {
+        if self.escapes(sent) || self.escapes(found) {
+            return Ok(());
+        }
+        let failed = if self.compares.guard && sent.guard != found.guard {
+            GUARD_CHECK_FAILED
+        } else if self.compares.app && sent.app != found.app {
+            APP_TAG_CHECK_FAILED
+        } else if self.compares.reference && sent.reference != found.reference {
+            REF_TAG_CHECK_FAILED
+        } else {
+            return Ok(());
+        };
+        Err(Sense::new(SenseKey::Miscompare, failed.asc, failed.ascq))
     }
 
     /// Makes the information of blocks of `block` bytes in `data`; see [`Access::verify`].

@@ -26,7 +26,7 @@
 //! | [`inquiry`], [`capacity`], [`mode`], [`mode_select`], [`rsoc`], [`lun`] | parameter data of the commands |
 //! | [`lba_status`], [`log_page`], [`buffer`], [`timestamp`] | the same of GET LBA STATUS, LOG SENSE, READ BUFFER, REPORT TIMESTAMP |
 //! | [`copy`] | third-party copy: EXTENDED COPY, ROD tokens, and what the copy manager reports |
-//! | [`ua`], [`task`], [`task_set`], [`residual`] | unit attention queue, abort table, task sets, residual counts |
+//! | [`ua`], [`task`], [`task_word`], [`task_set`], [`residual`] | unit attention queue, abort table, who wins a race of both, task sets, residual counts |
 //! | [`atomic`] | what WRITE ATOMIC may write |
 //! | [`threshold`] | thresholds of thin provisioning |
 //! | [`pr`] | reservations: state machine, table of conflicts, APTPL file |
@@ -79,6 +79,7 @@ pub mod sense;
 pub mod srp;
 pub mod task;
 pub mod task_set;
+pub mod task_word;
 pub mod threshold;
 pub mod timestamp;
 pub mod trace;

@@ -193,8 +193,9 @@ fn try_run(
         data: room(true, block)?,
         tags: room(true, TUPLE)?,
         sent: room(compares || task == Task::Or, block)?,
-        sent_tags: room(task == Task::Or, TUPLE)?,
+        sent_tags: room(compares || task == Task::Or, TUPLE)?,
         same: Tuple::ESCAPE,
+        compares_info: matches!(task, Task::Compare { .. }) && buffer.has_info(),
     };
     if task == Task::Same {
         run.take_same(&mut buffer)?;
@@ -247,6 +248,8 @@ struct Run<'a, B> {
     sent_tags: KVec<u8>,
     /// The information of the block that WRITE SAME writes.
     same: Tuple,
+    /// The information is compared, not only the data.
+    compares_info: bool,
 }
 
 impl<B: Blocks> Run<'_, B> {
@@ -408,7 +411,9 @@ impl<B: Blocks> Run<'_, B> {
     }
 
     /// What was sent is checked as a write's, what is on the medium as without a
-    /// protect field, and the data of both are compared.
+    /// protect field, and the data of both are compared. VERIFY compares the information
+    /// too where it was sent, and then does not check that on the medium (SBC-4 tables
+    /// 126 to 128).
     fn compare(
         &mut self,
         buffer: &mut Buffer<'_>,
@@ -419,32 +424,56 @@ impl<B: Blocks> Run<'_, B> {
     ) -> Result<(), Failure> {
         let block = self.disk.block_size() as usize;
         let (sent_from, blocks) = if one { (0, 1) } else { (index, n) };
-        let (sent, tags) = parts(&mut self.sent, &mut self.tags, block, blocks)?;
+        let (sent, tags) = parts(&mut self.sent, &mut self.sent_tags, block, blocks)?;
         buffer.fetch(sent_from, sent, tags)?;
         if buffer.has_info() {
-            check(
-                &self.access,
-                first_stage(self.mode),
-                sent_from,
-                sent,
-                block,
-                tags,
-            )?;
+            let stage = first_stage(self.mode);
+            check(&self.access, stage, sent_from, sent, block, tags)?;
         }
-        self.fill_plain(index, lba, n)?;
-        let found = self.data.get(..n.saturating_mul(block)).unwrap_or(&[]);
-        let sent = self.sent.get(..blocks.saturating_mul(block)).unwrap_or(&[]);
-        match found
-            .iter()
-            .zip(sent.iter().cycle())
-            .position(|(f, s)| f != s)
-        {
-            Some(at) => {
-                let at = sent_from.saturating_mul(block).saturating_add(at);
-                Err(MISCOMPARE.with_information(at as u64).into())
+        match self.compares_info {
+            true => self.fill_unchecked(index, lba, n)?,
+            false => self.fill_plain(index, lba, n)?,
+        }
+        let (sent, sent_tags) = parts(&mut self.sent, &mut self.sent_tags, block, blocks)?;
+        let (data, tags) = parts(&mut self.data, &mut self.tags, block, n)?;
+        let found = data.chunks_exact(block).zip(tags.chunks_exact(TUPLE));
+        let sent = sent.chunks_exact(block).zip(sent_tags.chunks_exact(TUPLE));
+        for (number, ((data, tuple), (sent, sent_tuple))) in found.zip(sent.cycle()).enumerate() {
+            // In the data-out buffer.
+            let from = if one { 0 } else { index.saturating_add(number) };
+            let at = |byte: usize| from.saturating_mul(buffer.stride()).saturating_add(byte) as u64;
+            if let Some(byte) = data.iter().zip(sent).position(|(f, s)| f != s) {
+                return Err(MISCOMPARE.with_information(at(byte)).into());
             }
-            None => Ok(()),
+            let (Some(tuple), Some(sent)) = (tuple.first_chunk(), sent_tuple.first_chunk()) else {
+                continue;
+            };
+            if self.compares_info {
+                let mut sent = Tuple::from_bytes(sent);
+                if one {
+                    let number = index.saturating_add(number) as u64;
+                    sent = self.access.repeat(sent, number);
+                }
+                let compared = self.access.compare(sent, Tuple::from_bytes(tuple));
+                compared.map_err(|sense| sense.with_information(at(block)))?;
+            }
         }
+        Ok(())
+    }
+
+    /// As `fill`, checking nothing; a medium that keeps no information has what would be
+    /// read of it.
+    fn fill_unchecked(&mut self, index: usize, lba: u64, n: usize) -> Result<(), Failure> {
+        let checks = core::mem::take(&mut self.access.checks);
+        let filled = self.fill(index, lba, n);
+        self.access.checks = checks;
+        if !filled? {
+            let block = self.disk.block_size() as usize;
+            let (data, tags) = parts(&mut self.data, &mut self.tags, block, n)?;
+            let crc = kapi::crc::t10dif;
+            self.access.generate(index as u64, data, block, tags, crc);
+        }
+        Ok(())
     }
 
     /// What the device below has found to be wrong with the blocks at hand; it does

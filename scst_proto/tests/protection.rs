@@ -11,8 +11,8 @@ use scst_proto::protection::{
     Tuple, Wrong, TUPLE,
 };
 use scst_proto::sense::{
-    Sense, APP_TAG_CHECK_FAILED, GUARD_CHECK_FAILED, INVALID_FIELD_IN_CDB, INVALID_OPCODE,
-    REF_TAG_CHECK_FAILED,
+    Sense, SenseKey, APP_TAG_CHECK_FAILED, GUARD_CHECK_FAILED, INVALID_FIELD_IN_CDB,
+    INVALID_OPCODE, REF_TAG_CHECK_FAILED,
 };
 
 const KINDS: [Kind; 3] = [Kind::Type1, Kind::Type2, Kind::Type3];
@@ -151,6 +151,67 @@ fn protect_fields() {
                     assert_eq!((access.checks, access.transferred), (checks, protect != 0));
                 }
             }
+        }
+    }
+}
+
+/// SBC-4 table 128: whether guard, application tag and reference tag are compared, of a device with this ATO.
+fn compared(kind: Kind, ato: bool, protect: u8) -> (bool, bool, bool) {
+    match (protect, kind, ato) {
+        (0b000, ..) => (false, false, false),
+        (0b010, Kind::Type3, false) => (false, false, false),
+        (0b010, _, ato) => (false, ato, true),
+        (0b001 | 0b011 | 0b100, Kind::Type3, false) => (true, false, false),
+        (0b001 | 0b011 | 0b100, _, ato) => (true, ato, true),
+        (_, _, ato) => (true, ato, false),
+    }
+}
+
+#[test]
+fn byte_by_byte() {
+    let found = Tuple {
+        guard: 1,
+        app: 2,
+        reference: 3,
+    };
+    for (kind, ato, protect) in KINDS
+        .into_iter()
+        .flat_map(|kind| [false, true].map(|ato| (kind, ato)))
+        .flat_map(|(kind, ato)| (0..6).map(move |protect| (kind, ato, protect)))
+    {
+        let format = Format {
+            kind,
+            checks: true,
+            stored: ato,
+            tag: 0,
+        };
+        let (cdb, raw) = match kind {
+            Kind::Type2 => read_32(protect, 9, 1, 2, 3),
+            _ => read(protect, 9),
+        };
+        let access = Access::of(&format, &cdb, &raw, false).unwrap();
+        let (guard, app, reference) = compared(kind, ato, protect);
+        let failed = |failed: Sense| Sense::new(SenseKey::Miscompare, failed.asc, failed.ascq);
+        let other = [
+            (guard, Tuple { guard: 9, ..found }, GUARD_CHECK_FAILED),
+            (app, Tuple { app: 9, ..found }, APP_TAG_CHECK_FAILED),
+            (
+                reference,
+                Tuple {
+                    reference: 9,
+                    ..found
+                },
+                REF_TAG_CHECK_FAILED,
+            ),
+        ];
+        assert_eq!(access.compare(found, found), Ok(()));
+        for (compared, sent, sense) in other {
+            let wanted = if compared { Err(failed(sense)) } else { Ok(()) };
+            let what = (kind, ato, protect);
+            assert_eq!(access.compare(sent, found), wanted, "{what:?} {sent:?}");
+            // What was never written has nothing to be compared with.
+            assert_eq!(access.compare(sent, Tuple::ESCAPE), Ok(()));
+            assert_eq!(access.compare(Tuple::ESCAPE, sent), Ok(()));
         }
     }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=disks timeout=240
+# lab: group=disks timeout=240 soak=yes
 """WRITE ATOMIC(16): who has it, what is refused, and the kernel's own atomic writes through to the device below."""
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import os
 import struct
 from pathlib import Path
 
+import iscsi_cu
 import scst
 import sg
-from lib import Failure, Suite, check, equal, sh, wait_until
+from lib import LONG, Failure, Suite, check, equal, sh, wait_until
 
 _BLOCK = 512
 _MIB = 16
@@ -141,6 +142,12 @@ def by_sd() -> None:
     lines = [line for line in (_TRACING / "trace").read_text().splitlines() if "WRITE_ATOMIC_16" in line]
     hosts = [int(line.partition("host_no=")[2].split()[0]) for line in lines]
     equal(sorted(hosts.count(host) for host in set(hosts)), [4, 4], f"WRITE ATOMIC by host:\n{chr(10).join(lines)}")
+
+
+if LONG:
+    @suite.test("what iscsi-test-cu makes of WRITE ATOMIC where a device below has it")
+    def _iscsi_cu() -> None:
+        iscsi_cu.family("atomic", _node("below"), "WriteAtomic16.*")
 
 
 if __name__ == "__main__":

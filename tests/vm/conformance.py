@@ -13,14 +13,14 @@ import iscsi_cu
 import scst
 from lib import LONG, Suite, check, equal, sh
 
-_KINDS = ("fileio", "blockio", "nullio", "thick")
+_KINDS = ("fileio", "blockio", "nullio", "thick", "thickblock")
 
 
 def setup() -> None:
-    """A disk of each kind: a thin file, a block device with discard, nothing, and a file that is not thin."""
+    """A disk of each kind: a thin file, a block device with discard, nothing, and a file and a block device that are not thin."""
     scst.unload()
     sh("modprobe", "sg")
-    sh("modprobe", "brd", "rd_nr=1", "rd_size=131072")
+    sh("modprobe", "brd", "rd_nr=2", "rd_size=131072")
     for name in ("thin", "thick"):
         scst.image(f"/tmp/{name}", 128)
     scst.load()
@@ -29,7 +29,8 @@ def setup() -> None:
             ("fileio", "fileio", "filename=/tmp/thin; thin_provisioned=1; blocksize=4096"),
             ("blockio", "blockio", "filename=/dev/ram0"),
             ("nullio", "nullio", "size_mb=128"),
-            ("thick", "fileio", "filename=/tmp/thick"))):
+            ("thick", "fileio", "filename=/tmp/thick"),
+            ("thickblock", "blockio", "filename=/dev/ram1; thin_provisioned=0"))):
         device = scst.add_device(f"vdisk_{handler}", kind, params)
         if handler != "nullio":
             scst.put(device / "lb_per_pb_exp", "0")

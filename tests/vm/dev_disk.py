@@ -11,7 +11,9 @@ import os
 import re
 from pathlib import Path
 
+import rod
 import scst
+import sg
 from lib import Fio, Suite, check, equal, errno_name, fio, sh, wait_until
 
 _PERF = scst.HANDLERS / "dev_disk_perf"
@@ -112,6 +114,81 @@ def errors() -> None:
     finally:
         _OPTS.write_text("0")
     sh("sg_dd", f"if={node}", "of=/dev/null", "bs=512", f"skip={_BAD_LBA}", "count=1", "blk_sgio=1")
+
+
+def _ready(node: str) -> str:
+    wait_until(lambda: sg.command(node, "00 00 00 00 00 00").words() == "good", 20, f"{node} is not ready")
+    return node
+
+
+@suite.test("reservations are between initiators, for the disk has only one: this machine")
+def reserved() -> None:
+    second = scst.add_target("second", "second_host")
+    scst.add_lun(_address(), 0, second / "luns")
+    first, other = _ready(scst.wait_disk(0, kind="scsi_generic")), _ready(scst.wait_disk(0, second, "scsi_generic"))
+    write = "2a 00 00 00 00 00 00 00 01 00"
+    sh("sg_persist", "-n", "--out", "--register", "--param-sark=0x1", first)
+    sh("sg_persist", "-n", "--out", "--reserve", "--param-rk=0x1", "--prout-type=1", first)
+    equal(sg.command(other, write, out=bytes(512)).words(), "status 0x18", "a write of who does not hold the reservation")
+    equal(sg.command(first, write, out=bytes(512)).words(), "good", "a write of who holds it")
+    check("0x1" in sh("sg_persist", "-n", "--in", "-k", other), "the key is not seen by the other initiator")
+    sh("sg_persist", "-n", "--out", "--clear", "--param-rk=0x1", first)
+    _ready(other)
+    equal(sg.command(first, "16 00 00 00 00 00").words(), "good", "RESERVE(6)")
+    equal(sg.command(other, write, out=bytes(512)).words(), "status 0x18", "a write beside RESERVE(6)")
+    equal(sg.command(first, "17 00 00 00 00 00").words(), "good", "RELEASE(6)")
+    equal(sg.command(other, write, out=bytes(512)).words(), "good", "a write after RELEASE(6)")
+    scst.put(scst.LOCAL / "mgmt", "del_target second")
+
+
+@suite.test("it is copied from and to, by EXTENDED COPY and by tokens, if it is a LUN of the copy manager")
+def copied() -> None:
+    disk, address = _ready(scst.wait_disk(0, kind="scsi_generic")), _address()
+    file = scst.disk("vdisk_fileio", "copied", 1, f"filename={scst.image('/tmp/copied', 16)}")
+    copy = _ready(scst.wait_disk(1, kind="scsi_generic"))
+    below = f"/dev/{next(Path(f'/sys/class/scsi_device/{address}/device/scsi_generic').iterdir()).name}"
+    check("3PC=0" in sh("sg_inq", disk) and "0x8f" not in sh("sg_vpd", "-l", disk), "a disk that is none has copies")
+    manager = scst.ROOT / "targets/copy_manager/copy_manager_tgt/luns/mgmt"
+    scst.put(manager, f"add {address} 100")
+    check("3PC=1" in sh("sg_inq", disk) and "3PC=0" in sh("sg_inq", below), "3PC of standard INQUIRY data")
+    pages, own = (sg.command(node, "12 01 00 00 ff 00", 255).data for node in (disk, below))
+    equal(sorted(pages[4:]), sorted([*own[4:], 0x8f]), "VPD pages")
+    equal(list(pages[4:]), sorted(pages[4:]), "their order")
+    check("ROD token" in sh("sg_vpd", "-p", "tpc", disk), "page 8Fh")
+
+    def filled(node: str) -> bytes:
+        data = os.urandom(4 << 20)
+        Path("/tmp/data").write_bytes(data)
+        sh("dd", "if=/tmp/data", f"of={node}", "bs=1M", "oflag=direct", "status=none")
+        return data
+
+    def found(node: str, block: int, size: int) -> bytes:
+        sh("blockdev", "--flushbufs", node)
+        with open(node, "rb") as handle:
+            handle.seek(block * 512)
+            return handle.read(size)
+
+    node = scst.wait_disk(0)
+    # What is on the disk below is looked at there.
+    ends = {disk: (node, _below()), copy: (file, file)}
+    for source, destination in ((copy, disk), (disk, copy), (disk, disk)):
+        wanted, where = filled(ends[source][0]), ends[destination][1]
+        sh("sg_xcopy", f"if={source}", f"of={destination}", "bs=512", "count=8000", "seek=10001", "bpt=5000")
+        check(found(where, 10001, 8000 * 512) == wanted[:8000 * 512], f"what was copied from {source} to {destination}")
+        made = rod.token(source, ((0, 6000), (7000, 192)))
+        equal(rod.use(destination, made, ((20000, 6192),)), "good", "WRITE USING TOKEN")
+        equal(rod.information(destination, 2)[:2], (1, 6192), "status and blocks")
+        check(found(where, 20000, 6192 * 512) == wanted[:6000 * 512] + wanted[7000 * 512:7192 * 512],
+              f"what a token of {source} put on {destination}")
+    made = rod.token(disk, ((0, 8),))
+    sh("dd", "if=/dev/zero", f"of={node}", "bs=4k", "count=1", "oflag=direct", "status=none")
+    equal(rod.use(copy, made, ((0, 8),)), "additional sense 23h/06h", "a token of blocks that have changed")
+    equal(rod.populate(disk, ((32760, 9),)), "additional sense 21h/00h", "blocks beyond the end")
+    scst.put(manager, "del 100")
+    check("3PC=0" in sh("sg_inq", disk), "3PC of a disk that is no more a LUN of the copy manager")
+    scst.put(scst.TARGET / "luns/mgmt", "del 1")
+    scst.wait_gone(1)
+    scst.del_device("copied")
 
 
 @suite.test("while it is exported the disk's driver stays; del_device under load ends the load, and nothing else")

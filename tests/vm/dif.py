@@ -170,9 +170,6 @@ def _checks() -> None:
     escaped = _wire(blocks[:1], lba + 5, 0xffff, "guard")
     equal(_write(node, 1, lba, escaped), _NO_SENSE, "an escaped tuple")
     equal(_read(node, 1, lba, 1), (escaped, _NO_SENSE), "and as it is read")
-    compare = bytes([0x2f, 1 << 5 | 2]) + _rw(False, 0, lba + 10, 2)[2:]
-    equal(_raw(node, compare, _wire(blocks[10:12], lba + 10, 0x77))[1], _NO_SENSE, "VERIFY with BYTCHK")
-    equal(_raw(node, compare, _wire(blocks[11:13], lba + 10, 0x77))[1][:2], _MISCOMPARE, "and other data")
     for cdb in (_rw(False, 6, lba, 1), _rw(True, 7, lba, 1)):
         sent = {"sent": bytes(520)} if cdb[0] == 0x2a else {"wanted": 520}
         equal(_raw(node, cdb, **sent)[1][:2], _FIELD, "a reserved protect field")
@@ -180,6 +177,41 @@ def _checks() -> None:
     scst.put(scst.TARGET / f"sessions/{scst.SESSION}/lun0/dif_checks_failed", "0")
     equal(sum(map(sum, _failed(0).values())), 0, "dif_checks_failed after it was reset")
     _gone("checked", 0)
+
+
+@suite.test("dif: VERIFY with BYTCHK compares tuples too, and then does not check those on the medium")
+def _compares() -> None:
+    _, node = _file("compared", 0, "dif_mode=scst|dev_store; dif_type=1; dif_static_app_tag=0x77")
+    # Over the end of a piece of 64 blocks.
+    lba, blocks = 60, [bytes([n + 1]) * _BLOCK for n in range(8)]
+
+    def verify(protect: int, sent: bytes, bytchk: int = 1, count: int = len(blocks)) -> tuple[int, int, int]:
+        return _raw(node, bytes([0x2f, protect << 5 | bytchk << 1]) + _rw(False, 0, lba, count)[2:], sent)[1]
+
+    good = _wire(blocks, lba, 0x77)
+    equal(_write(node, 1, lba, good), _NO_SENSE, "a good write")
+    for protect in range(1, 6):
+        equal(verify(protect, good), _NO_SENSE, f"VRPROTECT {protect}, all the same")
+        other = _wire([*blocks[:6], b"\xee" * _BLOCK, blocks[7]], lba, 0x77)
+        equal(verify(protect, other), (*_MISCOMPARE, 6 * 520), f"VRPROTECT {protect}, other data")
+    # Where what is sent is checked that comes first; what is compared is told by where it is in what was sent.
+    for field, sense, checking, comparing in (("guard", _GUARD, (1, 4, 5), (3,)), ("app", _APP, (1, 2, 5), (3, 4)),
+                                              ("ref", _REF, (1, 2, 5), (3, 4))):
+        bad = _wire(blocks, lba, 0x77, field, 5)
+        for protect in range(1, 6):
+            want = (*sense, lba + 5) if protect in checking else (*sense, 5 * 520 + 512) if protect in comparing else _NO_SENSE
+            equal(verify(protect, bad), want, f"VRPROTECT {protect}, another {field}")
+        equal(_write(node, 3, lba, bad), _NO_SENSE, "a write that is not checked")
+        equal(verify(3, bad), _NO_SENSE, f"VRPROTECT 3, the same wrong {field} on the medium")
+        equal(verify(0, b"".join(blocks)), (*sense, lba + 5), f"VRPROTECT 0, a wrong {field} on the medium")
+        equal(_write(node, 1, lba, good), _NO_SENSE, "a good write again")
+    equal(verify(0, b"".join(blocks)), _NO_SENSE, "VRPROTECT 0")
+    one = [b"\x5a" * _BLOCK] * 8
+    equal(_write(node, 1, lba, _wire(one, lba, 0x77)), _NO_SENSE, "a write of the same blocks")
+    equal(verify(1, _wire(one[:1], lba, 0x77), 3), _NO_SENSE, "BYTCHK 11b, whose reference tags count on")
+    equal(_write(node, 3, lba, _wire(one, lba, 0x77, "ref", 5)), _NO_SENSE, "a reference tag that does not")
+    equal(verify(1, _wire(one[:1], lba, 0x77), 3), (*_REF, 512), "BYTCHK 11b, another reference tag")
+    _gone("compared", 0)
 
 
 @suite.test("dif: type 2 takes its tags from the CDB, type 3 has none but the administrator's")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import recording
 import scst
-from lib import LONG, Failure, Fio, Suite, check, equal, fio, no_differences, scaled, sh, wait_until
+import sg
+from lib import LONG, Failure, Fio, Suite, check, equal, errno_name, fio, no_differences, scaled, sh, wait_until
 
 _BLK = "/dev/disk/lab/blk"
 
@@ -240,6 +241,30 @@ def blocks_4k() -> None:
         _remove(8, "b4k")
 
 
+def _drive(node: str) -> str:
+    """What a drive says to TEST UNIT READY."""
+    return sg.command(node, "00 00 00 00 00 00").words()
+
+
+@suite.test("a drive gets another disc, keeps one that is not to be removed, and is empty")
+def disc() -> None:
+    node, medium = scst.wait_disk(7, kind="scsi_generic"), scst.DEVICES / "cd0/filename"
+    wait_until(lambda: _drive(node) == "good", 20, f"{node}: {_drive(node)}")
+    Path("/tmp/cd1").write_bytes(b"\xcd" * (64 * 2048))
+    scst.put(medium, "/tmp/cd1")
+    equal((_drive(node), _drive(node)), ("additional sense 28h/00h", "good"), "after another disc was put in")
+    equal(sg.command(node, "25 00 00 00 00 00 00 00 00 00", 8).data.hex(), f"{63:08x}{2048:08x}", "its capacity")
+    equal(sg.command(node, "28 00 00 00 00 3f 00 00 01 00", 2048).data, b"\xcd" * 2048, "its last block")
+    equal(sg.command(node, "1e 00 00 00 01 00").words(), "good", "PREVENT MEDIUM REMOVAL")
+    equal(errno_name(scst.write(medium, "/tmp/cd0")), "EBUSY", "another disc while that is prevented")
+    equal(sg.command(node, "1e 00 00 00 00 00").words(), "good", "ALLOW MEDIUM REMOVAL")
+    scst.put(medium, "none")
+    answers = [_drive(node) for _ in range(3)]
+    equal(answers[-1], "additional sense 3ah/00h", f"an empty drive: {answers}")
+    scst.put(medium, "/tmp/cd0")
+    wait_until(lambda: _drive(node) == "good", 20, f"{node}: {_drive(node)}")
+
+
 @suite.test("UNMAP gives the blocks of a thin file back and they read as zeros")
 def unmap() -> None:
     node = scst.wait_disk(2)
@@ -254,8 +279,8 @@ def unmap() -> None:
 def _refuses_writes(lun: int) -> None:
     node = scst.wait_disk(lun)
     equal(Path(f"/sys/block/{os.path.basename(node)}/ro").read_text().strip(), "1", "ro of the initiator's disk")
-    sg = scst.wait_disk(lun, kind="scsi_generic")
-    answer = sh("sg_raw", "-s", "512", "-i", "/dev/zero", sg, "2a", "00", "00", "00", "00", "00", "00", "00", "01",
+    raw = scst.wait_disk(lun, kind="scsi_generic")
+    answer = sh("sg_raw", "-s", "512", "-i", "/dev/zero", raw, "2a", "00", "00", "00", "00", "00", "00", "00", "01",
                 "00", status=None)
     check("Write protected" in answer or "Data Protect" in answer, f"WRITE(10) to a read-only LUN: {answer}")
 
@@ -303,8 +328,8 @@ def resize() -> None:
 
 @suite.test("writes beyond the end and in a file that became short are errors, not hangs")
 def beyond() -> None:
-    sg = scst.wait_disk(1, kind="scsi_generic")
-    answer = sh("sg_raw", "-s", "512", "-i", "/dev/zero", sg, "2a", "00", "7f", "ff", "ff", "ff", "00", "00", "01",
+    raw = scst.wait_disk(1, kind="scsi_generic")
+    answer = sh("sg_raw", "-s", "512", "-i", "/dev/zero", raw, "2a", "00", "7f", "ff", "ff", "ff", "00", "00", "01",
                 "00", status=None)
     check("out of range" in answer, f"WRITE(10) beyond the end: {answer}")
     os.truncate("/tmp/file0", 1 << 20)

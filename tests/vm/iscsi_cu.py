@@ -27,7 +27,7 @@ def _listed(kind: str) -> dict[str, str]:
         if not separator or not why.strip():
             raise Failure(f"iscsi-test-cu.txt: no reason in '{line}'")
         where, result, pattern = head.split()
-        if where in ("*", kind):
+        if fnmatch.fnmatchcase(kind, where):
             found[pattern] = result
     return found
 

@@ -9,17 +9,15 @@ import os
 import random
 import struct
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+import rod
 import scst
 import sg
 from lib import Suite, check, equal, scaled, sh, wait_until
 
 _MIB = 1 << 20
 _ACCESS_UPON_REFERENCE, _CHANGE_VULNERABLE, _ZERO = 0x0001_0000, 0x0080_0001, 0xffff_0001
-Ranges = Sequence[tuple[int, int]]
-"""First block and number of blocks of each."""
 
 
 def setup() -> None:
@@ -69,48 +67,8 @@ def _read(path: str, block: int, length: int) -> bytes:
         return disk.read(length)
 
 
-def _descriptors(ranges: Ranges) -> bytes:
-    return struct.pack(">H", 16 * len(ranges)) + b"".join(struct.pack(">QI4x", *one) for one in ranges)
-
-
-def _out(node: str, action: int, number: int, text: bytes) -> str:
-    text = struct.pack(">H", len(text)) + text
-    return sg.command(node, f"83 {action:02x} 00 00 00 00 {number:08x} {len(text):08x} 00 00", out=text, seconds=120).words()
-
-
-def _populate(node: str, ranges: Ranges, kind: int = 0, seconds: int = 0, number: int = 1) -> str:
-    """POPULATE TOKEN; what came of it."""
-    head = struct.pack(">BxII2x", 2 if kind else 0, seconds, kind)
-    return _out(node, 0x10, number, head + _descriptors(ranges))
-
-
-def _information(node: str, number: int = 1) -> tuple[int, int, bytes]:
-    """RECEIVE ROD TOKEN INFORMATION: status, blocks, token."""
-    answer = sg.command(node, f"84 07 {number:08x} 00 00 00 00 00 00 04 00 00 00", 1024)
-    equal(answer.words(), "good", "RECEIVE ROD TOKEN INFORMATION")
-    data = answer.data
-    equal((len(data), data[15]), (int.from_bytes(data[:4], "big") + 4, 0xf1), "length and units of the answer")
-    token = data[32 + data[13]:]
-    length = int.from_bytes(token[:4], "big")
-    equal(len(token), length + 4, "length of the token descriptors")
-    return data[5], int.from_bytes(data[16:24], "big"), token[6:]
-
-
-def _token(node: str, ranges: Ranges, kind: int = 0, seconds: int = 0) -> bytes:
-    equal(_populate(node, ranges, kind, seconds), "good", "POPULATE TOKEN")
-    status, blocks, token = _information(node)
-    equal((status, blocks, len(token)), (1, sum(count for _, count in ranges), 512), "what was made")
-    return token
-
-
-def _use(node: str, token: bytes, ranges: Ranges, offset: int = 0, delete: bool = False, number: int = 2) -> str:
-    """WRITE USING TOKEN; what came of it."""
-    head = struct.pack(">B5xQ", 2 if delete else 0, offset)
-    return _out(node, 0x11, number, head + token + bytes(6) + _descriptors(ranges))
-
-
 def _moved(node: str) -> tuple[int, int]:
-    status, blocks, token = _information(node, 2)
+    status, blocks, token = rod.information(node, 2)
     equal(token, b"", "a token of WRITE USING TOKEN")
     return status, blocks
 
@@ -124,19 +82,19 @@ def copies() -> None:
     half = mib * 1024
     # The second half first, and a bit of the first.
     ranges = ((half, half), (64, 1024))
-    token = _token(small, ranges)
+    token = rod.token(small, ranges)
     represented = data[half * 512:] + data[64 * 512:][:1024 * 512]
     blocks = len(represented) // 4096
     for node in (large, _node(1, scst.LOCAL / "second")):
         _write(scst.wait_disk(1), 0, bytes(mib * _MIB))
-        equal(_use(node, token, ((256, 1), (8, 200), (300, blocks - 201))), "good", "WRITE USING TOKEN")
+        equal(rod.use(node, token, ((256, 1), (8, 200), (300, blocks - 201))), "good", "WRITE USING TOKEN")
         equal(_moved(node), (1, blocks), "status and blocks of WRITE USING TOKEN")
         disk = scst.wait_disk(1)
         found = _read(disk, 256 * 8, 4096) + _read(disk, 64, 200 * 4096) + _read(disk, 300 * 8, (blocks - 201) * 4096)
         check(found == represented, "what the token stood for is not what was written")
-    equal(_use(small, token, ((100_000, 16),), offset=half + 8, delete=True), "good", "WRITE USING TOKEN with an offset")
+    equal(rod.use(small, token, ((100_000, 16),), offset=half + 8, delete=True), "good", "WRITE USING TOKEN with an offset")
     check(_read(scst.wait_disk(0), 100_000, 8192) == represented[(half + 8) * 512:][:8192], "what begins within the token")
-    equal(_use(small, token, ((0, 1),)), "additional sense 23h/09h", "a token that was deleted")
+    equal(rod.use(small, token, ((0, 1),)), "additional sense 23h/09h", "a token that was deleted")
 
 
 def _all(node: str, room: int = 65536) -> tuple[int, list[bytes]]:
@@ -152,12 +110,12 @@ def _all(node: str, room: int = 65536) -> tuple[int, list[bytes]]:
 def all_tokens() -> None:
     small, second = _node(0), _node(1, scst.LOCAL / "second")
     before, _ = _all(second)
-    tokens = [_token(small, ((at, 8),)) for at in (0, 64, 128)]
+    tokens = [rod.token(small, ((at, 8),)) for at in (0, 64, 128)]
     there, found = _all(second)
     equal((there, found[-3:]), (before + 3, [token[:96] for token in tokens]), "tokens, the oldest first")
     equal((_all(second, 8 + 96)), (there, found[:1]), "with room for one")
     check(tokens[0][96:] != tokens[1][96:], "tokens differ in what is not told only")
-    equal(_use(small, tokens[1], ((5000, 8),), delete=True), "good", "a token is used and deleted")
+    equal(rod.use(small, tokens[1], ((5000, 8),), delete=True), "good", "a token is used and deleted")
     equal(_all(second)[1][-2:], [tokens[0][:96], tokens[2][:96]], "without what was deleted")
 
 
@@ -166,7 +124,7 @@ def zeros() -> None:
     small = _node(0)
     _write(scst.wait_disk(0), 0, random.randbytes(4 * _MIB))
     token = struct.pack(">I2xH504x", _ZERO, 504)
-    equal(_use(small, token, ((8, 4096), (6000, 8))), "good", "WRITE USING TOKEN")
+    equal(rod.use(small, token, ((8, 4096), (6000, 8))), "good", "WRITE USING TOKEN")
     equal(_moved(small), (1, 4104), "status and blocks")
     disk = scst.wait_disk(0)
     check(not any(_read(disk, 8, 4096 * 512)) and not any(_read(disk, 6000, 4096)), "zeros were not written")
@@ -180,41 +138,41 @@ def revoked() -> None:
     first = random.randbytes(8192)
     _write(disk, 1000, first)
     ranges = ((1000, 16), (2000, 16))
-    token, live = _token(small, ranges, _CHANGE_VULNERABLE), _token(small, ranges, _ACCESS_UPON_REFERENCE)
+    token, live = rod.token(small, ranges, _CHANGE_VULNERABLE), rod.token(small, ranges, _ACCESS_UPON_REFERENCE)
     _write(disk, 992, bytes(4096))
     _write(disk, 1016, bytes(4096))
-    equal(_use(small, token, ((5000, 16),)), "good", "after writes beside")
+    equal(rod.use(small, token, ((5000, 16),)), "good", "after writes beside")
     check(_read(disk, 5000, 8192) == first, "what the token stood for")
     now = random.randbytes(4096)
     _write(disk, 1008, now)
-    equal(_use(small, token, ((5000, 16),)), "additional sense 23h/06h", "after a write")
-    equal(_use(small, live, ((5000, 16),)), "good", "a token of blocks as they are")
+    equal(rod.use(small, token, ((5000, 16),)), "additional sense 23h/06h", "after a write")
+    equal(rod.use(small, live, ((5000, 16),)), "good", "a token of blocks as they are")
     check(_read(disk, 5000, 8192) == first[:4096] + now, "blocks as they are")
     for what, change in (("UNMAP", ["sg_unmap", "--lba=1000", "--num=8", "--force", small]),
                          ("WRITE SAME", ["sg_write_same", "--lba=2008", "--num=8", "-i", "/dev/zero", "-x", "512", small]),
                          ("EXTENDED COPY", ["sg_xcopy", f"if={small}", f"of={small}", "bs=512", "count=8", "seek=1000"])):
-        token = _token(small, ranges)
+        token = rod.token(small, ranges)
         sh(*change)
-        equal(_use(small, token, ((5000, 16),)), "additional sense 23h/06h", f"after {what}")
+        equal(rod.use(small, token, ((5000, 16),)), "additional sense 23h/06h", f"after {what}")
 
 
 @suite.test("tokens that nobody uses expire; those that nobody has made are refused, and so is what they cannot do")
 def refused() -> None:
     small = _node(0)
-    token = _token(small, ((0, 8),), seconds=1)
+    token = rod.token(small, ((0, 8),), seconds=1)
     time.sleep(1.1)
-    equal(_use(small, token, ((5000, 8),)), "additional sense 23h/07h", "a token that has expired")
-    token = _token(small, ((0, 8),))
-    equal(_use(small, token, ((5000, 8),), offset=8), "Invalid field in parameter list", "an offset beyond the token")
-    equal(_use(small, token[:-400] + b"?" + token[-399:], ((5000, 8),)), "additional sense 23h/05h", "a token that was changed")
-    equal(_use(small, token[:8] + b"\xff" + token[9:], ((5000, 8),)), "additional sense 23h/04h", "a token of nobody")
-    equal(_use(small, token[:6] + b"\0\0" + token[8:], ((5000, 8),)), "additional sense 23h/0ah", "a token of another length")
+    equal(rod.use(small, token, ((5000, 8),)), "additional sense 23h/07h", "a token that has expired")
+    token = rod.token(small, ((0, 8),))
+    equal(rod.use(small, token, ((5000, 8),), offset=8), "Invalid field in parameter list", "an offset beyond the token")
+    equal(rod.use(small, token[:-400] + b"?" + token[-399:], ((5000, 8),)), "additional sense 23h/05h", "a token that was changed")
+    equal(rod.use(small, token[:8] + b"\xff" + token[9:], ((5000, 8),)), "additional sense 23h/04h", "a token of nobody")
+    equal(rod.use(small, token[:6] + b"\0\0" + token[8:], ((5000, 8),)), "additional sense 23h/0ah", "a token of another length")
     for what, ranges in (("overlap", ((0, 8), (4, 8))), ("are none", ())):
-        equal(_populate(small, ranges), "Invalid field in parameter list", f"ranges that {what}")
-    equal(_populate(small, ((131072 - 4, 8),)), "additional sense 21h/00h", "blocks beyond the end")
-    equal(_populate(small, tuple((at * 2, 1) for at in range(65))), "additional sense 26h/08h", "too many ranges")
-    equal(_populate(small, ((0, 8),), kind=0x0080_0002), "additional sense 23h/01h", "a persistent token")
-    equal(_populate(small, ((0, 8),), seconds=3601), "Invalid field in parameter list", "a time-out that is too long")
+        equal(rod.populate(small, ranges), "Invalid field in parameter list", f"ranges that {what}")
+    equal(rod.populate(small, ((131072 - 4, 8),)), "additional sense 21h/00h", "blocks beyond the end")
+    equal(rod.populate(small, tuple((at * 2, 1) for at in range(65))), "additional sense 26h/08h", "too many ranges")
+    equal(rod.populate(small, ((0, 8),), kind=0x0080_0002), "additional sense 23h/01h", "a persistent token")
+    equal(rod.populate(small, ((0, 8),), seconds=3601), "Invalid field in parameter list", "a time-out that is too long")
     second = _node(0, scst.LOCAL / "second")
     answer = sg.command(second, "84 07 00 00 00 01 00 00 00 00 04 00 00 00", 1024)
     equal(answer.words(), "Invalid field in cdb", "the token of another initiator")
@@ -223,13 +181,13 @@ def refused() -> None:
 @suite.test("who has a token may use it, whoever has reserved what it stands for")
 def reserved() -> None:
     small, second = _node(0), _node(0, scst.LOCAL / "second")
-    token = _token(small, ((0, 8),))
+    token = rod.token(small, ((0, 8),))
     sh("sg_persist", "-n", "-o", "-G", "-S", "0x1", second)
     sh("sg_persist", "-n", "-o", "-R", "-K", "0x1", "-T", "3", second)
     try:
-        equal(_populate(small, ((0, 8),)), "status 0x18", "POPULATE TOKEN beside an Exclusive Access reservation")
-        equal(_use(small, token, ((5000, 8),)), "status 0x18", "WRITE USING TOKEN beside one")
-        equal(_use(_node(1), token, ((5000, 1),)), "good", "WRITE USING TOKEN on another disk")
+        equal(rod.populate(small, ((0, 8),)), "status 0x18", "POPULATE TOKEN beside an Exclusive Access reservation")
+        equal(rod.use(small, token, ((5000, 8),)), "status 0x18", "WRITE USING TOKEN beside one")
+        equal(rod.use(_node(1), token, ((5000, 1),)), "good", "WRITE USING TOKEN on another disk")
     finally:
         sh("sg_persist", "-n", "-o", "-C", "-K", "0x1", second)
 

@@ -155,6 +155,17 @@ def attentions() -> None:
     equal((_keys(one), _reservation(one)), ([], (0, "")), "after CLEAR")
 
 
+def _ident(target: Path) -> str:
+    """The TransportID of the initiator of a target, as its session tells it, in the way that sg_persist wants it."""
+    session = next((target / "sessions").glob("*"))
+    return ",".join(f"{byte:02x}" for byte in (session / "transport_id").read_bytes()[:24])
+
+
+def _ports(node: str) -> int:
+    """Target ports that READ FULL STATUS names."""
+    return len(set(re.findall(r"(?i)relative port address: *(\w+)", sh("sg_persist", "-n", "-s", node))))
+
+
 @suite.test("PREEMPT takes the reservation; REGISTER AND MOVE gives it away")
 def moves() -> None:
     one, two = _nodes()
@@ -167,11 +178,7 @@ def moves() -> None:
     equal(_may(one), "r", "the preempted")
     status = sh("sg_persist", "-n", "-s", two)
     check(re.search(r"Reservation holder", status), f"READ FULL STATUS: {status}")
-    # To whom: the TransportID of the first initiator, as its session tells it.
-    session = next((scst.TARGET / "sessions").glob("*"))
-    words = (session / "transport_id").read_bytes()
-    ident = ",".join(f"{byte:02x}" for byte in words[:24])
-    _out(two, "-M", "-K", "0xa2", "-S", "0xa1", "-Q", "0", "-U", "-X", ident)
+    _out(two, "-M", "-K", "0xa2", "-S", "0xa1", "-Q", "0", "-U", "-X", _ident(scst.TARGET))
     equal(_reservation(one), (0xa1, "Write Exclusive"), "after REGISTER AND MOVE")
     equal((_keys(one), _may(one), _may(two)), ([0xa1], "rw", "r"), "after REGISTER AND MOVE")
 
@@ -271,6 +278,21 @@ def old_style() -> None:
     for node in (one, two):
         _attentions(node)
     equal((_may(one), _may(two)), ("rw", "rw"), "after a reset")
+
+
+@suite.test("REGISTER through all target ports (ALL_TG_PT), and for initiator ports that it names (SPEC_I_PT)")
+def others() -> None:
+    one, two = _nodes()
+    for number, target in enumerate((scst.TARGET, scst.LOCAL / "second"), 7):
+        scst.put(target / "rel_tgt_id", str(number))
+    _out(one, "-G", "-S", "0xa1", "--param-alltgpt")
+    equal((_keys(two), _ports(two)), ([0xa1] * 2, 2), "keys and ports with ALL_TG_PT")
+    _out(one, "-C", "-K", "0xa1")
+    _out(one, "-G", "-S", "0xa1", "-X", _ident(scst.LOCAL / "second"))
+    equal((_keys(two), _ports(two)), ([0xa1] * 2, 1), "keys and ports with SPEC_I_PT")
+    _out(one, "-R", "-K", "0xa1", "-T", str(_WRITE_REGISTRANTS))
+    equal((_may(one), _may(two)), ("rw", "r"), "an initiator that is registered at another port only")
+    _out(one, "-C", "-K", "0xa1")
 
 
 if __name__ == "__main__":

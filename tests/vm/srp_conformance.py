@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import iscsi_cu
 import scst
@@ -16,29 +17,34 @@ from srp import Link
 from srp_target import Ours, Target
 
 _LINK = Link(0)
-_KINDS = {"fileio": ("fileio", "filename=/tmp/thin; thin_provisioned=1; blocksize=4096"), "nullio": ("nullio", "size_mb=128"),
-          "thick": ("fileio", "filename=/tmp/thick")}
+# The tool reads up to 8 MiB at once, for which /dev/sg wants more pieces of memory than ib_srp takes by default.
+_LARGE = {"allow_ext_sg": 1, "sg_tablesize": 512, "max_sect": 16384, "queue_size": 16, "max_cmd_per_lun": 16}
+_KINDS = {"fileio": ("fileio", "filename=/tmp/thin; thin_provisioned=1; blocksize=4096"), "blockio": ("blockio", "filename=/dev/ram0"),
+          "nullio": ("nullio", "size_mb=128"), "thick": ("fileio", "filename=/tmp/thick"),
+          "thickblock": ("blockio", "filename=/dev/ram1; thin_provisioned=0")}
 
 
 def setup(target: Target) -> None:
     """A disk of each kind, as conformance.py has them."""
     assert isinstance(target, Ours)
     sh("modprobe", "sg")
+    if not Path("/dev/ram1").exists():
+        sh("modprobe", "brd", "rd_nr=2", "rd_size=131072")
     for lun, (kind, (handler, params)) in enumerate(_KINDS.items()):
         if handler == "fileio":
             scst.image("/tmp/" + params.partition("/tmp/")[2].partition(";")[0], 128)
         device = scst.add_device(f"vdisk_{handler}", kind, params)
-        if handler == "fileio":
+        if handler != "nullio":
             scst.put(device / "lb_per_pb_exp", "0")
         scst.add_lun(kind, lun, target.port(_LINK) / "luns")
     target.enable(_LINK)
 
 
-plan = srp_target.Plan(setup)
+plan = srp_target.Plan(setup, shared=False)
 
 
 def _family(kind: str, lun: int, _: Target) -> None:
-    with srp.logged_in(_LINK) as host:
+    with srp.logged_in(_LINK, **_LARGE) as host:
         iscsi_cu.family(kind, host.disk(lun, "scsi_generic"), "*" if LONG else "CompareAndWrite.*")
 
 

@@ -67,6 +67,10 @@ class Initiator:
     def prepare(self) -> None:
         """Bring up what the transport needs; udev is there, the daemon not yet."""
 
+    def configuration(self) -> str:
+        """What stands in multipath.conf."""
+        return _DEFAULTS + _section()
+
     def start(self) -> None:
         """Bring up udev, the transport and the daemon."""
         os.makedirs("/run/udev", exist_ok=True)
@@ -74,7 +78,7 @@ class Initiator:
         sh("modprobe", "-a", "scsi_dh_alua", "dm_multipath", "dm_service_time")
         self.prepare()
         os.makedirs("/etc/multipath", exist_ok=True)
-        Path("/etc/multipath.conf").write_text(_DEFAULTS + _section())
+        Path("/etc/multipath.conf").write_text(self.configuration())
         with open("/tmp/multipathd.log", "wb") as log:
             subprocess.Popen(["multipathd", "-d", "-v2"], stdout=log, stderr=log)  # pylint: disable=consider-using-with
 
