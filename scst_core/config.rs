@@ -189,15 +189,11 @@ impl Config {
         self.devices.remove(at).ok()
     }
 
-    /// The devices of `handler`.
-    pub(crate) fn devices_of(&self, handler: &Arc<Handler>) -> Result<KVec<Arc<Device>>> {
-        let mut list = KVec::new();
-        for device in &self.devices {
-            if Arc::ptr_eq(&device.handler, handler) {
-                list.push(device.clone(), GFP_KERNEL)?;
-            }
-        }
-        Ok(list)
+    /// A device of `handler`, if it has any.
+    pub(crate) fn device_of(&self, handler: &Arc<Handler>) -> Option<Arc<Device>> {
+        let mut devices = self.devices.iter();
+        let device = devices.find(|device| Arc::ptr_eq(&device.handler, handler));
+        device.cloned()
     }
 }
 

@@ -240,12 +240,16 @@ impl Device {
     /// their queue is empty. Takes the configuration's lock, but not while it
     /// waits for threads to end, as those may want it; sleeps as long as the
     /// commands that the old threads execute.
-    pub(crate) fn configure_threads(self: &Arc<Self>, wanted: ThreadConfig) -> Result {
+    pub(crate) fn configure_threads(
+        self: &Arc<Self>,
+        change: impl FnOnce(ThreadConfig) -> ThreadConfig,
+    ) -> Result {
+        let core = scst_core()?;
+        let _one_at_a_time = core.thread_changes.lock();
+        let wanted = change(self.thread_config());
         if wanted.count > MAX_THREADS {
             return Err(EINVAL);
         }
-        let core = scst_core()?;
-        let _one_at_a_time = core.thread_changes.lock();
         let kind = match (wanted.count, wanted.shared) {
             (0, _) => PoolKind::Global,
             (_, true) => PoolKind::Shared,

@@ -37,7 +37,7 @@ pub(crate) struct Globals {
     pub(crate) last_result: Atomic<i32>,
     /// Depth of `suspend`. Nothing is suspended: configuration changes do not
     /// stop I/O, so there is nothing to gain; clients pair the writes.
-    pub(crate) suspend: Atomic<i32>,
+    pub(crate) suspend: Atomic<u32>,
     pub(crate) max_tasklet_cmd: Atomic<u32>,
     pub(crate) async_lun_replace: Atomic<u32>,
     pub(crate) force_global_sgv_pool: Atomic<u32>,
