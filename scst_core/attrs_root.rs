@@ -143,7 +143,7 @@ static ATTRS: &[Attr<Globals>] = &[
 static THREAD_ATTRS: &[Attr<GlobalThreads>] = &[Attr::rw(
     c"threads",
     |t, p| {
-        let n = t.globals.threads();
+        let n = t.pool.count();
         show_keyed(p, n, n != t.globals.default_threads)
     },
     |t, b| {
@@ -152,11 +152,7 @@ static THREAD_ATTRS: &[Attr<GlobalThreads>] = &[Attr::rw(
             log_err!("threads: 0 is too small: at least 1");
             return Err(EINVAL);
         }
-        let core = core()?;
-        let _one_at_a_time = core.thread_changes.lock();
-        t.pool.resize(count, None)?;
-        t.globals.set_threads(count);
-        Ok(())
+        t.pool.resize(count)
     },
     "Number of threads for devices without threads of their own (threads_num 0).",
 )];

@@ -108,7 +108,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
     let buffers = SgPool::new(globals.max_cmd_mem_mb)?;
     let no_device = buffers.share(globals.max_dev_cmd_mem_mb)?;
     let threads = ThreadPool::new("scstd", -1)?;
-    threads.resize(globals.threads(), None)?;
+    threads.resize(globals.default_threads)?;
     let root = attrs_root::publish(Parent::Kernel, &globals, &threads)?;
     let top = Top {
         targets: attrs_root::plain(&root, b"targets")?,
@@ -155,7 +155,7 @@ pub(crate) fn stop() {
         for group in core.config.lock().device_groups.drain_all() {
             group.unpublish();
         }
-        let _ = core.threads.resize(0, None);
+        let _ = core.threads.resize(0);
     }
 }
 

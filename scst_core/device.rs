@@ -229,8 +229,9 @@ impl Device {
             return Ok(None);
         }
         let pool = ThreadPool::new(self.name(), self.numa_node.load(Relaxed))?;
+        pool.set_cpus(|| cpus)?;
         if self.pool_kind() == PoolKind::PerInitiator {
-            pool.resize(self.thread_config().count, cpus.as_deref())?;
+            pool.grow(self.thread_config().count)?;
         }
         Ok(Some(pool))
     }
@@ -262,12 +263,8 @@ impl Device {
             PoolKind::PerInitiator => (0, wanted.count),
         };
         let (shared, own) = counts;
-        self.shared_pool.grow(shared, None)?;
-        let start = |nexuses: &[Arc<Counted<Nexus>>]| {
-            each_pool(nexuses, |n, pool| {
-                pool.grow(own, n.session().cpus().as_deref())
-            })
-        };
+        self.shared_pool.grow(shared)?;
+        let start = |nexuses: &[Arc<Counted<Nexus>>]| each_pool(nexuses, |_, pool| pool.grow(own));
         start(&core.nexuses_of(self)?)?;
         self.pool_kind.store(kind as u32, Relaxed);
         *self.threads.lock() = wanted;

@@ -5,7 +5,7 @@
 
 use crate::{
     attrs_group, attrs_session,
-    config::{core, Core},
+    config::core,
     driver::Transport,
     drivers::Driver,
     group::Group,
@@ -251,7 +251,7 @@ impl Target {
         };
         drop(guard);
         removed.finish();
-        result.and(bind_threads(&core, &rebind))
+        result.and(bind_threads(&rebind))
     }
 
     fn create_group(self: &Arc<Self>, name: &str) -> Result {
@@ -313,7 +313,7 @@ impl Target {
         let result = self.regroup(&mut removed, &mut rebind);
         drop(guard);
         removed.finish();
-        result.and(bind_threads(&core, &rebind))
+        result.and(bind_threads(&rebind))
     }
 
     fn change_members(&self, group: &Arc<Group>, command: InitiatorsCommand<'_>) -> Result {
@@ -373,7 +373,7 @@ impl Target {
                 }
             }
         }
-        bind_threads(&core, &bound)
+        bind_threads(&bound)
     }
 
     /// Sets the relative target port identifier, of which no other target may
@@ -524,23 +524,13 @@ impl Target {
     }
 }
 
-/// Binds the threads of `sessions` to the CPUs of their groups. Takes the lock of threads' changes; sleeps.
-fn bind_threads(core: &Core, sessions: &[Arc<Session>]) -> Result {
-    if sessions.is_empty() {
-        return Ok(());
-    }
-    let all = CpuMask::all()?;
-    let _one_at_a_time = core.thread_changes.lock();
+/// Has the threads of `sessions` run on the CPUs of their groups. Sleeps.
+fn bind_threads(sessions: &[Arc<Session>]) -> Result {
     for session in sessions {
-        let chosen = session.cpus();
-        let cpus = chosen.as_deref().unwrap_or(&all);
-        if cpus.is_empty() {
-            continue;
-        }
         let mut nexuses = NexusList::new();
         session.collect(&mut nexuses, |nexus| nexus.pool.is_some())?;
         for pool in nexuses.iter().filter_map(|nexus| nexus.pool.as_ref()) {
-            pool.set_cpus(cpus)?;
+            pool.set_cpus(|| session.cpus())?;
         }
     }
     Ok(())
