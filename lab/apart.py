@@ -40,14 +40,32 @@ def blocks() -> list[list[str]]:
             for block in re.findall(r"^```sh\n(.*?)^```$", chapter, re.M | re.S)]
 
 
+# Between two commands: the kernel makes a disk, and takes a remote port away, a little after it was told to. Type 0 is a disk.
+_MOMENT = """moment() {
+	local device
+	sleep 0.5
+	for device in /sys/class/scsi_device/*/device; do
+		while [ "$(cat "$device/type" 2> /dev/null)" = 0 ] && [ ! -e "$device/block" ]; do sleep 0.1; done
+	done
+}
+"""
+# A login waits for the target's address for a second only, which need not be enough for two machines on a busy host.
+_REACHED = "for try in $(seq 100); do busybox ping -c 1 -W 1 192.168.5.1 > /dev/null && break; done"
+_GONE = "while [ -n \"$(ls /sys/class/srp_remote_ports)\" ]; do sleep 0.1; done"
+
+
 def _job(side: int, then: str) -> str:
     """What a machine does: each of its blocks when it is told to, a moment between commands; THEN whatever else."""
-    script = ["#!/bin/bash", "set -e", _CARD % {"number": side + 1}]
+    script = ["#!/bin/bash", "set -e", _CARD % {"number": side + 1}, _MOMENT]
     for number, (block, places) in enumerate(zip(blocks(), _PLACES)):
         if side in places:
             script.append(f"until [ -e /lab/share/go-{number} ]; do sleep 0.1; done")
+            if (side, number) == (_INITIATOR, 2):
+                script.append(_REACHED)
             for command in block:
-                script += [f"echo {shlex.quote('$ ' + command)}", command, "sleep 0.5"]
+                script += [f"echo {shlex.quote('$ ' + command)}", command, "moment"]
+                if "/delete" in command:
+                    script.append(_GONE)
             script.append(f"echo '##lab done {number}'")
     return "\n".join([*script, then]) + "\n"
 
@@ -72,7 +90,7 @@ class Story:
         cable = pair.Cable("apart")
         self.machines = [vm.Machine(f"apart-{name}", _job(side, then[side]),
                                     vm.Config(cpus=1, modules=modules if side == _TARGET else None, extra=extra,
-                                              qemu=cable.end(side), timeout=300))
+                                              qemu=cable.end(side), timeout=900))
                          for side, name in enumerate(_NAMES)]
         self.lines: list[tuple[str, str]] = []
         """What both have printed of the chapter: which machine, and what."""

@@ -78,7 +78,7 @@ class Asked:
         """The machine has ended: nobody waits for it any more."""
         self._lines.put("ended")
 
-    def ask(self, words: str, seconds: float = 60) -> str:
+    def ask(self, words: str, seconds: float = 200) -> str:
         """Have something done, and its answer; LabError if that fails or is not there in time."""
         self._put(words)
         while True:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Optional, Union
 
 from . import cache, console, guest, kernel, over, paths, proc, sysroot
 from .errors import LabError
+from .progress import say
 from .sandbox import Bind
 
 if TYPE_CHECKING:
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 Job = Union[Path, str]
 # What a boot need not spend a second on: TCG has no speculation to mitigate, and the kernel's ciphers are not on trial.
 _APPEND = "console=ttyS0 panic=-1 loglevel=5 printk.devkmsg=on rcupdate.rcu_cpu_stall_timeout=120 mitigations=off " \
-          "cryptomgr.notests"
+          "workqueue.watchdog_thresh=120 cryptomgr.notests"
 # Without PIT: on a busy host the kernel finds a TSC of some MHz by it, and then time flies. By the HPET it is a few percent.
 # Without erms and fsrm, as TCG copies "rep movsb" by the byte; without la57, which costs each page walk a level.
 _PLAIN = ("-machine", "q35,pit=off", "-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm,-la57")
 # Nor is the wiring of the HPET's interrupt on trial: a host that is busy for the tenth of a second that the kernel waits
 # for some is a panic. Kernels that know their hypervisor do not look either.
 _PLAIN_CLOCK = "tsc=reliable no_timer_check"
+# How long what a machine has printed may take to be read when it is dead.
+_REST_S = 5.0
 # One instruction is one nanosecond. The model is one that reproduces shared/baseline (QEMU's "max" has grown since);
 # without erms, as TCG counts "rep stosb" by the byte.
 _ICOUNT = ("-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "Skylake-Server,-erms", "-icount", "shift=0,sleep=off")
@@ -197,15 +200,32 @@ class Machine:
         """Boot and wait for the end.
 
         ON_LINE gets each line that the job prints; where it returns true the machine is killed on the spot, as by a
-        power cut.
+        power cut. It then still gets what the job has printed before its death.
+
+        A machine that stops before its job has begun is started once more: until then there is only the emulator and the
+        distribution's kernel, on a host that may be too busy for them.
         """
+        result = self._run(on_line)
+        if result.timed_out or (self.share / "begun").exists():
+            return result
+        say(f"    {result.problem()}\n    once more")
+        (self.place / "console").rename(self.place / "console.first")
+        return self._run(on_line)
+
+    def _run(self, on_line: Optional[Callable[[str], bool]]) -> Result:
         command = self.command()
         (self.place / "command").write_text(" \\\n  ".join(command) + "\n")
         start = time.monotonic()
         with (self.place / "qemu.log").open("wb") as errors, sysroot.get().spawn(
                 command, self.binds(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as child:
             self._child = child
-            output, ending = _read_lines(child, self.config.timeout, on_line)
+            lines = _Lines(child, on_line)
+            ending = lines.read(self.config.timeout)
+            if ending == "killed":
+                # What it has printed until it was dead it has done.
+                child.end()
+                lines.drain()
+            output = lines.text()
         seconds = time.monotonic() - start
         (self.place / "output").write_text(output)
         log = _text(self.place / "console")
@@ -228,31 +248,51 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _read_lines(child: proc.Child, timeout: float,
-                on_line: Optional[Callable[[str], bool]]) -> tuple[str, str]:
-    """Collect what the child prints until it ends, TIMEOUT passes or ON_LINE says stop."""
-    assert child.stdout is not None
-    descriptor = child.stdout.fileno()
-    end = time.monotonic() + timeout
-    text: list[str] = []
-    rest = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
-        while True:
-            left = end - time.monotonic()
-            if left <= 0:
-                return "".join(text), "timeout"
-            if not selector.select(min(left, 5)):
-                continue
-            data = os.read(descriptor, 65536)
-            if not data:
-                return "".join(text) + rest.decode(errors="replace"), "end"
-            *lines, rest = (rest + data.replace(b"\r", b"")).split(b"\n")
-            for raw in lines:
-                line = raw.decode(errors="replace")
-                text.append(line + "\n")
-                if on_line and on_line(line):
-                    return "".join(text), "killed"
+class _Lines:
+    """What a child prints."""
+
+    def __init__(self, child: proc.Child, on_line: Optional[Callable[[str], bool]]) -> None:
+        assert child.stdout is not None
+        self._descriptor = child.stdout.fileno()
+        self._on_line = on_line
+        self._text: list[str] = []
+        self._rest = b""
+
+    def read(self, timeout: float) -> str:
+        """Collect it until the child ends, TIMEOUT passes or ON_LINE says stop: `end`, `timeout` or `killed`."""
+        end = time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._descriptor, selectors.EVENT_READ)
+            while True:
+                left = end - time.monotonic()
+                if left <= 0:
+                    return "timeout"
+                if not selector.select(min(left, 5)):
+                    continue
+                data = os.read(self._descriptor, 65536)
+                if not data:
+                    return "end"
+                if self._take(data):
+                    return "killed"
+
+    def drain(self) -> None:
+        """Collect what there is when the child is dead."""
+        while self.read(_REST_S) == "killed":
+            pass
+
+    def _take(self, data: bytes) -> bool:
+        """Whether ON_LINE says stop to one of the lines that are whole now."""
+        *lines, self._rest = (self._rest + data.replace(b"\r", b"")).split(b"\n")
+        stop = False
+        for raw in lines:
+            line = raw.decode(errors="replace")
+            self._text.append(line + "\n")
+            stop |= bool(self._on_line and self._on_line(line))
+        return stop
+
+    def text(self) -> str:
+        """All of it so far."""
+        return "".join(self._text) + self._rest.decode(errors="replace")
 
 
 def run(name: str, job: Job, config: Config = Config(),

@@ -34,6 +34,8 @@ from .sandbox import Bind
 _PLACE = paths.REPO / "tests" / "vm"
 _KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "fc", "soak", "append", "allow")
 _LONG_FACTOR = 20
+# For the boot, and for a machine that runs when nothing else wants the processor.
+_SPARE_S = 600
 
 _JOB = """#!/bin/bash
 export LAB_LENGTH=%(length)s
@@ -118,7 +120,7 @@ def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config
             drives[name] = vm.Drive(name, paths.BUILD / "disks" / f"{tests[0].group[1]}-{name}.img", int(size or 64))
     for drive in drives.values():
         drive.image.unlink(missing_ok=True)
-    timeout = _timeout(tests) * (_LONG_FACTOR if long else 1) + 60
+    timeout = _timeout(tests) * (_LONG_FACTOR if long else 1) + _SPARE_S
     mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
     cpus = 2 if long else min((int(test.needs["cpus"]) for test in tests if "cpus" in test.needs), default=2)
     return vm.Config(cpus=cpus, mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,

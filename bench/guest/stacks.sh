@@ -20,17 +20,18 @@ scst_unload() {
 # Wait until a SCSI disk with this model exists; its node goes to $disk.
 wait_for_model() {
 	local model=$1 dir try
-	for try in {1..100}; do
+	for try in {1..600}; do
 		for dir in /sys/class/scsi_disk/*/device; do
 			[ -e "$dir/model" ] || continue
 			if [ "$(tr -d ' ' < "$dir/model")" = "$model" ]; then
 				disk=/dev/$(ls "$dir/block")
-				[ -b "$disk" ] && return 0
+				# The node of a disk that is still being added is there, and cannot be opened.
+				[ -b "$disk" ] && (: < "$disk") 2> /dev/null && return 0
 			fi
 		done
 		sleep 0.1
 	done
-	echo "no SCSI disk '$model' after 10 s" >&2
+	echo "no SCSI disk '$model' after a minute" >&2
 	return 1
 }
 
@@ -78,7 +79,7 @@ only_disk() {
 	for ((try = 0; try < $2 * 10; try++)); do
 		for disk in $1; do
 			disk=/dev/${disk##*/}
-			[ -b "$disk" ] && return 0
+			[ -b "$disk" ] && (: < "$disk") 2> /dev/null && return 0
 		done
 		sleep 0.1
 	done
@@ -90,7 +91,7 @@ only_disk() {
 srp_login() {
 	local guid=000000fffe000001
 	echo "id_ext=$guid,ioc_guid=$guid,dest=$srp_address:5555${1:+,$1}" > /sys/class/infiniband_srp/srp-rxe0-1/add_target || return
-	only_disk '/sys/class/srp_remote_ports/port-*/device/../target*/*/block/*' 10 SRP
+	only_disk '/sys/class/srp_remote_ports/port-*/device/../target*/*/block/*' 60 SRP
 }
 srp_logout() {
 	local port

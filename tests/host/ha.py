@@ -28,7 +28,7 @@ class Cluster:
         disk = vm.Drive("shared", image, 64, shared=True)
         cables = [pair.Cable("ha", number) for number in (0, 1)]
         extra = [_GUEST, vmtests.scripts(), paths.REPO / "README.md"]
-        timeout = 3600 if _LONG else 700
+        timeout = 3600 if _LONG else 1500
 
         def node(number: int) -> pair.Asked:
             config = vm.Config(cpus=1, modules=modules, drives=[disk], qemu=cables[number - 1].end(0), extra=extra,
@@ -76,7 +76,7 @@ class Cluster:
     def fail_over(self) -> str:
         """The disk goes to and fro under a verifying load."""
         self.initiator.ask("load")
-        self.initiator.ask("through 1", 100)
+        self.initiator.ask("through 1", 300)
         slowest = 0.0
         for number in range(_FAIL_OVERS):
             old, new = 1 + number % 2, 2 - number % 2
@@ -88,7 +88,7 @@ class Cluster:
                 raise LabError(f"node {old} still has the disk open")
             self.nodes[new].ask("state active -")
             self.nodes[old].ask("state - active")
-            slowest = max(slowest, float(self.initiator.ask(f"through {new}", 100).split()[0]))
+            slowest = max(slowest, float(self.initiator.ask(f"through {new}", 300).split()[0]))
             if (number + 1) % 20 == 0:
                 print(f"# {number + 1} fail-overs, the slowest {slowest} s", flush=True)
         return f"{_FAIL_OVERS} fail-overs, the slowest {slowest} s"
@@ -98,21 +98,21 @@ class Cluster:
         alive = 1 + _FAIL_OVERS % 2
         self.nodes[3 - alive].ask("state standby active")
         self.nodes[alive].ask("state active standby")
-        self.initiator.ask(f"through {alive}", 100)
+        self.initiator.ask(f"through {alive}", 300)
         self.nodes[alive].ask("die")
         self._dead = self.nodes[alive]
         self.nodes[3 - alive].ask("state active offline")
-        took = self.initiator.ask(f"through {3 - alive}", 150)
+        took = self.initiator.ask(f"through {3 - alive}", 300)
         views = ["dead", "active"] if alive == 1 else ["active", "dead"]
-        self.initiator.ask(f"follow {' '.join(views)}", 100)
+        self.initiator.ask(f"follow {' '.join(views)}")
         return f"I/O went on after {took}; {self.initiator.ask('finish', 250)}"
 
     def end(self) -> str:
         """All that still runs ends by itself."""
-        self.initiator.ask("leave", 100)
+        self.initiator.ask("leave")
         for machine in self.all:
             if machine is not self._dead:
-                machine.ask("end", 100)
+                machine.ask("end")
         return ""
 
 

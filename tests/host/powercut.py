@@ -91,7 +91,7 @@ def cut_power(ways: Sequence[str], modules: Path | None) -> str:
     for disk in disks:
         disk.image.unlink(missing_ok=True)
     extra = [_HERE / "powercut_guest", paths.REPO / "bench" / "guest", vmtests.scripts()]
-    config = vm.Config(cpus=1, mem="512M", extra=extra, timeout=240, drives=disks, modules=modules)
+    config = vm.Config(cpus=1, mem="512M", extra=extra, timeout=900, drives=disks, modules=modules)
     acknowledged = dict.fromkeys(ways, 0)
     for number in range(_ROUNDS + 1):
         if number and number % 10 == 0:

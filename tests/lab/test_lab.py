@@ -14,7 +14,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from lab import console, cpio, guest, keep, ktap, lanes, paths, pins, proc, vmtests
+from lab import console, cpio, guest, keep, ktap, lanes, paths, pins, proc, suite, vm, vmtests
 from lab.errors import LabError
 
 
@@ -93,6 +93,52 @@ class Lanes(unittest.TestCase):
         self.assertEqual(counts.failures, ["job3: no such kernel"])
         self.assertLessEqual(self.most, 3)
         self.assertIn("job3             |     FAIL no such kernel\n", out.getvalue())
+
+
+class Lines(unittest.TestCase):
+    """What a machine prints."""
+
+    def test_until_it_is_dead(self) -> None:
+        """What was printed before the end counts, also behind the line for which it was killed."""
+        for first, second in (("a\\nstop\\nstop\\nb\\nc", ""), ("a\\nstop\\n", "stop\\nb\\nc")):
+            seen: list[str] = []
+
+            def told(line: str, seen: list[str] = seen) -> bool:
+                seen.append(line)
+                return line == "stop"
+
+            with tempfile.TemporaryDirectory() as place:
+                script = f"printf '{first}'; sleep 0.1; printf '{second}'; : > {place}/printed; sleep 300"
+                with proc.spawn(["sh", "-c", script], stdout=subprocess.PIPE) as child:
+                    assert child.stdout is not None
+                    lines = vm._Lines(child, told)  # pylint: disable=protected-access
+                    self.assertEqual(lines.read(60), "killed")
+                    while not Path(place, "printed").exists():
+                        time.sleep(0.02)
+                    child.end()
+                    lines.drain()
+                    child.stdout.close()
+            self.assertEqual((seen, lines.text()), (["a", "stop", "stop", "b"], "a\nstop\nstop\nb\nc"))
+
+
+class Limits(unittest.TestCase):
+    """Figures and their limits."""
+
+    def _judged(self, *measured: int) -> tuple[ktap.Counts, int]:
+        """What comes of a figure that is MEASURED so, and how often it was."""
+        record = {"transport": "scst_local", "handler": "nullio", "rw": "randread", "block_size": 4096, "iodepth": 32}
+        runs = [[{**record, "insns_per_io": count}, {**record, "iodepth": 7, "insns_per_io": 1 << 40}] for count in measured]
+        with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(suite.kernel, "have_modules", return_value=False), \
+                mock.patch.object(suite.figures, "have_ours", side_effect=lambda _, driver="scst_local": driver == "scst_local"), \
+                mock.patch.object(suite.figures, "measure", side_effect=runs) as measure:
+            counts = suite._run_limits()  # pylint: disable=protected-access
+        return counts, measure.call_count
+
+    def test_limits(self) -> None:
+        """One that is too large is measured once more, and not twice; the lower one counts. One without a limit does not."""
+        for measured, failed in (((100,), 0), ((1 << 30, 100), 0), ((1 << 30, 1 << 30), 1)):
+            counts, times = self._judged(*measured)
+            self.assertEqual((counts.failed, counts.passed, times), (failed, 1 - failed, len(measured)), str(measured))
 
 
 class Payload(unittest.TestCase):
@@ -244,8 +290,8 @@ class Interrupted(unittest.TestCase):
                 time.sleep(0.2)
                 (os.killpg if group else os.kill)(run.pid, number)
                 start = time.monotonic()
-                text += run.communicate(timeout=30)[0]
-                self.assertLess(time.monotonic() - start, 10)
+                text += run.communicate(timeout=120)[0]
+                self.assertLess(time.monotonic() - start, 60)
                 self.assertNotEqual(run.returncode, 0)
             finally:
                 with contextlib.suppress(ProcessLookupError):

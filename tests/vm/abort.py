@@ -217,7 +217,7 @@ def _verify(lun: int) -> subprocess.Popen[str]:
     return _command(lun, "2f 02 00 01 80 00 00 00 01 00", "-t", "600", "-s", "512", "-i", "/dev/zero")
 
 
-def _end_of(process: subprocess.Popen[str], what: str, seconds: float = 15) -> str:
+def _end_of(process: subprocess.Popen[str], what: str, seconds: float = 30) -> str:
     """Wait for a process and give its output."""
     try:
         return process.communicate(timeout=seconds)[0]
@@ -289,7 +289,7 @@ def resets_in_store() -> None:
             try:
                 read = _read(1)
                 wait_until(lambda: _active(1) == 1, 30, "the READ did not arrive")
-                sh("sg_reset", flag, hole, timeout=10)
+                sh("sg_reset", flag, hole, timeout=30)
                 _end_of(read, "the READ in the black hole")
             finally:
                 scst.put(scst.TARGET / "black_hole", "0")
@@ -310,7 +310,7 @@ def stuck_for_long() -> None:
             # Longer than error handling waits anywhere; after that it must not have given up what is in the device.
             end = time.monotonic() + scaled(14, 60)
             while time.monotonic() < end:
-                sh("dd", f"if={other}", "of=/dev/null", "bs=4k", "count=50", "iflag=direct", "status=none", timeout=10)
+                sh("dd", f"if={other}", "of=/dev/null", "bs=4k", "count=50", "iflag=direct", "status=none", timeout=30)
                 time.sleep(0.5)
                 check(load.running, "the load ended")
                 check(_active(0) == 8, f"commands in the device: {_active(0)}")

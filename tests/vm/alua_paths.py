@@ -95,12 +95,12 @@ def handler() -> None:
         for state in ("nonoptimized", "standby", "unavailable", "offline", "active"):
             scst.put(_tgroup("dg", "t1") / "state", state)
             _wake()
-            wait_until(lambda: _seen(scst.TARGET, "access_state") == _NAMES.get(state, state), 10,  # pylint: disable=cell-var-from-loop
+            wait_until(lambda: _seen(scst.TARGET, "access_state") == _NAMES.get(state, state), 30,  # pylint: disable=cell-var-from-loop
                        f"{state}: the initiator sees {_seen(scst.TARGET, 'access_state')}")
             equal(_seen(_SECOND, "access_state"), "active/optimized", f"state of the other port with {state}")
         scst.put(_tgroup("dg", "t2") / "preferred", "1")
         _wake(_SECOND)
-        wait_until(lambda: _seen(_SECOND, "preferred_path") == "1", 10, "the initiator sees no preferred path")
+        wait_until(lambda: _seen(_SECOND, "preferred_path") == "1", 30, "the initiator sees no preferred path")
         equal(_seen(scst.TARGET, "preferred_path"), "0", "preferred_path of the other port")
     scst.del_device("seen")
 
@@ -210,7 +210,7 @@ def grown() -> None:
         _wake()
         (scst.scsi_device(0) / "rescan").write_text("1")
         node = os.path.basename(scst.wait_disk(0))
-        wait_until(lambda: Path(f"/sys/block/{node}/size").read_text().strip() == str(24 << 11), 10, "not the new size")
+        wait_until(lambda: Path(f"/sys/block/{node}/size").read_text().strip() == str(24 << 11), 30, "not the new size")
     scst.del_device("grows")
 
 
@@ -280,9 +280,18 @@ def _ios() -> int:
                for line in path.read_text().splitlines()[1:])
 
 
-def _goes_on(load: Fio, when: str) -> None:
-    before = _ios()
-    wait_until(lambda: _ios() > before + 20 or not load.running, 30, f"no I/O {when}")
+def _goes_on(load: Fio, when: str, multipath: Multipath, number: int) -> None:
+    """Wait for I/O through the path NUMBER. A command that has waited in the initiator since the last change may fail the path
+    that has just come back; like multipathd, look again after a while."""
+    before, again = _ios(), time.monotonic() + 5
+
+    def moves() -> bool:
+        nonlocal again
+        if time.monotonic() > again:
+            multipath.use(number)
+            again += 5
+        return _ios() > before + 20 or not load.running
+    wait_until(moves, 60, f"no I/O {when}")
     check(load.running, f"the load ended {when}")
 
 
@@ -297,7 +306,7 @@ def fail_over() -> None:
         with multipath.load(iodepth=8, size="2m") as load:
             for number in range(_FAIL_OVERS):
                 slowest = max(slowest, _take_over(1 + number % 2, 2 - number % 2, multipath))
-                _goes_on(load, f"after fail-over {number}")
+                _goes_on(load, f"after fail-over {number}", multipath, 2 - number % 2)
         note(f"{_FAIL_OVERS} fail-overs in {time.monotonic() - start:.1f} s, the slowest change of states {slowest * 1000:.0f} ms")
 
 
@@ -372,9 +381,9 @@ def explicit() -> None:
                     scst.put(_tgroup("dg", f"t{old}") / "state", "standby")
                     multipath.use(new)
                     state = _tgroup("dg", f"t{new}") / "state"
-                    wait_until(lambda: scst.get(state) == "active", 20,  # pylint: disable=cell-var-from-loop
+                    wait_until(lambda: scst.get(state) == "active", 60,  # pylint: disable=cell-var-from-loop
                                f"group {new} is {scst.get(state)}")
-                    _goes_on(load, f"after switch {number}")
+                    _goes_on(load, f"after switch {number}", multipath, new)
                 text = sh("sg_rtpg", "-d", scst.wait_disk(0, scst.TARGET, "scsi_generic"))
                 check("status code : 0x01" in text, text)
         finally:
@@ -397,10 +406,10 @@ def explicit_nodes() -> None:
             for number in range(scaled(4, 100)):
                 multipath.use(2 - number % 2)
                 want = [["standby", "active"], ["active", "standby"]][number % 2] * 2
-                wait_until(lambda: states() == want or wrong, 20,  # pylint: disable=cell-var-from-loop
+                wait_until(lambda: states() == want or wrong, 60,  # pylint: disable=cell-var-from-loop
                            f"the states are {states()}")
                 equal(wrong, [], "what the daemon met")
-                _goes_on(load, f"after switch {number}")
+                _goes_on(load, f"after switch {number}", multipath, 2 - number % 2)
 
 
 @suite.test("the README's chapter, typed as it stands there")
@@ -414,7 +423,7 @@ def readme() -> None:
         if "/dev/sda" in command:
             script.append(found)
         script.append(command.replace("/dev/sda", "${!#}"))
-    text = sh("bash", "-c", "\n".join(script), timeout=30)
+    text = sh("bash", "-c", "\n".join(script), timeout=120)
     for line in ("target port group id : 0x1 ", "target port group id : 0x2 ", "state : 0x02 (standby)",
                  "Relative target port: 0x1", "Target port group: 0x1"):
         check(line in text, f"no '{line}' in\n{text}")

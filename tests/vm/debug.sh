@@ -21,7 +21,7 @@ load() { modprobe scst && modprobe scst_vdisk && modprobe scst_local; }
 
 unload() {
 	local try
-	for try in 1 2 3 4 5 6 7 8 9 10; do
+	for try in $(seq 60); do
 		rmmod scst_local 2> /dev/null && break
 		sleep 1
 	done
@@ -43,7 +43,8 @@ disk() { # LUN: its /dev node, once it is there
 		for path in /sys/class/scsi_disk/*:0:0:"$1"/device; do
 			[ "$(cat "$path/vendor" 2> /dev/null | cut -c1-4)" = SCST ] || continue
 			for block in "$path"/block/*; do
-				[ -b "/dev/${block##*/}" ] && echo "/dev/${block##*/}" && return 0
+				# The node of a disk that is still being added is there, and cannot be opened.
+				(: < "/dev/${block##*/}") 2> /dev/null && echo "/dev/${block##*/}" && return 0
 			done
 		done
 		sleep 0.2

@@ -140,6 +140,13 @@ def identity() -> None:
     equal(scst.get(scst.DEVICES / "blk0/usn"), "192e8e20", "usn of blk0, added before")
 
 
+def _remove(lun: int, device: str) -> None:
+    """The LUN goes, also for the initiator, which may get another device there next, and then the device."""
+    scst.put(scst.TARGET / "luns/mgmt", f"del {lun}")
+    scst.wait_gone(lun)
+    scst.del_device(device)
+
+
 def _verify(node: str, block_sizes: tuple[str, ...], depths: tuple[int, ...], mib: int) -> None:
     """Write all of a part in each size and at each depth, read it back and compare."""
     fio(node, [{"bs": size, "iodepth": depth} for size in block_sizes for depth in depths],
@@ -163,8 +170,7 @@ def verify_direct() -> None:
         scst.image("/mnt/direct", 48)
         node = scst.disk("vdisk_fileio", "direct", 8, "filename=/mnt/direct; o_direct=1; async=1")
         _verify(node, ("4k", "256k"), (16,), scaled(4, 32))
-        scst.put(scst.TARGET / "luns/mgmt", "del 8")
-        scst.del_device("direct")
+        _remove(8, "direct")
     finally:
         sh("umount", "/mnt")
 
@@ -176,8 +182,7 @@ def verify_blockio() -> None:
     # What the initiator wrote is on the device below, at the same place.
     fio(node, rw="write", bs="64k", size="4m", end_fsync=1)
     sh("sh", "-c", f"dd if={node} of=/tmp/above bs=1M count=4 iflag=direct status=none")
-    scst.put(scst.TARGET / "luns/mgmt", "del 8")
-    scst.del_device("disk")
+    _remove(8, "disk")
     sh("sh", "-c", f"dd if={_BLK} bs=1M count=4 status=none | cmp - /tmp/above")
 
 
@@ -214,8 +219,7 @@ def unaligned_memory() -> None:
     finally:
         for handle in handles:
             os.close(handle)
-    scst.put(scst.TARGET / "luns/mgmt", "del 8")
-    scst.del_device("disk")
+    _remove(8, "disk")
 
 
 @suite.test("unaligned and odd sizes: 512 bytes to 1 MiB + 512 at odd offsets")
@@ -233,9 +237,7 @@ def blocks_4k() -> None:
         name = os.path.basename(node)
         equal(Path(f"/sys/block/{name}/queue/logical_block_size").read_text().strip(), "4096", f"{handler}: block size")
         _verify(node, ("4k", "128k"), (8,), 4)
-        scst.put(scst.TARGET / "luns/mgmt", "del 8")
-        scst.wait_gone(8)
-        scst.del_device("b4k")
+        _remove(8, "b4k")
 
 
 @suite.test("UNMAP gives the blocks of a thin file back and they read as zeros")
@@ -263,12 +265,11 @@ def read_only() -> None:
     scst.add_lun("file0", 8, params="read_only=1")
     _refuses_writes(8)
     scst.put(scst.TARGET / "luns/mgmt", "del 8")
+    scst.wait_gone(8)
     scst.add_device("vdisk_fileio", "ro0", "filename=/tmp/file0; read_only=1")
     scst.add_lun("ro0", 8)
     _refuses_writes(8)
-    scst.put(scst.TARGET / "luns/mgmt", "del 8")
-    scst.wait_gone(8)
-    scst.del_device("ro0")
+    _remove(8, "ro0")
 
 
 def _sectors(node: str) -> int:
@@ -287,7 +288,7 @@ def resize() -> None:
         scst.put(scst.DEVICES / "null0/size_mb", "96")
         answer = _test_unit_ready(scst.wait_disk(0, kind="scsi_generic"))
         _rescan(0)
-        wait_until(lambda: _sectors(node) == 96 << 11, 10, f"nullio: {_sectors(node)} sectors (TUR said {answer})")
+        wait_until(lambda: _sectors(node) == 96 << 11, 30, f"nullio: {_sectors(node)} sectors (TUR said {answer})")
     finally:
         load.stop()
     load.result()
@@ -296,7 +297,7 @@ def resize() -> None:
     equal(scst.get(scst.DEVICES / "file0/size"), str(80 << 20), "size of file0")
     node = scst.wait_disk(1)
     _rescan(1)
-    wait_until(lambda: _sectors(node) == 80 << 11, 10, f"fileio: {_sectors(node)} sectors")
+    wait_until(lambda: _sectors(node) == 80 << 11, 30, f"fileio: {_sectors(node)} sectors")
     fio(node, rw="write", bs="64k", offset="70m", size="8m", verify="crc32c")
 
 
@@ -324,7 +325,7 @@ def remove() -> None:
         scst.del_device(name)
         check(not (scst.DEVICES / name).exists(), f"{name} is still there")
     equal(scst.write(scst.HANDLERS / "vdisk_fileio/mgmt", "del_device file0"), 0, "del_device of an exported device")
-    wait_until(lambda: not (scst.TARGET / "luns/1").exists(), 5, "LUN 1 of a deleted device")
+    wait_until(lambda: not (scst.TARGET / "luns/1").exists(), 30, "LUN 1 of a deleted device")
 
 
 if __name__ == "__main__":

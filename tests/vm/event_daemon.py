@@ -62,7 +62,7 @@ class Daemon:
 
     def event(self, code: int) -> tuple[int, bytes]:
         """The next event, which has to be CODE: its number and payload."""
-        check(self.readable(10), f"no event {code} in 10 s")
+        check(self.readable(60), f"no event {code} in a minute")
         result, data = self.next()
         equal(errno_name(result), "success", "GET_NEXT_EVENT")
         length, got, number, issuer = struct.unpack_from(HEADER, data)

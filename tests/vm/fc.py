@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -30,7 +31,7 @@ class Fabric:
     def do(self, command: str) -> str:
         """Carry out a command and give what it says."""
         os.write(self._fd, f"{command}\n".encode())
-        text, end = "", time.monotonic() + 10
+        text, end = "", time.monotonic() + 60
         while not (text.endswith("ok\n") or "error: " in text and text.endswith("\n")):
             if not select.select([self._fd], [], [], max(0, end - time.monotonic()))[0]:
                 raise Failure(f"the fabric does not answer '{command}'; so far: {text!r}")
@@ -68,6 +69,15 @@ def load(**parameters: object) -> None:
     wait_until(lambda: all((host / "port_state").read_text().strip() == "Online" for host in HOSTS.glob("host*")), 60,
                "a port is not online")
     time.sleep(4)
+    # Where somebody else is, each has found one by now, or does soon.
+    with contextlib.suppress(Failure):
+        wait_until(lambda: all(_knows(host.name) for host in HOSTS.glob("host*")), 15, "")
+
+
+def _knows(name: str) -> bool:
+    """A host has another port online."""
+    states = Path("/sys/class/fc_remote_ports").glob(f"rport-{name.removeprefix('host')}:*/port_state")
+    return any(state.read_text().strip() == "Online" for state in states)
 
 
 def online(number: int) -> bool:

@@ -29,7 +29,7 @@ def _manage(line: str) -> str:
 
 
 def _wait_session() -> None:
-    wait_until(lambda: [path.name for path in (VIRTUAL / "sessions").glob("*:*")] == [fc.wwpn(0)], 60,
+    wait_until(lambda: [path.name for path in (VIRTUAL / "sessions").glob("*:*")] == [fc.wwpn(0)], 120,
                "the initiator has no session with the virtual port")
 
 
@@ -62,7 +62,7 @@ def add(suite: Suite) -> None:
         scst.add_lun("ram", 0, VIRTUAL / "luns")
         scst.put(VIRTUAL / "enabled", "1")
         _wait_session()
-        wait_until(lambda: len(disks()) == 1, 30, "the initiator has no disk of the virtual port")
+        wait_until(lambda: len(disks()) == 1, 90, "the initiator has no disk of the virtual port")
         fio(disks()[0], rw="randwrite", bsrange="4k-256k", blockalign="4k", iodepth=8, size="8m", io_size="4m", verify="crc32c",
             verify_fatal=1)
         scst.put(TARGET / "enabled", "0")
@@ -74,8 +74,8 @@ def add(suite: Suite) -> None:
         fc_ours.wait_session()
         resets = fc_ours.count("hba1", "resets")
         scst.put(TARGET / "abort_isp", "1")
-        wait_until(lambda: fc_ours.count("hba1", "resets") > resets, 30, "the chip was not reset")
-        wait_until(disks, 30, "the initiator has no disk of the virtual port after a reset")
+        wait_until(lambda: fc_ours.count("hba1", "resets") > resets, 90, "the chip was not reset")
+        wait_until(disks, 90, "the initiator has no disk of the virtual port after a reset")
         fio(disks()[0], number_ios=20, size="8m")
         _wait_session()
         scst.put(DRIVER / "mgmt", f"del_target {PORT}")

@@ -58,4 +58,4 @@ def sessions() -> list[str]:
 
 def wait_session() -> None:
     """Until the initiator is logged in."""
-    wait_until(lambda: sessions() == [fc.wwpn(0)], 60, "the initiator has no session")
+    wait_until(lambda: sessions() == [fc.wwpn(0)], 120, "the initiator has no session")

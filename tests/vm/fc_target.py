@@ -60,7 +60,7 @@ def _see(luns: list[int]) -> None:
     for path in Path("/sys/class/scsi_host", fc.host(0).name, "device").glob("rport-*/target*/*/delete"):
         path.write_text("1")
     fc.rescan(0)
-    wait_until(lambda: sorted(fc.disks(0)) == luns, 30, f"LUNs {sorted(fc.disks(0))}, not {luns}")
+    wait_until(lambda: sorted(fc.disks(0)) == luns, 90, f"LUNs {sorted(fc.disks(0))}, not {luns}")
 
 
 def _long(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
@@ -122,7 +122,7 @@ def protection() -> None:
 @suite.test("a sequence retransmission request for a command that is not there is refused, and I/O goes on")
 def retransmission() -> None:
     fc_ours.fabric[0].do("srr hba1")
-    wait_until(lambda: fc_ours.count("hba1", "refused") == 1, 20, "the request was not refused")
+    wait_until(lambda: fc_ours.count("hba1", "refused") == 1, 60, "the request was not refused")
     fio(fc.wait_disk(0, 0), number_ios=50, size="64m")
 
 
@@ -139,7 +139,7 @@ def said() -> None:
     fc_faults.DRIVER.joinpath("unbind").write_text(device)
     sh("modprobe", "qla2x00tgt")
     want = f"Adapter {device}: it is no target, as qla2xxx does not drive it"
-    wait_until(lambda: any(want in line for line in log.lines()), 10, "nothing said of an adapter without a driver")
+    wait_until(lambda: any(want in line for line in log.lines()), 60, "nothing said of an adapter without a driver")
     sh("rmmod", "qla2x00tgt")
     if LONG:
         fc.unload()

@@ -13,17 +13,24 @@ result() { # STATUS NAME
 }
 
 wait_disk() { # LUN: its node in $disk
-	local host dir try
-	host=$(cat $tgt/targets/scst_local/scst_local_tgt/sessions/scst_local_host/host_no) || return
+	local dir try
+	place "$1" || return
 	for ((try = 0; try < 200; try++)); do
-		for dir in "/sys/class/scsi_device/$host:0:0:$1/device/block/"*; do
+		for dir in "$device/block/"*; do
 			disk=/dev/${dir##*/}
-			[ -b "$disk" ] && return 0
+			# The node of a disk that is still being added is there, and cannot be opened.
+			[ -b "$disk" ] && (: < "$disk") 2> /dev/null && return 0
 		done
 		sleep 0.1
 	done
 	echo "# no disk for LUN $1"
 	return 1
+}
+
+place() { # LUN: where the initiator has it, in $device
+	local host
+	host=$(cat $tgt/targets/scst_local/scst_local_tgt/sessions/scst_local_host/host_no) || return
+	device=/sys/class/scsi_device/$host:0:0:$1/device
 }
 
 # Fill with files of several sizes to 100 %, delete some, fill again; the sums are checked after a new mount.
@@ -60,7 +67,14 @@ try_fs() { # NAME
 }
 
 remove() { # NAME HANDLER
-	echo "del 0" > $luns/mgmt && echo "del_device $1" > "$tgt/handlers/$2/mgmt"
+	local try
+	place 0 && echo "del 0" > $luns/mgmt && echo "del_device $1" > "$tgt/handlers/$2/mgmt" || return
+	for ((try = 0; try < 200; try++)); do
+		[ -e "$device" ] || return 0
+		sleep 0.1
+	done
+	echo "# the initiator still has the disk"
+	return 1
 }
 
 trap 'sed "s/^/# /" /tmp/fs.log' EXIT

@@ -145,7 +145,7 @@ class Channel(raw.Conversation):
         """Send the same REQ."""
         self._initiator.send(REQ, self._request)
 
-    def wait_accepted(self, seconds: float = 5) -> None:
+    def wait_accepted(self, seconds: float = 20) -> None:
         """Wait for the target's SRP_LOGIN_RSP, or Rejected. The queue pair may send from now on."""
         self.wait_for(lambda: self.reply is not None, seconds, "the REQ has no answer")
         assert self.reply is not None
@@ -200,14 +200,14 @@ class Channel(raw.Conversation):
         self._earned(unit)
         return unit
 
-    def ended(self, seconds: float = 5) -> bool:
+    def ended(self, seconds: float = 20) -> bool:
         """Whether the target ends the connection in this time; answers that come until then are forgotten."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and (self.queue_pair.received or not self.dead):
             self.receive(left)
         return self.dead
 
-    def disconnect(self, seconds: float = 5) -> None:
+    def disconnect(self, seconds: float = 20) -> None:
         """Send a DREQ and wait for the DREP."""
         assert self.reply is not None
         self.answer(DREQ, self.reply.fields[12:15] + b"\0")

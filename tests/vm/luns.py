@@ -93,7 +93,7 @@ def _luns_seen(target: Path) -> list[int]:
 
 def _sees(target: Path, luns: list[int], what: str) -> None:
     try:
-        wait_until(lambda: _luns_seen(target) == luns, 10, "")
+        wait_until(lambda: _luns_seen(target) == luns, 30, "")
     except Exception:
         equal(_luns_seen(target), luns, what)
 

@@ -138,6 +138,7 @@ _NUMBERED = ("/exported/*", "/sessions/*/host_no", "/sessions/*/host", "/session
 def tree() -> None:
     listed = recording.Differences("after writes")
     recorded = recording.tree("sysfs-writes.txt")
+    scst.wait_quiet()
     live = {path: entry for path, entry in scst.snapshot(leave_out=()).items()
             if path.startswith(tuple(f"{scst.ROOT}/{name}" for name in ("devices", "handlers", "targets/scst_local")))}
     outside = [path for path in recorded if any(Path(path).match("*" + name) for name in _NUMBERED)]

@@ -189,7 +189,7 @@ def fenced() -> None:
                               *"2a 00 00 00 00 08 00 00 01 00".split()],
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: scst.get(session / "lun0/active_commands") == "1", 10, "the write does not arrive")
+        wait_until(lambda: scst.get(session / "lun0/active_commands") == "1", 30, "the write does not arrive")
         _out(one, "-A", "-K", "0xa1", "-S", "0xa2", "-T", "5")
         equal(scst.get(session / "lun0/active_commands"), "0", "commands of who was fenced")
     finally:
@@ -214,8 +214,10 @@ def power() -> None:
     equal((len(data), data[20], data[-10:].hex()), (55, 1, "00000000000000a10000"), "registration")
     state = scst.get(scst.DEVICES / "disk/pr_state")
     check("reservation 03 00" in state and "00000000000000a1 1 24 06" in state, f"pr_state: {state}")
-    for luns in (scst.TARGET / "luns", scst.LOCAL / "second/luns"):
-        scst.put(luns / "mgmt", "clear")
+    for target in (scst.TARGET, scst.LOCAL / "second"):
+        scst.put(target / "luns/mgmt", "clear")
+    for target in (scst.TARGET, scst.LOCAL / "second"):
+        scst.wait_gone(0, target)
     scst.del_device("disk")
     scst.add_device("vdisk_fileio", "disk", "filename=/tmp/disk")
     scst.add_lun("disk", 0)

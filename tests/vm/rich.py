@@ -10,6 +10,8 @@ from lib import sh
 def make() -> None:
     """Loads the modules and makes it."""
     sh("modprobe", "null_blk", "nr_devices=1", "gb=1", "bs=512")
+    # Another test's has another size.
+    sh("rmmod", "brd", status=None)
     sh("modprobe", "brd", "rd_nr=1", "rd_size=131072")
     scst.load()
     for name, size in (("f0.img", 128), ("f1.img", 64)):

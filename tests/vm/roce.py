@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import select
 import socket
 import struct
@@ -61,7 +62,8 @@ class Port:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._socket.bind((address, _UDP_PORT))
         self._pairs: dict[int, QueuePair] = {}
-        self._numbers = 0x1000
+        self.numbers = itertools.count(0x1001)
+        """Those of the next queue pairs."""
         self._psn = 0
         self.datagrams: collections.deque[bytes] = collections.deque()
         """What came to queue pair 1 and is not taken yet."""
@@ -105,9 +107,9 @@ class Port:
 
     def queue_pair(self) -> "QueuePair":
         """A new queue pair, not connected."""
-        self._numbers += 1
-        self._pairs[self._numbers] = QueuePair(self, self._numbers)
-        return self._pairs[self._numbers]
+        number = next(self.numbers)
+        self._pairs[number] = QueuePair(self, number)
+        return self._pairs[number]
 
     def forget(self, number: int) -> None:
         """From here on a queue pair does not exist."""

@@ -21,6 +21,8 @@ GROUPS = ROOT / "device_groups"
 LOCAL = ROOT / "targets/scst_local"
 TARGET = LOCAL / "scst_local_tgt"
 SESSION = "scst_local_host"
+_DISK = "0"
+"""Peripheral device type."""
 MODULES = ("scst", "scst_vdisk", "scst_local")
 
 
@@ -129,11 +131,16 @@ def scsi_device(lun: int, target: Path = TARGET) -> Path:
 
 
 def wait_disk(lun: int, target: Path = TARGET, kind: str = "block") -> str:
-    """The initiator's device node (/dev/sdX; kind scsi_generic: /dev/sgN) of a LUN, waiting for it to appear."""
+    """The initiator's device node (/dev/sdX; kind scsi_generic: /dev/sgN) of a LUN, waiting for it to appear.
+
+    A disk has its /dev/sgN while sd still looks at it, with commands that take unit attentions: that is waited for.
+    """
     where = scsi_device(lun, target) / kind
 
     def node() -> str:
         with contextlib.suppress(OSError):
+            if kind != "block" and get(where.parent / "type") == _DISK and not os.listdir(where.parent / "block"):
+                return ""
             for name in os.listdir(where):
                 path = f"/dev/{name}"
                 if kind == "block":
@@ -142,13 +149,29 @@ def wait_disk(lun: int, target: Path = TARGET, kind: str = "block") -> str:
                 if os.path.exists(path):
                     return path
         return ""
-    wait_until(node, 20, f"no disk for LUN {lun} of {target.name} ({where})")
+    wait_until(node, 60, f"no disk for LUN {lun} of {target.name} ({where})")
     return node()
 
 
 def wait_gone(lun: int, target: Path = TARGET) -> None:
     """Wait until the initiator no longer has a LUN."""
-    wait_until(lambda: not scsi_device(lun, target).exists(), 20, f"LUN {lun} of {target.name} is still there")
+    wait_until(lambda: not scsi_device(lun, target).exists(), 60, f"LUN {lun} of {target.name} is still there")
+
+
+def wait_quiet() -> None:
+    """Wait until initiators have looked at the LUNs that they know of, and ask nothing any more."""
+    seen: list[bool] = []
+
+    def quiet() -> bool:
+        devices = [Path(f"/sys/class/scsi_device/{address.name}/device")
+                   for session in LOCAL.glob("*/sessions/*")
+                   for address in Path("/sys/class/scsi_device").glob(f"{get(session / 'host_no')}:*")]
+        with contextlib.suppress(OSError):
+            seen.append(all(any((device / "block").glob("sd*")) for device in devices if get(device / "type") == _DISK)
+                        and all(get(path) == "0" for path in LOCAL.glob("*/sessions/*/active_commands")))
+        # Between two commands of one who looks there is none.
+        return len(seen) > 5 and all(seen[-5:])
+    wait_until(quiet, 30, "initiators still look at their disks")
 
 
 def add_lun(device: str, lun: int, luns: Path = TARGET / "luns", params: str = "") -> None:

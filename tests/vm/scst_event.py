@@ -81,7 +81,7 @@ def reading() -> None:
     daemon, deaf = Daemon((REGISTERED,), os.O_NONBLOCK), Daemon((STPG,), os.O_NONBLOCK)
     equal(daemon.next()[0], errno.EAGAIN, "GET_NEXT_EVENT without an event")
     scst.add_device("vdisk_nullio", "fresh", "size_mb=1")
-    check(daemon.readable(5), "poll() does not see the event")
+    check(daemon.readable(30), "poll() does not see the event")
     result, needed = daemon.next(100)
     equal((result, struct.unpack("=i", needed)[0]), (errno.ENOSPC, 64 + 60), "GET_NEXT_EVENT with little room")
     number, payload = daemon.event(REGISTERED)
@@ -111,7 +111,7 @@ def waiting() -> None:
                 scst.del_device(name)
             else:
                 reader.terminate()
-            reader.wait(10)
+            reader.wait(60)
 
 
 def _during(command: list[str], act: Callable[[], None]) -> tuple[int, str]:

@@ -81,6 +81,15 @@ class Link:
         """Be where the initiator is, in the sense of network namespaces, for as long as the block runs."""
         return contextlib.nullcontext()
 
+    def _reaches(self) -> bool:
+        """Whether the initiator's address reaches the target's."""
+        with self.in_namespace():
+            ping = ["busybox", "ping", "-c", "1", "-W", "1", self.address]
+            return subprocess.run(ping, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+    def reach(self) -> None:
+        """Wait until the initiator's machine knows the target's address, for which a login waits for a second only."""
+
     def state(self, device: str = "") -> str:
         """State of the port of an RDMA device, the target's if none is named: `ACTIVE` or `DOWN`."""
         text = Path(f"/sys/class/infiniband/{device or self.device}/ports/1/state").read_text()
@@ -158,12 +167,6 @@ class Wire(Link):
         wait_until(lambda: self.state(self.initiator_device) == "ACTIVE", 10, f"{self.initiator_device} is not active")
         wait_until(self._reaches, 20, f"{self.address} is not reached from {self.initiator_address}")
 
-    def _reaches(self) -> bool:
-        """Whether the initiator's address reaches the target's."""
-        with self.in_namespace():
-            ping = ["busybox", "ping", "-c", "1", "-W", "1", self.address]
-            return subprocess.run(ping, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
-
     def remove(self) -> None:
         if Path("/sys/class/infiniband", self.initiator_device).exists():
             sh("rdma", "link", "delete", self.initiator_device)
@@ -204,6 +207,9 @@ class Card(Link):
         mine = self.initiator_address if self._initiator else self.address  # type: ignore[attr-defined]
         sh("ip", "addr", "add", f"{mine}/24", "dev", self.netdev)
         super().up()
+
+    def reach(self) -> None:
+        wait_until(self._reaches, 200, f"{self.address} is not reached from {self.initiator_address}")
 
     def remove(self) -> None:
         sh("rdma", "link", "delete", self.device)
@@ -309,16 +315,18 @@ class Host:
         return sorted(int(path.name.split(":")[3]) for path in found)
 
     def disk(self, lun: int = 0, kind: str = "block") -> str:
-        """The device node (/dev/sdX; kind scsi_generic: /dev/sgN) of a LUN, waiting for it to appear."""
+        """The device node (/dev/sdX; kind scsi_generic: /dev/sgN) of a LUN, waiting for it to appear, and for sd if it is a disk's."""
         where = self.scsi_device(lun) / kind
 
         def node() -> str:
             with contextlib.suppress(OSError):
+                if kind != "block" and (where.parent / "type").read_text().strip() == "0" and not os.listdir(where.parent / "block"):
+                    return ""
                 for name in os.listdir(where):
                     os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK))
                     return f"/dev/{name}"
             return ""
-        wait_until(node, 20, f"no disk for LUN {lun} of host{self.number}; it has {self.luns()}")
+        wait_until(node, 60, f"no disk for LUN {lun} of host{self.number}; it has {self.luns()}")
         return node()
 
     def rescan(self) -> None:
@@ -335,6 +343,13 @@ class Host:
         wait_until(lambda: not (_HOSTS / f"host{self.number}").exists(), seconds,
                    f"host{self.number} is still there, its port is {self.state()}")
 
+    def wait_lost(self, seconds: float = 30) -> None:
+        """Wait until the initiator knows that the target has ended the connection, and no longer waits for it.
+
+        The target's session may be gone before that. With a fast_io_fail_tmo only.
+        """
+        wait_until(lambda: self.state() not in ("running", "blocked"), seconds, f"host{self.number} is {self.state()}")
+
     def wait_state(self, state: str, seconds: float) -> None:
         """Wait until the remote port is in a state."""
         wait_until(lambda: self.state() == state, seconds, f"host{self.number} is {self.state()}, not {state}")
@@ -347,8 +362,11 @@ def start_logout(host: Host) -> None:
     blocked for fast_io_fail_tmo at most.
     """
     wait_until(lambda: host.state() != "blocked", 30, f"host{host.number} is blocked")
-    with contextlib.suppress(FileNotFoundError):
+    try:
         (host.rport / "delete").write_text("1")
+    except OSError as error:
+        # It has gone by itself.
+        check(error.errno in (errno.ENOENT, errno.ENODEV), f"logout: {error}")
 
 
 def hosts() -> list[Host]:
@@ -382,7 +400,8 @@ def try_login(link: Link, **options: object) -> int:
 def login(link: Link = Link(0), **options: object) -> Host:
     """Log in with options of add_target (ch_count, cmd_sg_entries, queue_size, initiator_ext, ...)."""
     before = {host.number for host in hosts()}
-    end = time.monotonic() + 10
+    link.reach()
+    end = time.monotonic() + 30
     # A host that is gone is known to the initiator for a moment more.
     while (result := try_login(link, **options)) == errno.EEXIST and time.monotonic() < end:
         time.sleep(0.2)

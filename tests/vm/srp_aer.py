@@ -61,8 +61,9 @@ def _channel(**request: int) -> Iterator[Channel]:
 
 def _event(channel: Channel, lun: int, code: tuple[int, int], solicited: bool = False) -> bytes:
     """Wait for an SRP_AER_REQ and look at it; its tag."""
-    unit = channel.receive(5)
-    assert unit is not None, "no SRP_AER_REQ came"
+    unit = channel.receive(20)
+    check(unit is not None, "no SRP_AER_REQ came")
+    assert unit is not None
     kind, solnt, delta, tag, field, length = struct.unpack(">BB2xi8s4x8sI4x", unit[:36])
     equal(kind, srp_raw.AER_REQ, "information unit type")
     equal(bool(solnt & 1), solicited, "SOLNT")
@@ -161,21 +162,25 @@ def stock(target: Target) -> None:
     luns = _port(target) / "luns"
     with srp.logged_in(_LINK, ch_count=2) as host:
         load = Fio(host.disk(), rw="randread", time_based=None, runtime=3600)
-        log = Kmsg()
+        log, lines = Kmsg(), list[str]()
         rounds = scaled(5, 200)
+
+        def said(what: str) -> int:
+            lines.extend(log.lines())
+            return sum(what in line for line in lines)
+
         try:
-            for _ in range(rounds):
+            for number in range(rounds):
                 scst.add_lun("null1", 1, luns)
                 scst.put(luns / "mgmt", "del 1")
+                wait_until(lambda: said("ignoring AER for LUN 0") > number, 20,  # pylint: disable=cell-var-from-loop
+                           f"no SRP_AER_REQ in round {number}")
                 sh("sleep", "0.2")
+            wait_until(lambda: said("LUN assignments on this target have changed"), 20, "no unit attention")
         finally:
             load.stop()
         load.result()
-        lines = log.lines()
-        told = sum("ignoring AER for LUN 0" in line for line in lines)
-        note(f"{rounds} rounds: {told} times SRP_AER_REQ")
-        check(told >= rounds, f"{told} SRP_AER_REQs in {rounds} rounds")
-        check(any("LUN assignments on this target have changed" in line for line in lines), "no unit attention")
+        note(f"{rounds} rounds: {said('ignoring AER for LUN 0')} times SRP_AER_REQ")
         fio(host.disk(), number_ios=100)
 
 
@@ -200,8 +205,9 @@ def request_limit(target: Target) -> None:
     _limits(target, _DEFAULT_LIMIT)
 
 
-def _held(target: Target, **login: object) -> tuple[int, int]:
-    """How many commands the target has of an initiator that would send 128, and how often it said TASK SET FULL."""
+def _held(target: Target, want: int, **login: object) -> tuple[int, int]:
+    """How many commands the target has of an initiator that would send 128, and how often it said TASK SET FULL. As many as
+    one may WANT may take a while to come."""
     port = _port(target)
 
     def active() -> int:
@@ -210,7 +216,7 @@ def _held(target: Target, **login: object) -> tuple[int, int]:
 
     def settled() -> bool:
         seen.append(active())
-        return len(seen) > 20 and len(set(seen[-20:])) == 1 and seen[-1] > 0
+        return len(seen) > 20 and len(set(seen[-20:])) == 1 and seen[-1] >= want
     with srp.logged_in(_LINK, queue_size=192, max_cmd_per_lun=128, **login) as host:
         node, sg = host.disk(), host.disk(kind="scsi_generic")
         # ib_srp takes a command that a reset ended for lost when its time is over.
@@ -218,17 +224,17 @@ def _held(target: Target, **login: object) -> tuple[int, int]:
         scst.put(port / "black_hole", "4")
         with Trace() as trace:
             load = Fio(node, iodepth=128, number_ios=512, size="32m")
-            wait_until(settled, 30, "the number of commands does not settle")
+            wait_until(settled, 60, f"the number of commands does not settle at {want} or more: {seen[-20:]}")
             scst.put(port / "black_hole", "0")
             sh("sg_reset", "-d", sg)
             load.result()
-            wait_until(lambda: active() == 0, 10, "commands are left")
+            wait_until(lambda: active() == 0, 30, "commands are left")
         return seen[-1], trace.count("cmd_responded", _TASK_SET_FULL)
 
 
 def _bounded(target: Target, most: int) -> None:
     _limits(target, most)
-    held, full = _held(target, ch_count=1)
+    held, full = _held(target, most - 1, ch_count=1)
     _limits(target, _DEFAULT_LIMIT)
     note(f"{held} commands of one channel")
     # The initiator keeps one of its requests for task management.

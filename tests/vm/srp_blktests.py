@@ -103,9 +103,9 @@ def files(target: Target) -> None:
             load.start()
             _lose_paths(device, paths, scaled(3, 60))
             before = load.count
-            wait_until(lambda: load.count > before or not load.is_alive(), 30, "no file is written any more")
+            wait_until(lambda: load.count > before or not load.is_alive(), 60, "no file is written any more")
             load.enough.set()
-            load.join(30)
+            load.join(120)
             equal(load.problem, "", "what became of the files")
             note(f"{load.count} files")
         finally:
@@ -218,7 +218,8 @@ def resets(target: Target) -> None:
             _stop(load)
         finally:
             load.kill()
-        equal((host.state(), state.read_text().strip()), ("running", "running"), "port and device")
+        wait_until(lambda: (host.state(), state.read_text().strip()) == ("running", "running"), 30,
+                   f"port and device are {host.state()} and {state.read_text().strip()}")
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ def early(target: Target) -> None:
             time.sleep(0.2)
             channel.complete()
             tags = []
-            while len(tags) < count and (answer := channel.response(3)) is not None:
+            while len(tags) < count and (answer := channel.response(10)) is not None:
                 tags.append(answer.tag)
             note(f"{count} sent with a request limit of {limit}: {len(tags)} answered")
             check(target.name != "ours" or channel.dead or len(tags) == count, f"answered: {tags}")
@@ -320,7 +320,7 @@ def immediate(target: Target) -> None:
             channel.ask(raw.command(9, raw.TEST_UNIT_READY, lun=NULL_LUN))
             answer = channel.ask(unit)
             if answer is None:
-                channel.ended(3)
+                channel.ended(10)
             outcome = f"ended {channel.logout_reason}" if answer is None else f"refused {answer}" if answer.refused else "done"
             note(f"{name}: {outcome}")
             check(outcome.startswith(tuple(wanted)), f"{name}: {outcome}, want {' or '.join(wanted)}")
@@ -405,7 +405,7 @@ def duplicates(target: Target) -> None:
             channel.send(raw.command(7, raw.read10(0, 8), buffer.descriptor(), lun=SLOW_LUN, in_format=raw.DIRECT))
             if number % 4 == 3:
                 channel.send(raw.task_management(8 + number, raw.ABORT_TASK, SLOW_LUN, task=7))
-        while channel.credits < limit and (answer := channel.response(5)) is not None:
+        while channel.credits < limit and (answer := channel.response(20)) is not None:
             answers.append(answer)
     done = [answer for answer in answers if answer.tag == 7 and not answer.refused]
     note(f"{len(done)} of 16 commands done, {sum(answer.tag == 7 for answer in answers) - len(done)} refused, "
@@ -431,7 +431,7 @@ def credit_requests(target: Target) -> None:
                     channel.send(raw.command(tag, raw.read10(0, 8), buffer.descriptor(), lun=SLOW_LUN, in_format=raw.DIRECT))
                 channel.send(raw.task_management(1000, raw.ABORT_TASK_SET, SLOW_LUN))
                 equal(channel.credits, 0, "credits left")
-                while channel.credits < limit and (unit := channel.receive(5)) is not None:
+                while channel.credits < limit and (unit := channel.receive(20)) is not None:
                     kind, solnt, delta, tag = struct.unpack(">BB2xiQ", unit[:16])
                     if kind == raw.CRED_REQ:
                         equal(solnt & 1, solicited, "SOLNT of the SRP_CRED_REQ")

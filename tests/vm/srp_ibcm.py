@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import random
 import struct
 import threading
@@ -173,7 +174,7 @@ def rejected(target: Target) -> None:
             channel.disconnect()
         other = one.channel()
         other.request(ibcm.login_request(), service="0123456789abcdef")
-        other.wait_for(lambda: other.reply is not None, 5, "no answer to another service")
+        other.wait_for(lambda: other.reply is not None, 20, "no answer to another service")
         assert other.reply is not None
         equal((other.reply.kind, other.reply.reason), (REJ, ibcm.INVALID_SERVICE), "answer to another service")
         _gone(target, one)
@@ -219,9 +220,12 @@ def repeated(target: Target) -> None:
 @plan.test("an RTU that is lost: the first command stands for it", only=("ours",))
 def lost_rtu(target: Target) -> None:
     with initiator() as one:
-        channel = ibcm.login(one, complete=False, patience=16)
-        channel.wait_for(lambda: channel.messages.count(REP) == 2, 5, "the REP does not come again")
+        # A REP a second, four in all.
+        channel = ibcm.login(one, complete=False)
+        channel.wait_for(lambda: channel.messages.count(REP) >= 2, 20, "the REP does not come again")
         _ready(channel)
+        # One may have been on its way when the command came.
+        one.wait(0.3)
         count = channel.messages.count(REP)
         one.wait(2)
         equal(channel.messages.count(REP), count, "REPs after the first command")
@@ -233,9 +237,10 @@ def lost_rtu(target: Target) -> None:
 @plan.test("an MRA instead of an RTU: the target waits for as long as it says", only=("ours",))
 def delayed(target: Target) -> None:
     with initiator() as one:
-        channel = ibcm.login(one, complete=False, patience=_QUICK)
+        # Without the MRA it would wait for two seconds.
+        channel = ibcm.login(one, complete=False, patience=17)
         channel.answer(MRA, bytes([1 << 6, 20 << 3]))
-        one.wait(2)
+        one.wait(3)
         check(not channel.dead, "the target did not wait")
         channel.complete()
         _ready(channel)
@@ -279,16 +284,16 @@ def second_thoughts(target: Target) -> None:
     with initiator() as one:
         channel = ibcm.login(one, complete=False)
         channel.answer(REJ, struct.pack(">BBH", 1 << 6, 0, ibcm.CONSUMER))
-        _gone(target, one, seconds=5)
+        _gone(target, one)
         channel.forget()
         old = ibcm.login(one)
         _ready(old)
         new = one.channel()
         new.request(ibcm.login_request(), old.queue_pair.number)
-        new.wait_for(lambda: new.reply is not None, 5, "no answer to a queue pair in use")
+        new.wait_for(lambda: new.reply is not None, 20, "no answer to a queue pair in use")
         assert new.reply is not None
         equal((new.reply.kind, new.reply.reason), (REJ, ibcm.STALE), "answer to a queue pair in use")
-        _gone(target, one, seconds=10)
+        _gone(target, one)
         check(DREQ in old.messages, "the old connection was not ended")
         old.forget()
         again = ibcm.login(one)
@@ -322,7 +327,7 @@ def channels(target: Target) -> None:
 def disabled(target: Target) -> None:
     assert isinstance(target, Ours)
     with initiator() as one:
-        for agrees, most in ((True, 6), (False, 16)):
+        for agrees, most in ((True, 20), (False, 40)):
             channel = ibcm.login(one, patience=16)
             _ready(channel)
             channel.agrees = agrees
@@ -330,7 +335,7 @@ def disabled(target: Target) -> None:
             disable = threading.Thread(target=target.disable, args=(LINK,))
             start = time.monotonic()
             disable.start()
-            check(channel.ended(10), "no DREQ")
+            check(channel.ended(), "no DREQ")
             _gone(target, one, seconds=most)
             disable.join(most)
             check(not disable.is_alive(), "the target is still not disabled")
@@ -357,7 +362,7 @@ def outstanding(target: Target) -> None:
                     channel.disconnect()
                 else:
                     channel.forget()
-                _gone(target, one, seconds=8 if polite else 60)
+                _gone(target, one, seconds=20 if polite else 60)
             note(f"{'DREQ' if polite else 'silent'}: gone after {time.monotonic() - start:.1f} s")
 
 
@@ -378,7 +383,10 @@ def mutated(target: Target) -> None:
     rng = random.Random(seed)
     answers: dict[str, int] = {}
     with initiator() as one:
-        good = ibcm.login(one)
+        # A request for its queue pair, or of its port, would end it, and rightly so: both are out of a mutation's reach.
+        numbers, one.port.numbers = one.port.numbers, itertools.count(0x5A6B7C)
+        good = ibcm.login(one, ibcm.login_request(initiator=b"the one beside!!"))
+        one.port.numbers = numbers
         _ready(good)
         for number in range(scaled(60, 5000)):
             channel = one.channel(_QUICK, 1)

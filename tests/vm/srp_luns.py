@@ -183,7 +183,8 @@ def refused(target: Target) -> None:
     with srp.logged_in() as host:
         host.set_timeouts(1, 5, -1)
         scst.put(target.port(_LINK) / "sessions" / _LINK.address / "force_close", "1")
-        wait_until(lambda: not target.sessions(_LINK) or host.state() != "running", 20, "the session is still there")
+        wait_until(lambda: not target.sessions(_LINK), 20, "the session is still there")
+        host.wait_lost()
         host.logout()
     target.wait_idle()
     target.disable(_LINK)

@@ -228,6 +228,7 @@ def written() -> None:
             (session,) = (place / "sessions").iterdir()
             scst.put(session / "force_close", "1")
             wait_until(lambda: not session.exists(), 20, "the session is still there")
+            host.wait_lost()
         return [line for line in log.lines() if "ib_srpt" in line]
     with _loaded() as place:
         equal(scst.get(_PARAMETERS / "trace_flag"), "9984", "trace_flag")

@@ -213,7 +213,7 @@ class Conversation:
                                       *struct.unpack(">Q", unit[8:16])))
         return None
 
-    def ask(self, unit: bytes, seconds: float = 5) -> Optional[Response]:
+    def ask(self, unit: bytes, seconds: float = 20) -> Optional[Response]:
         """Send a request and wait for its response."""
         self.send(unit)
         return self.response(seconds)
@@ -231,10 +231,10 @@ class Channel(Conversation):
         info = rdmacm.AddrInfo(src=None, dst=link.address, dst_service=str(srp.PORT),
                                port_space=cm_enums.RDMA_PS_TCP)
         self.id = rdmacm.CMID(creator=self._events)
-        self.id.resolve_addr(info, 2000)
-        self._expect(cm_enums.RDMA_CM_EVENT_ADDR_RESOLVED)
-        self.id.resolve_route(2000)
-        self._expect(cm_enums.RDMA_CM_EVENT_ROUTE_RESOLVED)
+        self.id.resolve_addr(info, 20000)
+        self._expect(cm_enums.RDMA_CM_EVENT_ADDR_RESOLVED, 30)
+        self.id.resolve_route(20000)
+        self._expect(cm_enums.RDMA_CM_EVENT_ROUTE_RESOLVED, 30)
         self.pd = self.id.pd
         self._cq: Optional[cq.CQ] = None
         self._qp: Optional[qp.QP] = None
@@ -361,7 +361,7 @@ class Channel(Conversation):
         self._earned(unit)
         return unit
 
-    def ended(self, seconds: float = 5) -> bool:
+    def ended(self, seconds: float = 20) -> bool:
         """Whether the target ends the connection in this time; answers that come until then are forgotten."""
         end = time.monotonic() + seconds
         while not self.dead and (left := end - time.monotonic()) > 0:

@@ -71,7 +71,7 @@ class Initiator:
         self._channel.send(raw.command(self._tag, cdb, table, raw.wire_lun(lun), attribute=attribute, **ways))
         return self._tag
 
-    def answer(self, seconds: float = 10) -> tuple[int, str]:
+    def answer(self, seconds: float = 30) -> tuple[int, str]:
         """The next answer: tag, and `good`, sense or status; tag 0 if none comes."""
         response = self._channel.response(seconds)
         if response is None:
@@ -142,7 +142,7 @@ def _hole(lun: int) -> Iterator[None]:
     scst.put(_place() / "black_hole", "4")
     try:
         yield
-        wait_until(lambda: _active(lun) > before, 10, "the command does not arrive")
+        wait_until(lambda: _active(lun) > before, 30, "the command does not arrive")
     finally:
         scst.put(_place() / "black_hole", "0")
 
@@ -194,7 +194,7 @@ def _waits(initiator: Initiator) -> int:
     """The tag of a SIMPLE command to the shared task set that waits; those before the target is so far do not."""
     for _ in range(50):
         tag = initiator.send(raw.TEST_UNIT_READY, _SHARED)
-        if initiator.answer(0.5)[0] == 0:
+        if initiator.answer(1)[0] == 0:
             return tag
     raise Failure("no command waits")
 
@@ -251,7 +251,7 @@ def aca(target: Target) -> None:
             equal(one.ask(bytes([0x12, 0, 0, 0, 36, 0]), lun, moves="in"), active, "INQUIRY")
             equal(one.tur(lun, attribute=_ACA), "good", "ACA")
             busy = f"status {_BUSY:#04x}" if lun == _SHARED else "good"
-            wait_until(lambda: two.tur(lun) == busy, 10, f"the other initiator does not get {busy}")
+            wait_until(lambda: two.tur(lun) == busy, 30, f"the other initiator does not get {busy}")
             equal(two.tur(lun, naca=True), active if lun == _SHARED else "good", "the other initiator, NACA")
             two.answers(two.manage(raw.CLEAR_ACA, lun))
             equal(one.tur(lun), active, "after CLEAR ACA of the other initiator")
@@ -293,7 +293,7 @@ def qerr(target: Target) -> None:
             with _hole(lun):
                 old = two.read(lun)
             equal(one.ask(raw.read10(0xFFFFFFF0, 1), lun, moves="in"), "5/21/00", "the failure")
-            wait_until(lambda: _active(lun) == theirs, 10, f"LUN {lun}, QERR {mode}: {_active(lun)} commands")
+            wait_until(lambda: _active(lun) == theirs, 30, f"LUN {lun}, QERR {mode}: {_active(lun)} commands")
             equal(two.tur(lun), "good" if theirs else "6/2f/00", "what the other initiator is told")
             one.set_control(lun)
             equal(two.tur(lun), "6/2a/01", "mode parameters changed")
@@ -365,7 +365,7 @@ def prevent(target: Target) -> None:
                 attentions(one)
                 return ejects(one)
             return False
-        wait_until(may, 10, "who is gone still prevents it")
+        wait_until(may, 30, "who is gone still prevents it")
 
 
 if __name__ == "__main__":

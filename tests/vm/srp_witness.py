@@ -49,7 +49,7 @@ class Witness:
         assert self._host is not None and self._load is not None
         check(self._load.running, "the load of the well-behaved session ended")
         before = self._ios()
-        wait_until(lambda: self._ios() > before + 8, 20, "the well-behaved session has no I/O any more")
+        wait_until(lambda: self._ios() > before + 8, 60, "the well-behaved session has no I/O any more")
         equal(self._host.state(), "running", "state of its port")
 
     def end(self) -> None:
@@ -104,7 +104,7 @@ class Outcomes:
         channel.send(unit)
         channel.send(raw.command(_MARKER, raw.TEST_UNIT_READY, lun=NULL_LUN))
         while marker is None or answer is None:
-            found = channel.response(10 if marker is None else 0.3)
+            found = channel.response(10 if marker is None else 3)
             if found is None:
                 break
             if found.tag == _MARKER:
@@ -113,7 +113,7 @@ class Outcomes:
                 answer = found
         if answer is not None:
             self.record(name, f"refused {answer}" if answer.refused else "done", *expected)
-        elif channel.ended(0.05 if marker else 3):
+        elif channel.ended(0.05 if marker else 10):
             self.record(name, "ended" if channel.logout_reason is None else f"ended {channel.logout_reason}", *expected)
         else:
             self.record(name, "silent", *expected)

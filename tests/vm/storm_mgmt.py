@@ -25,6 +25,8 @@ from lib import Failure, Fio, Suite, check, equal, no_differences, note, scaled,
 _SECONDS = scaled(12, 600)
 _PROCESSES = 4
 _SEED = int(os.environ.get("FUZZ_SEED", "1"))
+_LEAST = 5
+"""Valid commands of a process."""
 _STEADY = "steady_tgt"
 
 _ATTRIBUTES = {
@@ -130,8 +132,8 @@ class Manager:
 def _manage(seed: int, seconds: float) -> None:
     manager = Manager(seed)
     end = time.monotonic() + seconds
-    # On a host that is busy longer; one whose commands are never valid does not end.
-    while time.monotonic() < end or manager.results["valid"] <= 5:
+    # One whose first commands wait for a blocked device has its turn when that is unblocked.
+    while time.monotonic() < end or manager.results["valid"] <= _LEAST:
         if manager.results["valid"] % 20 == 19:
             manager.read()
         manager.write()

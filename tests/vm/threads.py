@@ -82,7 +82,7 @@ def shared() -> None:
     equal(set(_pids()) & set(_pids(theirs)), set(), "common threads with per_initiator")
     old = _pids(theirs)
     scst.put(scst.LOCAL / "mgmt", "del_target other_tgt")
-    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in old), 10, "threads of a target that went")
+    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in old), 30, "threads of a target that went")
 
 
 def _affinity(pid: int) -> str:
@@ -98,7 +98,7 @@ def cpu_mask() -> None:
     try:
         for mask in ("1", "2", "3") * scaled(1, 50):
             scst.put(scst.TARGET / "cpu_mask", mask)
-            wait_until(lambda: {_affinity(pid) for pid in _pids()} == {mask}, 5,  # pylint: disable=cell-var-from-loop
+            wait_until(lambda: {_affinity(pid) for pid in _pids()} == {mask}, 30,  # pylint: disable=cell-var-from-loop
                        f"cpu_mask {mask}: threads have {sorted({_affinity(pid) for pid in _pids()})}")
         equal(scst.write(scst.TARGET / "cpu_mask", "ffff"), 75, "cpu_mask beyond the CPUs")
     finally:

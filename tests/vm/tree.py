@@ -30,6 +30,7 @@ def setup() -> None:
     scst.unload()
     rich.make()
     scst.wait_disk(1)
+    scst.wait_quiet()
 
 
 def teardown() -> None:
@@ -118,7 +119,7 @@ def latency() -> None:
         rows = [line.split() for line in lines[1:]]
         equal(tuple(row[0] for row in rows), parts, f"rows of {name}")
         for row in rows:
-            check(row[1] >= "64" and row[-1] == "us", f"{name}: {row}")
+            check(int(row[1]) >= 64 and row[-1] == "us", f"{name}: {row}")
         for _, _, least, most, average, _, _ in rows[:-1]:
             check(float(least) <= float(average) <= float(most), f"{name}: {rows}")
     equal((files / "b4096").read_text(), "state count min max avg stddev\n", "b4096")

@@ -77,7 +77,7 @@ def main() -> int:
     number = int(sys.argv[1])
     target, link = set_up(number, *_STATES[number])
     target.enable(link)
-    asked.serve({"state": _state, "medium": _medium, "guid": lambda: guid(link)}, 300)
+    asked.serve({"state": _state, "medium": _medium, "guid": lambda: guid(link)}, 900)
     target.unload()
     return 0
 

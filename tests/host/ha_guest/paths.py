@@ -88,13 +88,13 @@ class Initiator:
             self._map = maps[0] if len(maps) == 1 else ""
             slaves = Path(f"/sys/block/{self._map}/slaves")
             return bool(self._map) and sorted(os.listdir(slaves)) == together
-        wait(found, 60, f"no multipath device of {together}")
+        wait(found, 120, f"no multipath device of {together}")
         return f"{self._map} of {' and '.join(' '.join(names) for names in disks)}"
 
     def follow(self, *states: str) -> str:
         """Wait until the daemon sees all paths to each node in the state that it is in; how long that took."""
         start = time.monotonic()
-        wait(lambda: self._sees(states), 60, f"{' and '.join(states)} are not seen")
+        wait(lambda: self._sees(states), 120, f"{' and '.join(states)} are not seen")
         return f"{time.monotonic() - start:.1f} s"
 
     def _sees(self, states: tuple[str, ...]) -> bool:
@@ -141,7 +141,7 @@ class Initiator:
         more()
         took = time.monotonic() - start
         # What the other one has refused is counted there too.
-        wait(alone, 60, f"I/O through node {3 - node} too")
+        wait(alone, 120, f"I/O through node {3 - node} too")
         return f"{took:.1f} s"
 
     def finish(self) -> str:

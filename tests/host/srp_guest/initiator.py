@@ -23,7 +23,7 @@ def main() -> int:
     srp.load_initiator()
     link = srp.Card(initiator=True)
     link.up()
-    wait_until(Path("/lab/share/go").exists, 100, "nobody said go")
+    wait_until(Path("/lab/share/go").exists, 400, "nobody said go")
     with srp.logged_in(link, ch_count=4) as host:
         record = fio(host.disk(0), rw="randwrite", bsrange="4k-256k", iodepth=32, size="8m", verify="crc32c",
                      verify_fatal=1)

@@ -28,7 +28,7 @@ def main() -> int:
     target.add("nullio", "null0", 1, "", [link])
     target.enable(link)
     print("ready", flush=True)
-    wait_until(Path("/lab/share/killed").exists, 200, "nobody told that the initiator was killed")
+    wait_until(Path("/lab/share/killed").exists, 600, "nobody told that the initiator was killed")
     start = time.monotonic()
     if isinstance(target, srp_target.Ours):
         wait_until(lambda: len(target.sessions(link)) <= 1, 60, f"sessions: {target.sessions(link)}")
