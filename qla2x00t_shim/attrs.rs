@@ -75,20 +75,20 @@ static PORT: [Attr<Port>; 5] = [
     ),
 ];
 
-/// Of a target on a virtual port.
+/// Of a target on a virtual port. Both names are saved with a configuration: it is made of them.
 static VIRTUAL: [Attr<Virtual>; 2] = [
     Attr::rw(
         c"node_name",
         |npiv, page| {
             let name = Wwn(npiv.node_name.load(Relaxed)).text();
-            emit(page, format_args!("{}\n", name.as_str()))
+            emit(page, format_args!("{}\n[key]\n", name.as_str()))
         },
         store_node,
         "WWNN of the virtual port; a new one counts when the target is enabled the next time",
     ),
     Attr::ro(
         c"parent_host",
-        |npiv, page| emit(page, format_args!("{}\n", npiv.parent.name())),
+        |npiv, page| emit(page, format_args!("{}\n[key]\n", npiv.parent.name())),
         "WWPN of the port that it is on",
     ),
 ];

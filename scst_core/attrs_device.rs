@@ -90,7 +90,9 @@ fn show_pass_through(page: &mut Page<'_>) -> Result {
 /// The directory of a handler below `handlers`.
 pub(crate) fn handler_dir(handlers: &Dir, handler: &Arc<Handler>) -> Result<Dir> {
     let mut groups = KVec::new();
-    groups.push(Group::new(handler.clone(), HANDLER)?, GFP_KERNEL)?;
+    // What is written runs the handler's code: its module stays meanwhile.
+    let files = Group::of_module(handler.clone(), HANDLER, handler.module)?;
+    groups.push(files, GFP_KERNEL)?;
     Dir::create(Parent::Dir(handlers), handler.name().as_bytes(), groups)
 }
 
@@ -135,14 +137,10 @@ static DEVICE: &[Attr<Device>] = &[
                 log_err!("threads_num {} is too large: at most {}", n, MAX_THREADS);
                 return Err(EINVAL);
             }
-            let shared = d.thread_config().shared;
-            reconfigure(
-                d,
-                ThreadConfig {
-                    count: n as u32,
-                    shared,
-                },
-            )
+            found(d)?.configure_threads(|now| ThreadConfig {
+                count: n as u32,
+                ..now
+            })
         },
         "Threads for the device's commands; 0: the core's global ones.",
     ),
@@ -164,8 +162,7 @@ static DEVICE: &[Attr<Device>] = &[
                     return Err(EINVAL);
                 }
             };
-            let count = d.thread_config().count;
-            reconfigure(d, ThreadConfig { count, shared })
+            found(d)?.configure_threads(|now| ThreadConfig { shared, ..now })
         },
         "Whether each initiator has threads of its own: per_initiator or shared.",
     ),
@@ -178,10 +175,6 @@ static DEVICE: &[Attr<Device>] = &[
         "Peripheral device type.",
     ),
 ];
-
-fn reconfigure(device: &Device, wanted: ThreadConfig) -> Result {
-    found(device)?.configure_threads(wanted)
-}
 
 /// The core's own reference to a device. Takes the configuration's lock.
 fn found(device: &Device) -> Result<Arc<Device>> {

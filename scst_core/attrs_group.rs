@@ -139,6 +139,9 @@ static ACCESS: &[Attr<Handle>] = &[
                 );
                 return Err(EINVAL);
             };
+            // A session that is being opened has the old value, or is found here.
+            let core = core()?;
+            let _config = core.config.lock();
             h.group.set_addr_method(method);
             for session in &h.target.sessions()? {
                 if Arc::ptr_eq(&session.group(), &h.group) {
@@ -158,6 +161,8 @@ static ACCESS: &[Attr<Handle>] = &[
                 log_err!("black_hole {} is unknown: 0 to 4 expected", n);
                 return Err(EINVAL);
             }
+            let core = core()?;
+            let _config = core.config.lock();
             h.group.black_hole.store(n as u32, Relaxed);
             for session in &h.target.sessions()? {
                 if Arc::ptr_eq(&session.group(), &h.group) {
@@ -180,8 +185,7 @@ static ACCESS: &[Attr<Handle>] = &[
             })?;
             let all = mask == CpuMask::all()?;
             let mask = (!all).then(|| Arc::new(mask, GFP_KERNEL)).transpose()?;
-            h.group.set_cpu_mask(mask.clone());
-            h.target.apply_cpus(&h.group, mask)
+            h.target.set_cpus(&h.group, mask)
         },
         "CPUs that threads for this group's initiators run on.",
     ),

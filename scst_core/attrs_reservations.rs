@@ -6,11 +6,14 @@ use crate::{
     config::core,
     device::Device,
     reservations::{Reservations, State},
-    util::{show_keyed, text},
+    util::{parsed, show_keyed, text},
 };
 use kapi::sysfs::{Attr, Page};
 use kernel::{prelude::*, sync::Arc};
-use scst_proto::pr::{saved, state};
+use scst_proto::{
+    mgmt::absolute,
+    pr::{saved, state},
+};
 
 /// What `devices/<name>` has of them.
 pub(crate) static ATTRS: &[Attr<Device>] = &[
@@ -30,12 +33,11 @@ pub(crate) static ATTRS: &[Attr<Device>] = &[
             show_keyed(p, name, d.reservations.file_is_chosen())
         },
         |d, b| {
-            let name = text(b)?;
-            if !name.is_empty() && !name.starts_with('/') {
-                crate::util::log_err!("pr_file_name {}: an absolute path expected", name);
-                return Err(EINVAL);
-            }
-            Reservations::set_file(&found(d)?, Some(name).filter(|name| !name.is_empty()))
+            let path = match text(b)? {
+                "" => None,
+                path => Some(parsed(absolute(path))?),
+            };
+            Reservations::set_file(&found(d)?, path)
         },
         "File that reservations survive a loss of power in; empty for the usual one.",
     ),

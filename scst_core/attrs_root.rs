@@ -7,7 +7,7 @@ use crate::{
     globals::{Globals, DEFAULT_TASKLET_CMD},
     latency,
     threads::{self, ThreadPool, MAX_THREADS},
-    util::{emit, flag, log_err, number, parsed, show_flag, show_keyed, store_flag, text},
+    util::{emit, flag, log_err, number, parsed, show_flag, show_keyed, store_flag, text, update},
 };
 use kapi::{
     pool::{ClassStats, SgPool, CLASSES},
@@ -21,7 +21,10 @@ use kernel::{
         Arc,
     },
 };
-use scst_proto::trace::{Level, TraceCommand};
+use scst_proto::{
+    mgmt::one_line,
+    trace::{Level, TraceCommand},
+};
 
 /// The version of SCST whose interface this is, and what `scstadmin` checks.
 pub(crate) const SCST_VERSION: &str = "3.11.0-pre";
@@ -60,7 +63,7 @@ static ATTRS: &[Attr<Globals>] = &[
                 name => show_keyed(p, name, true),
             })
         },
-        |g, b| g.set_cluster_name(text(b)?),
+        |g, b| g.set_cluster_name(parsed(one_line(text(b)?))?),
         "Name of the cluster that shares persistent reservations.",
     ),
     Attr::rw(
@@ -140,7 +143,7 @@ static ATTRS: &[Attr<Globals>] = &[
 static THREAD_ATTRS: &[Attr<GlobalThreads>] = &[Attr::rw(
     c"threads",
     |t, p| {
-        let n = t.globals.threads();
+        let n = t.pool.count();
         show_keyed(p, n, n != t.globals.default_threads)
     },
     |t, b| {
@@ -149,9 +152,7 @@ static THREAD_ATTRS: &[Attr<GlobalThreads>] = &[Attr::rw(
             log_err!("threads: 0 is too small: at least 1");
             return Err(EINVAL);
         }
-        t.pool.resize(count, None)?;
-        t.globals.set_threads(count);
-        Ok(())
+        t.pool.resize(count)
     },
     "Number of threads for devices without threads of their own (threads_num 0).",
 )];
@@ -171,20 +172,18 @@ fn store_measure_latency(_: &Globals, bytes: &[u8]) -> Result {
 
 fn store_suspend(globals: &Globals, bytes: &[u8]) -> Result {
     let depth = parsed(scst_proto::number::parse_i64(text(bytes)?))?;
+    if depth < -1 {
+        log_err!(
+            "suspend {}: -1 to resume, 0 or more to suspend expected",
+            depth
+        );
+        return Err(EINVAL);
+    }
     // -1 takes one level back; any other number (seconds to wait for commands) adds one.
-    let now = globals.suspend.load(Relaxed);
-    let next = match depth {
-        -1 => now.saturating_sub(1).max(0),
-        0.. => now.saturating_add(1),
-        _ => {
-            log_err!(
-                "suspend {}: -1 to resume, 0 or more to suspend expected",
-                depth
-            );
-            return Err(EINVAL);
-        }
-    };
-    globals.suspend.store(next, Relaxed);
+    update(&globals.suspend, |now| match depth {
+        -1 => now.saturating_sub(1),
+        _ => now.saturating_add(1),
+    });
     Ok(())
 }
 
@@ -216,7 +215,7 @@ pub(crate) fn show_trace_level(level: &Atomic<u32>, more: &str, page: &mut Page<
 /// Sets a `trace_level`.
 pub(crate) fn store_trace_level(level: &Atomic<u32>, bytes: &[u8]) -> Result {
     let command = parsed(TraceCommand::parse(text(bytes)?))?;
-    level.store(command.apply(level.load(Relaxed)), Relaxed);
+    update(level, |now| command.apply(now));
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use kernel::{
     prelude::*,
     sync::{atomic::Relaxed, Arc},
 };
-use scst_proto::command::DriverCommand;
+use scst_proto::{command::DriverCommand, mgmt::one_line};
 
 static DRIVER_PROTECTION: &[Attr<Driver>] = &[Attr::ro(
     c"dif_capabilities",
@@ -65,16 +65,21 @@ fn show_mgmt(driver: &Driver, page: &mut Page<'_>) -> Result {
     Ok(())
 }
 
+/// Files about a driver, whose code what is written to them runs: its module stays meanwhile.
+fn of_driver(driver: &Arc<Driver>, table: &'static [Attr<Driver>]) -> Result<Group> {
+    Group::of_module(driver.clone(), table, driver.module)
+}
+
 /// The directory of a driver below `targets`.
 pub(crate) fn driver_dir(targets: &Dir, driver: &Arc<Driver>) -> Result<Dir> {
     let mut groups = driver.ops().attrs()?;
     if driver.ops().has_trace_level() {
-        groups.push(Group::new(driver.clone(), DRIVER)?, GFP_KERNEL)?;
+        groups.push(of_driver(driver, DRIVER)?, GFP_KERNEL)?;
     }
     if driver.ops().has_mgmt() {
-        groups.push(Group::new(driver.clone(), DRIVER_MGMT)?, GFP_KERNEL)?;
+        groups.push(of_driver(driver, DRIVER_MGMT)?, GFP_KERNEL)?;
     }
-    groups.push(Group::new(driver.clone(), DRIVER_PROTECTION)?, GFP_KERNEL)?;
+    groups.push(of_driver(driver, DRIVER_PROTECTION)?, GFP_KERNEL)?;
     Dir::create(Parent::Dir(targets), driver.name().as_bytes(), groups)
 }
 
@@ -130,7 +135,7 @@ static TARGET: &[Attr<Target>] = &[
                 comment => show_keyed(p, comment, true),
             })
         },
-        |t, b| t.set_comment(text(b)?),
+        |t, b| t.set_comment(parsed(one_line(text(b)?))?),
         "Free text.",
     ),
     Attr::rw(
@@ -177,19 +182,7 @@ static ENABLED: &[Attr<Target>] = &[Attr::rw(
         emit!(p, "{}\n", on);
         Ok(())
     },
-    |t, b| {
-        managed(|| {
-            let on = flag(b)?;
-            if on {
-                t.ensure_rel_tgt_id()?;
-            }
-            t.driver.ops().enable(t.name(), on)?;
-            if let Some(at) = &t.enabled {
-                at.store(u32::from(on), Relaxed);
-            }
-            Ok(())
-        })
-    },
+    |t, b| managed(|| t.enable(flag(b)?)),
     "1: initiators can log in.",
 )];
 

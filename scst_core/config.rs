@@ -108,7 +108,7 @@ pub(crate) fn start(globals: Arc<Globals>) -> Result {
     let buffers = SgPool::new(globals.max_cmd_mem_mb)?;
     let no_device = buffers.share(globals.max_dev_cmd_mem_mb)?;
     let threads = ThreadPool::new("scstd", -1)?;
-    threads.resize(globals.threads(), None)?;
+    threads.resize(globals.default_threads)?;
     let root = attrs_root::publish(Parent::Kernel, &globals, &threads)?;
     let top = Top {
         targets: attrs_root::plain(&root, b"targets")?,
@@ -155,7 +155,7 @@ pub(crate) fn stop() {
         for group in core.config.lock().device_groups.drain_all() {
             group.unpublish();
         }
-        let _ = core.threads.resize(0, None);
+        let _ = core.threads.resize(0);
     }
 }
 
@@ -189,15 +189,11 @@ impl Config {
         self.devices.remove(at).ok()
     }
 
-    /// The devices of `handler`.
-    pub(crate) fn devices_of(&self, handler: &Arc<Handler>) -> Result<KVec<Arc<Device>>> {
-        let mut list = KVec::new();
-        for device in &self.devices {
-            if Arc::ptr_eq(&device.handler, handler) {
-                list.push(device.clone(), GFP_KERNEL)?;
-            }
-        }
-        Ok(list)
+    /// A device of `handler`, if it has any.
+    pub(crate) fn device_of(&self, handler: &Arc<Handler>) -> Option<Arc<Device>> {
+        let mut devices = self.devices.iter();
+        let device = devices.find(|device| Arc::ptr_eq(&device.handler, handler));
+        device.cloned()
     }
 }
 

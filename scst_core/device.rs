@@ -229,8 +229,9 @@ impl Device {
             return Ok(None);
         }
         let pool = ThreadPool::new(self.name(), self.numa_node.load(Relaxed))?;
+        pool.set_cpus(|| cpus)?;
         if self.pool_kind() == PoolKind::PerInitiator {
-            pool.resize(self.thread_config().count, cpus.as_deref())?;
+            pool.grow(self.thread_config().count)?;
         }
         Ok(Some(pool))
     }
@@ -240,12 +241,16 @@ impl Device {
     /// their queue is empty. Takes the configuration's lock, but not while it
     /// waits for threads to end, as those may want it; sleeps as long as the
     /// commands that the old threads execute.
-    pub(crate) fn configure_threads(self: &Arc<Self>, wanted: ThreadConfig) -> Result {
+    pub(crate) fn configure_threads(
+        self: &Arc<Self>,
+        change: impl FnOnce(ThreadConfig) -> ThreadConfig,
+    ) -> Result {
+        let core = scst_core()?;
+        let _one_at_a_time = core.thread_changes.lock();
+        let wanted = change(self.thread_config());
         if wanted.count > MAX_THREADS {
             return Err(EINVAL);
         }
-        let core = scst_core()?;
-        let _one_at_a_time = core.thread_changes.lock();
         let kind = match (wanted.count, wanted.shared) {
             (0, _) => PoolKind::Global,
             (_, true) => PoolKind::Shared,
@@ -258,12 +263,8 @@ impl Device {
             PoolKind::PerInitiator => (0, wanted.count),
         };
         let (shared, own) = counts;
-        self.shared_pool.grow(shared, None)?;
-        let start = |nexuses: &[Arc<Counted<Nexus>>]| {
-            each_pool(nexuses, |n, pool| {
-                pool.grow(own, n.session().cpus().as_deref())
-            })
-        };
+        self.shared_pool.grow(shared)?;
+        let start = |nexuses: &[Arc<Counted<Nexus>>]| each_pool(nexuses, |_, pool| pool.grow(own));
         start(&core.nexuses_of(self)?)?;
         self.pool_kind.store(kind as u32, Relaxed);
         *self.threads.lock() = wanted;

@@ -82,9 +82,11 @@ pub fn register_driver(
         GFP_KERNEL,
     )?;
     let mut config = core.config.lock();
+    config.drivers.reserve(1, GFP_KERNEL)?;
     let dir = attrs_target::driver_dir(&core.top.targets, &driver)?;
+    let added = config.drivers.push_within_capacity(driver.clone());
+    added.map_err(|_| ENOMEM)?;
     driver.state.lock().dir = Some(dir);
-    config.drivers.push(driver.clone(), GFP_KERNEL)?;
     drop(config);
     pr_info!(
         "Target template {} registered successfully\n",
@@ -105,6 +107,8 @@ impl DriverRegistration {
             return Err(EEXIST);
         }
         let target = Target::new(name, driver.clone(), &params)?;
+        // First what may fail: a target that has directories is one that is taken out again.
+        driver.state.lock().targets.reserve(1, GFP_KERNEL)?;
         {
             // Taken out: no lock may be held while directories are made.
             let Some(dir) = driver.state.lock().dir.take() else {
@@ -114,11 +118,12 @@ impl DriverRegistration {
             driver.state.lock().dir = Some(dir);
             result?;
         }
-        driver
+        let added = driver
             .state
             .lock()
             .targets
-            .push(target.clone(), GFP_KERNEL)?;
+            .push_within_capacity(target.clone());
+        added.map_err(|_| ENOMEM)?;
         drop(config);
         pr_info!(
             "Target {} for template {} registered successfully\n",

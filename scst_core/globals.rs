@@ -37,12 +37,11 @@ pub(crate) struct Globals {
     pub(crate) last_result: Atomic<i32>,
     /// Depth of `suspend`. Nothing is suspended: configuration changes do not
     /// stop I/O, so there is nothing to gain; clients pair the writes.
-    pub(crate) suspend: Atomic<i32>,
+    pub(crate) suspend: Atomic<u32>,
     pub(crate) max_tasklet_cmd: Atomic<u32>,
     pub(crate) async_lun_replace: Atomic<u32>,
     pub(crate) force_global_sgv_pool: Atomic<u32>,
     pub(crate) trace_level: Atomic<u32>,
-    threads: Atomic<u32>,
     pub(crate) default_threads: u32,
     pub(crate) max_cmd_mem_mb: u32,
     pub(crate) max_dev_cmd_mem_mb: u32,
@@ -62,7 +61,6 @@ impl Globals {
                 async_lun_replace: Atomic::new(0),
                 force_global_sgv_pool: Atomic::new(0),
                 trace_level: Atomic::new(scst_proto::trace::DEFAULT),
-                threads: Atomic::new(count),
                 default_threads: count,
                 max_cmd_mem_mb: memory.all_mb,
                 max_dev_cmd_mem_mb: memory.device_mb,
@@ -75,15 +73,6 @@ impl Globals {
 
     pub(crate) fn set_async_lun_replace(&self, on: bool) {
         self.async_lun_replace.store(u32::from(on), Relaxed);
-    }
-
-    /// Number of global threads.
-    pub(crate) fn threads(&self) -> u32 {
-        self.threads.load(Relaxed)
-    }
-
-    pub(crate) fn set_threads(&self, count: u32) {
-        self.threads.store(count, Relaxed);
     }
 
     /// Whether deleting a group with sessions moves them instead of failing.

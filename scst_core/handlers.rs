@@ -28,6 +28,7 @@ use scst_proto::{
 #[pin_data]
 pub(crate) struct Handler {
     ops: Arc<dyn DeviceHandler>,
+    pub(crate) module: &'static ThisModule,
     pub(crate) trace_level: Atomic<u32>,
     tracker: Tracker,
     #[pin]
@@ -38,12 +39,16 @@ pub(crate) struct Handler {
 /// commands, and takes the handler's directory away.
 pub struct HandlerRegistration(Arc<Handler>);
 
-/// Registers `ops`. Process context.
-pub fn register_handler(ops: Arc<dyn DeviceHandler>) -> Result<HandlerRegistration> {
+/// Registers `ops`, of `module`, which stays while something is written to the handler's files. Process context.
+pub fn register_handler(
+    ops: Arc<dyn DeviceHandler>,
+    module: &'static ThisModule,
+) -> Result<HandlerRegistration> {
     let core = core()?;
     let handler = Arc::pin_init(
         pin_init!(Handler {
             ops,
+            module,
             trace_level: Atomic::new(scst_proto::trace::DEFAULT),
             tracker: Tracker::new()?,
             dir <- new_mutex!(None),
@@ -51,9 +56,11 @@ pub fn register_handler(ops: Arc<dyn DeviceHandler>) -> Result<HandlerRegistrati
         GFP_KERNEL,
     )?;
     let mut config = core.config.lock();
+    config.handlers.reserve(1, GFP_KERNEL)?;
     let dir = attrs_device::handler_dir(&core.top.handlers, &handler)?;
+    let added = config.handlers.push_within_capacity(handler.clone());
+    added.map_err(|_| ENOMEM)?;
     *handler.dir.lock() = Some(dir);
-    config.handlers.push(handler.clone(), GFP_KERNEL)?;
     drop(config);
     pr_info!(
         "Virtual device handler {} for type {} registered successfully\n",
@@ -73,9 +80,10 @@ impl Drop for HandlerRegistration {
                 let _ = handlers.remove(at);
             }
         }
-        // After this no write to `mgmt` is under way, and none can begin.
-        let devices = core.config.lock().devices_of(handler);
-        for device in devices.unwrap_or_default() {
+        // No write to `mgmt` is under way, as its module goes, and none can begin.
+        loop {
+            let device = core.config.lock().device_of(handler);
+            let Some(device) = device else { break };
             let _ = handler.del_device(device.name());
         }
         let dir = handler.dir.lock().take();
@@ -132,6 +140,9 @@ impl Handler {
         // Opening a file may take long: not under the lock. The handler has said in the log what is wrong, and each
         // refused write leaves one line there.
         let attached = self.ops.attach(name, params, ctx)?;
+        let handle = DeviceHandle {
+            name: Arc::new(Name::new(name)?, GFP_KERNEL)?,
+        };
         let mut config = core.config.lock();
         taken(&config)?;
         let id = config.next_id();
@@ -165,9 +176,7 @@ impl Handler {
         }
         drop(config);
         removed.finish();
-        device.lu.published(DeviceHandle {
-            name: Arc::new(Name::new(name)?, GFP_KERNEL)?,
-        });
+        device.lu.published(handle);
         core.events
             .send(code::REGISTERED, registered::LEN, |payload| {
                 registered::write(payload, name);

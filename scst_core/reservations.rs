@@ -265,7 +265,8 @@ impl Reservations {
             let _ = own.load(device);
             return Err(e);
         }
-        Ok(())
+        // A LUN that was mapped meanwhile may have found the old ones.
+        Self::refresh(device)
     }
 
     /// `pr_state`: the reservations that `text` tells. Takes the configuration's

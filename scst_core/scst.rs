@@ -11,14 +11,16 @@
 //!
 //! In the order in which they may be taken:
 //!
-//! 0. `Core::thread_changes`, `Core::alua_changes` and `changes` of a device's
-//!    [`reservations::Reservations`], mutexes: one change of a device's threads,
-//!    one of ALUA states, and one of a device's reservations at a time. None
-//!    under another; media are opened and closed under the second, files written
-//!    under the third.
+//! 0. `Core::thread_changes`, `Core::alua_changes`, `changes` of a device's
+//!    [`reservations::Reservations`] and `enabling` of a target, mutexes: one change
+//!    of a device's threads, one of ALUA states, one of a device's reservations and
+//!    one of a target's `enabled` at a time. None under another; media are opened and closed under the second, files written
+//!    under the third, sessions ended under the fourth.
 //! 1. `Core::config`, a mutex: what is registered, and who may change the tree.
 //!    Nothing is waited for under it but memory and sysfs `show` functions:
 //!    what has to drain is taken out ([`session::Removed`]) and drained after.
+//!    Then the threads of a [`threads::ThreadPool`], a mutex: which CPUs they run on is
+//!    their session's and its group's to say.
 //! 2. `State` of a [`target::Target`], a [`group::Group`], a
 //!    [`session::Session`], a [`drivers::Driver`], a
 //!    [`device_group::DeviceGroup`], a [`reservations::Reservations`]; `Dirs`,

@@ -62,6 +62,9 @@ pub struct Target {
     pub(crate) rel_tgt_id: Atomic<u32>,
     /// `enabled`, for a target that has it.
     pub(crate) enabled: Option<Atomic<u32>>,
+    /// Held while the driver enables or disables the target.
+    #[pin]
+    enabling: Mutex<()>,
     pub(crate) aen_disabled: Atomic<u32>,
     pub(crate) forward_src: Atomic<u32>,
     pub(crate) forward_dst: Atomic<u32>,
@@ -88,6 +91,7 @@ impl Target {
                 default_group,
                 rel_tgt_id: Atomic::new(u32::from(params.rel_tgt_id)),
                 enabled: params.enabled.map(|on| Atomic::new(u32::from(on))),
+                enabling <- new_mutex!((), "scst_enabling"),
                 aen_disabled: Atomic::new(0),
                 forward_src: Atomic::new(0),
                 forward_dst: Atomic::new(0),
@@ -108,6 +112,25 @@ impl Target {
     /// Relative target port identifier; 0 if it has none.
     pub fn rel_tgt_id(&self) -> u16 {
         self.rel_tgt_id.load(Relaxed) as u16
+    }
+
+    /// Has the driver enable or disable the target, one change at a time. Sleeps.
+    pub(crate) fn enable(&self, on: bool) -> Result {
+        let _one_at_a_time = self.enabling.lock();
+        let enabled = self.enabled.as_ref().ok_or(ENOTSUPP)?;
+        let before = enabled.load(Relaxed);
+        if on {
+            self.ensure_rel_tgt_id()?;
+            // Before it is so: the driver may have to disable it again at any time.
+            enabled.store(1, Relaxed);
+        }
+        let result = self.driver.ops().enable(self.name(), on);
+        match result {
+            Ok(()) if !on => enabled.store(0, Relaxed),
+            Err(_) => enabled.store(before, Relaxed),
+            Ok(()) => {}
+        }
+        result
     }
 
     pub(crate) fn set_dirs(&self, dirs: Option<TargetDirs>) {
@@ -188,14 +211,18 @@ impl Target {
         }
     }
 
-    /// Moves sessions to the groups that match them now.
-    fn regroup(&self, removed: &mut Removed) -> Result {
+    /// Moves sessions to the groups that match them now; `rebind` gets those whose threads are to run
+    /// on other CPUs then.
+    fn regroup(&self, removed: &mut Removed, rebind: &mut KVec<Arc<Session>>) -> Result {
         for session in &self.sessions()? {
             let group = self.group_of(session.initiator());
             if Arc::ptr_eq(&group, &session.group()) {
                 continue;
             }
             self.announce(session, &group);
+            if session.cpus().as_deref() != group.cpu_mask().as_deref() {
+                rebind.push(session.clone(), GFP_KERNEL)?;
+            }
             session.set_group(group.clone());
             group.link_session(session)?;
             let wanted = group.wanted(Scope::All)?;
@@ -217,14 +244,14 @@ impl Target {
     pub(crate) fn manage_groups(self: &Arc<Self>, command: GroupsCommand<'_>) -> Result {
         let core = core()?;
         let guard = core.config.lock();
-        let mut removed = Removed::default();
+        let (mut removed, mut rebind) = (Removed::default(), KVec::new());
         let result = match command {
             GroupsCommand::Create(name) => self.create_group(name),
-            GroupsCommand::Del(name) => self.del_group(name, &mut removed),
+            GroupsCommand::Del(name) => self.del_group(name, &mut removed, &mut rebind),
         };
         drop(guard);
         removed.finish();
-        result
+        result.and(bind_threads(&rebind))
     }
 
     fn create_group(self: &Arc<Self>, name: &str) -> Result {
@@ -233,13 +260,19 @@ impl Target {
             return Err(EEXIST);
         }
         let group = Group::new(name, false)?;
+        self.state.lock().groups.reserve(1, GFP_KERNEL)?;
         let dirs = self.with_dirs(|d| attrs_group::publish(&d.ini_groups, self, &group))?;
         group.set_dirs(Some(dirs));
-        self.state.lock().groups.push(group, GFP_KERNEL)?;
-        Ok(())
+        let added = self.state.lock().groups.push_within_capacity(group);
+        added.map_err(|_| ENOMEM)
     }
 
-    fn del_group(&self, name: &str, removed: &mut Removed) -> Result {
+    fn del_group(
+        &self,
+        name: &str,
+        removed: &mut Removed,
+        rebind: &mut KVec<Arc<Session>>,
+    ) -> Result {
         let Some(group) = self.group(name) else {
             log_err!("Group {} not found in target {}", name, self.name());
             return Err(EINVAL);
@@ -262,7 +295,7 @@ impl Target {
                 let _ = groups.remove(at);
             }
         }
-        let result = self.regroup(removed);
+        let result = self.regroup(removed, rebind);
         group.unpublish();
         result
     }
@@ -276,11 +309,11 @@ impl Target {
         let core = core()?;
         let guard = core.config.lock();
         self.change_members(group, command)?;
-        let mut removed = Removed::default();
-        let result = self.regroup(&mut removed);
+        let (mut removed, mut rebind) = (Removed::default(), KVec::new());
+        let result = self.regroup(&mut removed, &mut rebind);
         drop(guard);
         removed.finish();
-        result
+        result.and(bind_threads(&rebind))
     }
 
     fn change_members(&self, group: &Arc<Group>, command: InitiatorsCommand<'_>) -> Result {
@@ -312,7 +345,13 @@ impl Target {
                     log_err!("Initiator {} not found in group {}", pattern, group.name());
                     return Err(EINVAL);
                 }
-                to.add_member(pattern)?;
+                to.add_member(pattern).inspect_err(|_| {
+                    log_err!(
+                        "Initiator {} already exists in group {}",
+                        pattern,
+                        to.name()
+                    );
+                })?;
                 group.del_member(pattern)?;
             }
             InitiatorsCommand::Clear => group.clear_members(),
@@ -320,24 +359,21 @@ impl Target {
         Ok(())
     }
 
-    /// Binds the threads of the sessions of `group`.
-    pub(crate) fn apply_cpus(&self, group: &Arc<Group>, cpus: Option<Arc<CpuMask>>) -> Result {
-        let all = CpuMask::all()?;
-        let cpus = cpus.as_deref().unwrap_or(&all);
-        if cpus.is_empty() {
-            return Ok(());
-        }
-        for session in &self.sessions()? {
-            if !Arc::ptr_eq(&session.group(), group) {
-                continue;
-            }
-            let mut nexuses = NexusList::new();
-            session.collect(&mut nexuses, |nexus| nexus.pool.is_some())?;
-            for pool in nexuses.iter().filter_map(|nexus| nexus.pool.as_ref()) {
-                pool.set_cpus(cpus)?;
+    /// Has the threads of the sessions of `group` run on `cpus`; `None` is all.
+    pub(crate) fn set_cpus(&self, group: &Arc<Group>, cpus: Option<Arc<CpuMask>>) -> Result {
+        let core = core()?;
+        let mut bound = KVec::new();
+        {
+            // Threads that are made from now on have the new ones.
+            let _config = core.config.lock();
+            group.set_cpu_mask(cpus);
+            for session in self.sessions()? {
+                if Arc::ptr_eq(&session.group(), group) {
+                    bound.push(session, GFP_KERNEL)?;
+                }
             }
         }
-        Ok(())
+        bind_threads(&bound)
     }
 
     /// Sets the relative target port identifier, of which no other target may
@@ -405,17 +441,21 @@ impl Target {
         let core = core()?;
         let guard = core.config.lock();
         let label = self.free_label(initiator)?;
+        self.state.lock().sessions.reserve(1, GFP_KERNEL)?;
         let group = self.group_of(initiator);
         let session = Session::new(initiator, label, self.clone(), group.clone(), transport)?;
         self.announce(&session, &group);
         let dir = self.with_dirs(|d| attrs_session::publish(&d.sessions, &session, attrs))?;
         session.set_dir(Some(dir));
-        session.publish_latency()?;
-        group.link_session(&session)?;
-        self.state
+        let rest = session.publish_latency();
+        rest.and_then(|()| group.link_session(&session))
+            .inspect_err(|_| session.set_dir(None))?;
+        let added = self
+            .state
             .lock()
             .sessions
-            .push(session.clone(), GFP_KERNEL)?;
+            .push_within_capacity(session.clone());
+        added.map_err(|_| ENOMEM)?;
         let mut removed = Removed::default();
         let wanted = group.wanted(Scope::All);
         let result = wanted.and_then(|w| session.update(&w, Scope::All, None, &mut removed));
@@ -482,4 +522,16 @@ impl Target {
             drop(dirs.own);
         }
     }
+}
+
+/// Has the threads of `sessions` run on the CPUs of their groups. Sleeps.
+fn bind_threads(sessions: &[Arc<Session>]) -> Result {
+    for session in sessions {
+        let mut nexuses = NexusList::new();
+        session.collect(&mut nexuses, |nexus| nexus.pool.is_some())?;
+        for pool in nexuses.iter().filter_map(|nexus| nexus.pool.as_ref()) {
+            pool.set_cpus(|| session.cpus())?;
+        }
+    }
+    Ok(())
 }

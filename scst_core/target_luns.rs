@@ -128,8 +128,13 @@ impl Target {
         }
         self.check_protection(entry.device, device.lu.protection())?;
         let moves = self.is_copy_manager() && group.forget_device(&device);
-        group.add_lun(device, lun, entry.read_only)?;
+        let added = group.add_lun(device, lun, entry.read_only);
         let scope = if moves { Scope::All } else { Scope::One(lun) };
+        if added.is_err() && moves {
+            // It has lost the one that it had.
+            let _ = self.sync_group(group, scope, LUNS_CHANGED, removed);
+        }
+        added?;
         let result = self.sync_group(group, scope, LUNS_CHANGED, removed);
         match result {
             Ok(()) => self.log_added(entry, group),

@@ -42,12 +42,19 @@ pub(crate) fn set_poll_us(us: u32) {
 pub(crate) struct ThreadPool {
     work: Arc<Handover<Task, Command>>,
     #[pin]
-    threads: Mutex<KVec<Thread>>,
+    threads: Mutex<Threads>,
     /// How many they are, for who cannot sleep.
     count: Atomic<u32>,
     name: CString,
     /// NUMA node, or -1.
     node: i32,
+}
+
+#[derive(Default)]
+struct Threads {
+    list: KVec<Thread>,
+    /// Those that they run on; `None` is all.
+    cpus: Option<Arc<CpuMask>>,
 }
 
 impl ThreadPool {
@@ -59,7 +66,7 @@ impl ThreadPool {
         Arc::pin_init(
             pin_init!(Self {
                 work,
-                threads <- new_mutex!(KVec::new()),
+                threads <- new_mutex!(Threads::default()),
                 count: Atomic::new(0),
                 name,
                 node,
@@ -70,7 +77,12 @@ impl ThreadPool {
 
     /// Whether there is a thread. Any context.
     pub(crate) fn has_threads(&self) -> bool {
-        self.count.load(Relaxed) != 0
+        self.count() != 0
+    }
+
+    /// How many threads there are. Any context.
+    pub(crate) fn count(&self) -> u32 {
+        self.count.load(Relaxed)
     }
 
     /// Queues a command. Any context. There has to be a thread, or one has to
@@ -88,9 +100,9 @@ impl ThreadPool {
 
     /// Makes the pool have `count` threads: [`ThreadPool::shrink`], then
     /// [`ThreadPool::grow`].
-    pub(crate) fn resize(&self, count: u32, cpus: Option<&CpuMask>) -> Result {
+    pub(crate) fn resize(&self, count: u32) -> Result {
         self.shrink(count);
-        self.grow(count, cpus)
+        self.grow(count)
     }
 
     /// Stops threads until there are at most `count`. They finish the queue
@@ -106,13 +118,14 @@ impl ThreadPool {
     /// Starts threads until there are `count`, but no more than
     /// [`MAX_THREADS`]. Sleeps. After an error the pool has those that it could
     /// start.
-    pub(crate) fn grow(&self, count: u32, cpus: Option<&CpuMask>) -> Result {
+    pub(crate) fn grow(&self, count: u32) -> Result {
         let count = count.min(MAX_THREADS) as usize;
         let mut threads = self.threads.lock();
-        while threads.len() < count {
+        let Threads { list, cpus } = &mut *threads;
+        while list.len() < count {
             let work = self.work.clone();
             let thread = Thread::spawn(
-                fmt!("{}_{}", &*self.name, threads.len()),
+                fmt!("{}_{}", &*self.name, list.len()),
                 self.node,
                 move |ctx| {
                     while let Some(loan) = work.next_polling(ctx, POLL_US.load(Relaxed)) {
@@ -120,34 +133,40 @@ impl ThreadPool {
                     }
                 },
             )?;
-            if let Some(cpus) = cpus.filter(|cpus| !cpus.is_empty()) {
+            if let Some(cpus) = cpus.as_deref().filter(|cpus| !cpus.is_empty()) {
                 thread.set_cpus(cpus)?;
             }
             pr_debug!("Processing thread {} started\n", thread.pid());
-            threads.push(thread, GFP_KERNEL)?;
-            self.count.store(threads.len() as u32, Relaxed);
+            list.push(thread, GFP_KERNEL)?;
+            self.count.store(list.len() as u32, Relaxed);
         }
         Ok(())
     }
 
     fn take_surplus(&self, count: usize) -> Option<Thread> {
-        let mut threads = self.threads.lock();
-        let surplus = (threads.len() > count).then(|| threads.pop()).flatten();
-        self.count.store(threads.len() as u32, Relaxed);
+        let list = &mut self.threads.lock().list;
+        let surplus = (list.len() > count).then(|| list.pop()).flatten();
+        self.count.store(list.len() as u32, Relaxed);
         surplus
     }
 
-    /// Binds all threads to `cpus`. Sleeps.
-    pub(crate) fn set_cpus(&self, cpus: &CpuMask) -> Result {
-        self.threads
-            .lock()
-            .iter()
-            .try_for_each(|t| t.set_cpus(cpus))
+    /// Has all threads, those to come too, run on the CPUs that `cpus` says, with the lock of the
+    /// threads held: of several that ask the same, the last one is right. `None` is all; an empty set
+    /// changes nothing of those that there are. Sleeps.
+    pub(crate) fn set_cpus(&self, cpus: impl FnOnce() -> Option<Arc<CpuMask>>) -> Result {
+        let all = CpuMask::all()?;
+        let mut threads = self.threads.lock();
+        threads.cpus = cpus();
+        let cpus = threads.cpus.as_deref().unwrap_or(&all);
+        if cpus.is_empty() {
+            return Ok(());
+        }
+        threads.list.iter().try_for_each(|t| t.set_cpus(cpus))
     }
 
     /// Calls `f` with the PID of every thread.
     pub(crate) fn for_each_pid(&self, mut f: impl FnMut(i32)) {
-        for thread in self.threads.lock().iter() {
+        for thread in self.threads.lock().list.iter() {
             f(thread.pid());
         }
     }

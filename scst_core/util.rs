@@ -95,6 +95,14 @@ pub(crate) fn store_flag(at: &Atomic<u32>, bytes: &[u8]) -> Result {
     Ok(())
 }
 
+/// Makes a number of what it is, which others may do at the same time.
+pub(crate) fn update(at: &Atomic<u32>, change: impl Fn(u32) -> u32) {
+    let mut now = at.load(Relaxed);
+    while let Err(other) = at.cmpxchg(now, change(now), Relaxed) {
+        now = other;
+    }
+}
+
 /// Logs an error in SCST's wording.
 macro_rules! log_err {
     ($($arg:tt)*) => {

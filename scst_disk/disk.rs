@@ -96,14 +96,14 @@ struct PassThrough {
 }
 
 impl kernel::Module for PassThrough {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
+    fn init(module: &'static ThisModule) -> Result<Self> {
         let barrier = UnloadBarrier::new();
         LATE.set(Arc::new(WorkQueue::for_io(c"scst_disk")?, GFP_KERNEL)?)?;
         let late = Late;
         let mut handlers = KVec::with_capacity(2, GFP_KERNEL)?;
         for perf in [false, true] {
             let handler = Arc::new(Disks { perf }, GFP_KERNEL)?;
-            handlers.push(scst::register_handler(handler)?, GFP_KERNEL)?;
+            handlers.push(scst::register_handler(handler, module)?, GFP_KERNEL)?;
         }
         Ok(Self {
             _handlers: handlers,

@@ -86,6 +86,8 @@ pub enum Wrong {
     LunTooLarge,
     /// A path that is not absolute.
     NotAbsolute,
+    /// A text that is not one line of what can be printed.
+    NotOneLine,
     /// A block size that is no power of two or out of bounds.
     BlockSize,
     /// A size that is no multiple of the block size.
@@ -158,6 +160,8 @@ impl fmt::Display for Error<'_> {
             Wrong::LunTooLarge => {
                 write!(f, "too big LUN {piece}: at most {}", crate::lun::MAX_LUN)
             }
+            // The piece would break the log line as well.
+            Wrong::NotOneLine => f.write_str("the text has characters that cannot be printed"),
             Wrong::NotAbsolute => write!(f, "file name \"{piece}\" is not absolute: it must begin with '/'"),
             Wrong::BlockSize => write!(
                 f,
@@ -186,6 +190,22 @@ pub fn text(bytes: &[u8]) -> Result<&str, Error<'static>> {
         Ok(text) => Ok(text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\0')),
         Err(_) => Err(Error::new(Wrong::NotText, "")),
     }
+}
+
+/// A text that can be shown, and saved, as one line.
+pub fn one_line(text: &str) -> Result<&str, Error<'_>> {
+    match text.contains(char::is_control) {
+        false => Ok(text),
+        true => Err(Error::new(Wrong::NotOneLine, text)),
+    }
+}
+
+/// An absolute path.
+pub fn absolute(text: &str) -> Result<&str, Error<'_>> {
+    if !text.starts_with('/') {
+        return Err(Error::new(Wrong::NotAbsolute, text));
+    }
+    one_line(text)
 }
 
 /// A cursor over the words of a line.

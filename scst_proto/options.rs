@@ -6,7 +6,7 @@
 //! names from the same table.
 
 use crate::identity::T10_DEV_ID_MAX;
-use crate::mgmt::{is, Error, Param, Params, Wrong};
+use crate::mgmt::{absolute, is, Error, Param, Params, Wrong};
 use crate::number::{parse_bool, parse_i64, parse_max, parse_u64};
 use crate::protection::Kind;
 
@@ -287,13 +287,6 @@ fn block_size(text: &str) -> Result<u32, Error<'_>> {
         return Err(Error::new(Wrong::BlockSize, text));
     }
     Ok(n)
-}
-
-fn absolute(text: &str) -> Result<&str, Error<'_>> {
-    if !text.starts_with('/') {
-        return Err(Error::new(Wrong::NotAbsolute, text));
-    }
-    Ok(text)
 }
 
 fn node(text: &str) -> Result<i32, Error<'_>> {

@@ -436,11 +436,7 @@ fn show_filename<S: Medium>(unit: &Unit<S>, page: &mut Page<'_>) -> Result {
 }
 
 fn path(disk: &Disk, bytes: &[u8]) -> Result<CString> {
-    let path = text(disk, bytes)?;
-    if !path.starts_with('/') || path.contains('\0') {
-        log::error!("{}: \"{}\" is no absolute path", disk.name(), path);
-        return Err(EINVAL);
-    }
+    let path = mgmt::absolute(text(disk, bytes)?).map_err(|e| refused(disk, e))?;
     CString::try_from_fmt(fmt!("{}", path))
 }
 

@@ -23,7 +23,7 @@ impl BlockStore {
     /// A store that is not open yet.
     pub(crate) fn new(path: Option<CString>) -> Result<Self> {
         Ok(Self {
-            backing: KBox::pin_init(Backing::new(path), GFP_KERNEL)?,
+            backing: Backing::new(path)?,
         })
     }
 

@@ -4,10 +4,11 @@
 //! that of a disk in a file, read-only; here is what only a drive has: another
 //! disc, and the basic commands of MMC-6.
 
-use crate::{disk::Disk, fileio::FileStore, log, medium::Medium, unit::Unit};
+use crate::{attrs::refused, disk::Disk, fileio::FileStore, log, medium::Medium, unit::Unit};
 use kernel::{prelude::*, str::CString};
 use scst_proto::{
     bytes::{be16, u8_at, Writer},
+    mgmt::absolute,
     sense::{Sense, INVALID_FIELD_IN_CDB, NO_MEDIUM},
 };
 
@@ -29,12 +30,9 @@ pub(crate) fn change<S: Medium>(unit: &Unit<S>, path: &str) -> Result {
     }
     let file = match path {
         "" | "none" => None,
-        path if path.starts_with('/') && !path.contains('\0') => {
-            Some(CString::try_from_fmt(fmt!("{}", path))?)
-        }
         path => {
-            log::error!("{}: \"{}\" is no absolute path", disk.name(), path);
-            return Err(EINVAL);
+            let path = absolute(path).map_err(|e| refused(disk, e))?;
+            Some(CString::try_from_fmt(fmt!("{}", path))?)
         }
     };
     unit.change_medium(file)?;

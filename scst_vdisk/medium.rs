@@ -16,7 +16,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     str::CString,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex},
 };
 use scst_proto::lba_status::Provisioned;
 use scst_proto::sense::{CAPACITY_DATA_HAS_CHANGED, MEDIUM_CHANGED};
@@ -25,22 +25,40 @@ use scst_proto::threshold::Resources;
 /// Name and door of a medium.
 #[pin_data]
 pub(crate) struct Backing<T> {
-    /// Its path; none for an empty drive. The lock serialises everything that
-    /// administrators do with the medium. It is taken under the core's lock when
-    /// a device is added, and before the gate's.
+    /// Serialises everything that administrators do with the medium, which may take
+    /// as long as its commands, or as long as it takes to be opened. Taken before
+    /// the other two.
     #[pin]
-    path: Mutex<Option<CString>>,
+    changes: Mutex<()>,
+    /// Its path; none for an empty drive. Files show it, so nothing is waited for
+    /// under this.
+    #[pin]
+    path: Mutex<Option<Arc<CString>>>,
     #[pin]
     gate: Gate<T>,
 }
 
 impl<T> Backing<T> {
     /// A closed medium.
-    pub(crate) fn new(path: Option<CString>) -> impl PinInit<Self> {
-        pin_init!(Self {
-            path <- new_mutex!(path),
-            gate <- Gate::new(),
-        })
+    pub(crate) fn new(path: Option<CString>) -> Result<Pin<KBox<Self>>> {
+        let path = path.map(|path| Arc::new(path, GFP_KERNEL)).transpose()?;
+        KBox::pin_init(
+            pin_init!(Self {
+                changes <- new_mutex!((), "scst_vdisk_changes"),
+                path <- new_mutex!(path, "scst_vdisk_path"),
+                gate <- Gate::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn path(&self) -> Option<Arc<CString>> {
+        self.path.lock().clone()
+    }
+
+    fn set_path(&self, path: Option<Arc<CString>>) {
+        let old = core::mem::replace(&mut *self.path.lock(), path);
+        drop(old);
     }
 
     /// What commands go through.
@@ -177,7 +195,7 @@ impl<M: Medium> Synchronous for M {
 
     /// The size stays: initiators may ask for it in any case.
     fn suspend(&self, disk: &Disk) {
-        let _path = self.backing().path.lock();
+        let _changes = self.backing().changes.lock();
         if self.backing().gate.is_open() {
             close(self, disk);
             log::info!("{}: closed by its ALUA state", disk.name());
@@ -186,11 +204,11 @@ impl<M: Medium> Synchronous for M {
 
     fn reopen(&self, disk: &Disk) {
         let opened = {
-            let path = self.backing().path.lock();
-            open(self, disk, &path)
+            let _changes = self.backing().changes.lock();
+            open(self, disk)
         };
         match opened {
-            // Telling takes a lock of the core's; so not under the lock of the path.
+            // Telling takes a lock of the core's; so not under the lock of changes.
             Ok(true) => {
                 disk.log_new_size();
                 disk.unit_attention(CAPACITY_DATA_HAS_CHANGED);
@@ -208,7 +226,7 @@ impl<M: Medium> Synchronous for M {
     /// A write to an attribute may still be under way: it comes before this, or
     /// finds that the disk is gone.
     fn close(&self, disk: &Disk) {
-        let _path = self.backing().path.lock();
+        let _changes = self.backing().changes.lock();
         disk.removed.set(true);
         close(self, disk);
     }
@@ -219,7 +237,7 @@ impl<M: Medium> Synchronous for M {
 }
 
 /// Closes `store`: waits for its users, then syncs what they wrote. With the
-/// lock of the path held.
+/// lock of changes held.
 fn close<S: Medium>(store: &S, disk: &Disk) {
     disk.ready.set(false);
     let Some(open) = store.backing().gate.close() else {
@@ -234,8 +252,8 @@ fn close<S: Medium>(store: &S, disk: &Disk) {
 }
 
 /// Opens `store`, if it is not open. True if the disk has another size than
-/// before. With the lock of the path held.
-fn open<S: Medium>(store: &S, disk: &Disk, path: &MutexGuard<'_, Option<CString>>) -> Result<bool> {
+/// before. With the lock of changes held.
+fn open<S: Medium>(store: &S, disk: &Disk) -> Result<bool> {
     let backing = store.backing();
     if backing.gate.is_open() {
         return Ok(false);
@@ -243,10 +261,10 @@ fn open<S: Medium>(store: &S, disk: &Disk, path: &MutexGuard<'_, Option<CString>
     if disk.removed.get() {
         return Err(ENODEV);
     }
-    let path = path.as_ref().ok_or(ENOENT)?;
-    let open = store.open(disk, path)?;
+    let path = backing.path().ok_or(ENOENT)?;
+    let open = store.open(disk, &path)?;
     let size = S::size_of(&open)?;
-    store.adopt(disk, path, &open)?;
+    store.adopt(disk, &path, &open)?;
     backing.gate.open(open)?;
     let news = disk.set_size(size);
     disk.ready.set(true);
@@ -256,8 +274,8 @@ fn open<S: Medium>(store: &S, disk: &Disk, path: &MutexGuard<'_, Option<CString>
 impl<S: Medium> Unit<S> {
     /// Opens the medium, if it is not open.
     pub(crate) fn activate(&self) -> Result {
-        let path = self.store.backing().path.lock();
-        open(&self.store, &self.disk, &path).map(drop)
+        let _changes = self.store.backing().changes.lock();
+        open(&self.store, &self.disk).map(drop)
     }
 
     /// Learns how long a medium is that is not opened yet: initiators ask for
@@ -269,9 +287,9 @@ impl<S: Medium> Unit<S> {
             read_only: true,
             direct: false,
         };
-        let path = self.store.backing().path.lock();
-        let size = match path.as_ref() {
-            Some(path) => File::open(path, LOOK).and_then(|file| file.size()),
+        let _changes = self.store.backing().changes.lock();
+        let size = match self.store.backing().path() {
+            Some(path) => File::open(&path, LOOK).and_then(|file| file.size()),
             None => return,
         };
         match size {
@@ -289,7 +307,7 @@ impl<S: Medium> Unit<S> {
     /// Closes the medium: commands that use it end first, later ones find the
     /// device not ready. Sleeps as long as that takes.
     pub(crate) fn deactivate(&self) {
-        let _path = self.store.backing().path.lock();
+        let _changes = self.store.backing().changes.lock();
         self.close_medium();
     }
 
@@ -322,13 +340,12 @@ impl<S: Medium> Unit<S> {
     /// Puts the size into force that `choose` finds good for a medium of so many
     /// bytes.
     fn change_size(&self, choose: impl FnOnce(u64) -> Result<u64>) -> Result {
-        let path = self.store.backing().path.lock();
+        let changes = self.store.backing().changes.lock();
         let open = self.store.backing().gate.enter().ok_or(EINVAL)?;
         let news = self.disk.set_size(choose(S::size_of(&open)?)?);
         drop(open);
-        // Telling takes a lock of the core's, which it holds when it adds a
-        // device; so not under the lock of the path.
-        drop(path);
+        // Telling takes a lock of the core's; so not under the lock of changes.
+        drop(changes);
         if news {
             self.disk.log_new_size();
             self.disk.unit_attention(CAPACITY_DATA_HAS_CHANGED);
@@ -347,7 +364,8 @@ impl<S: Medium> Unit<S> {
     /// Names another medium for an inactive disk.
     pub(crate) fn rename(&self, new: CString) -> Result {
         let backing = self.store.backing();
-        let mut path = backing.path.lock();
+        let new = Arc::new(new, GFP_KERNEL)?;
+        let _changes = backing.changes.lock();
         if backing.gate.is_open() {
             log::error!(
                 "vdev {}: can't change the filename because the device is still active",
@@ -355,7 +373,7 @@ impl<S: Medium> Unit<S> {
             );
             return Err(EINVAL);
         }
-        *path = Some(new);
+        backing.set_path(Some(new));
         Ok(())
     }
 
@@ -363,26 +381,23 @@ impl<S: Medium> Unit<S> {
     /// drive keeps what it has.
     pub(crate) fn change_medium(&self, new: Option<CString>) -> Result {
         let backing = self.store.backing();
-        let mut path = backing.path.lock();
+        let new = new.map(|new| Arc::new(new, GFP_KERNEL)).transpose()?;
+        let changes = backing.changes.lock();
         if let Some(new) = &new {
             // Tried before the old one is given up.
             drop(self.store.open(&self.disk, new)?);
         }
         self.close_medium();
-        let result = match new {
-            Some(new) => {
-                *path = Some(new);
-                open(&self.store, &self.disk, &path).map(drop)
-            }
-            None => {
-                *path = None;
-                Ok(())
-            }
+        let some = new.is_some();
+        backing.set_path(new);
+        let result = match some {
+            true => open(&self.store, &self.disk).map(drop),
+            false => Ok(()),
         };
         if result.is_err() {
-            *path = None;
+            backing.set_path(None);
         }
-        drop(path);
+        drop(changes);
         if self.disk.ready.get() {
             self.disk.unit_attention(MEDIUM_CHANGED);
         }

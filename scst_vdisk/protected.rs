@@ -222,7 +222,7 @@ impl<M: Medium> Protected<M> {
     ) -> Result<Self> {
         Ok(Self {
             inner,
-            backing: KBox::pin_init(Backing::new(path), GFP_KERNEL)?,
+            backing: Backing::new(path)?,
             tags,
             disk: disk.clone(),
         })

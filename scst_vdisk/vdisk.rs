@@ -97,7 +97,8 @@ struct Vdisk {
 }
 
 impl kernel::Module for Vdisk {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let barrier = UnloadBarrier::new();
         let kinds = [
             Handler::FileIo,
             Handler::BlockIo,
@@ -107,11 +108,11 @@ impl kernel::Module for Vdisk {
         let mut handlers = KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
         for kind in kinds {
             let handler = Arc::new(VirtualDisks(kind), GFP_KERNEL)?;
-            handlers.push(scst::register_handler(handler)?, GFP_KERNEL)?;
+            handlers.push(scst::register_handler(handler, module)?, GFP_KERNEL)?;
         }
         Ok(Self {
             _handlers: handlers,
-            _barrier: UnloadBarrier::new(),
+            _barrier: barrier,
         })
     }
 }

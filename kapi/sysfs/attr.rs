@@ -155,6 +155,17 @@ impl Group {
         Group::owned(data, table, Owner(this_module_raw()))
     }
 
+    /// As [`Group::new`], where `data` has code of `module`, or `table`'s functions call it: while one of
+    /// its `store`s runs, that one cannot unload. It has to be the one that they belong to, or to
+    /// use symbols of that, which thereby cannot unload either; and to remove the directory on its way out.
+    pub fn of_module<T: Send + Sync + 'static>(
+        data: Arc<T>,
+        table: &'static [Attr<T>],
+        module: &'static ThisModule,
+    ) -> Result<Group> {
+        Group::owned(data, table, Owner(module.as_ptr()))
+    }
+
     fn owned<T: Send + Sync + 'static>(
         data: Arc<T>,
         table: &'static [Attr<T>],
@@ -167,8 +178,8 @@ impl Group {
     /// References that let a `store` run without sysfs holding off the removal; `ENODEV` if the
     /// module is on its way out.
     pub(super) fn pin(&self) -> Result<Pinned> {
-        // SAFETY: The group is reached through a directory that the module has made and not
-        // removed yet, so it is still there.
+        // SAFETY: The group is reached through a directory that the module has made, or had made
+        // with its own `ThisModule`, and not removed yet, so it is still there.
         let module = unsafe { ModuleRef::from_raw(self.owner.0)? };
         Ok(Pinned {
             object: self.object.clone(),

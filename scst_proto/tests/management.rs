@@ -31,6 +31,29 @@ fn blocks() {
 }
 
 #[test]
+fn paths_and_lines() {
+    for s in ["/srv/disk01", "/srv/a disk/\u{e4}", "/"] {
+        assert_eq!(mgmt::absolute(s), Ok(s));
+    }
+    for (s, wrong) in [
+        ("", Wrong::NotAbsolute),
+        ("srv/disk01", Wrong::NotAbsolute),
+        ("\n/srv", Wrong::NotAbsolute),
+        ("/srv/disk01\n[key]\n", Wrong::NotOneLine),
+        ("/srv/\x7f", Wrong::NotOneLine),
+        ("/srv\0/disk01", Wrong::NotOneLine),
+    ] {
+        assert_eq!(mgmt::absolute(s), Err(Error::new(wrong, s)), "{s:?}");
+    }
+    assert_eq!(
+        mgmt::one_line("kept with its spaces"),
+        Ok("kept with its spaces")
+    );
+    assert!(mgmt::one_line("a\tb").is_err());
+    assert!(vdisk(Handler::FileIo, "filename='/a\nb'").is_err());
+}
+
+#[test]
 fn luns() {
     let ok = |s| LunsCommand::parse(s).unwrap();
     let LunsCommand::Add(e) = ok("add n_def 16383 read_only=1") else {

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import config
 import fc
 import fc_ours
 import scst
@@ -52,6 +53,9 @@ def add(suite: Suite) -> None:
         equal(scst.get(VIRTUAL / "node_name"), NODE, "node_name")
         equal(scst.get(VIRTUAL / "parent_host"), fc.wwpn(1), "parent_host")
         check(not (VIRTUAL / "hw_target").exists(), "hw_target of a virtual port")
+        saved = [line.strip() for line in config.save().partition(f"TARGET {PORT} {{")[2].partition("}")[0].splitlines()]
+        for line in (f"node_name {NODE}", f"parent_host {fc.wwpn(1)}"):
+            check(line in saved, f"'{line}' is not in the configuration that is saved: {saved}")
         other = NODE[:-1] + "2"
         scst.put(VIRTUAL / "node_name", other)
         equal(scst.get(VIRTUAL / "node_name"), other, "node_name that was written")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Union
 
@@ -209,6 +210,11 @@ _BAD = [
     ("devices/result/size", "1000", errno.EINVAL),
     ("devices/result/usn", "y" * 100, errno.EINVAL),
     ("devices/result/naa_id", "0x12", errno.EINVAL),
+    ("devices/result/pr_file_name", "relative", errno.EINVAL),
+    ("devices/result/pr_file_name", "/tmp/a\n[key]\n/tmp/b", errno.EINVAL),
+    ("handlers/vdisk_fileio/mgmt", "add_device b1 filename='/tmp/a\nb'", errno.EINVAL),
+    ("targets/scst_local/scst_local_tgt/comment", "one\ntwo", errno.EINVAL),
+    ("cluster_name", "a\tb", errno.EINVAL),
 ]
 
 
@@ -232,6 +238,57 @@ def noise() -> None:
         for _ in range(scaled(2, 50)):
             problems += watch.refusal(path, source.randbytes(4096), errno.EINVAL)
     no_differences([*problems, *watch.changed()])
+
+
+@suite.test("moving an initiator to a group that has it is refused, and says so once")
+def move() -> None:
+    groups = scst.TARGET / "ini_groups"
+    for name in ("from", "to"):
+        scst.put(groups / "mgmt", f"create {name}")
+        scst.put(groups / name / "initiators/mgmt", "add host")
+    no_differences(Watch().refusal(groups / "from/initiators/mgmt", "move host to", errno.EEXIST))
+
+
+def _together(*loops: Callable[[], None]) -> None:
+    """Run each in a process of its own."""
+    children = []
+    for loop in loops:
+        child = os.fork()
+        if not child:
+            try:
+                loop()
+            except BaseException:  # pylint: disable=broad-except
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    equal([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children], [0] * len(loops), "exit statuses")
+
+
+def _writes(path: Path, *texts: str, rounds: int) -> Callable[[], None]:
+    def loop() -> None:
+        for _ in range(rounds):
+            for text in texts:
+                scst.put(path, text)
+
+    return loop
+
+
+@suite.test("of what two write at the same time nothing is lost")
+def two() -> None:
+    level, suspend, rounds = scst.ROOT / "trace_level", scst.ROOT / "suspend", scaled(300, 3000)
+    depth = scst.get(suspend)
+    _together(*2 * [_writes(suspend, "1", "-1", rounds=rounds)])
+    equal(scst.get(suspend), depth, "suspend, taken back as often as it was set")
+    scst.put(level, "none")
+    _together(*(_writes(level, f"del {token}", f"add {token}", rounds=rounds) for token in ("pid", "line")))
+    equal(level.read_text().partition("\n")[0], "pid | line", "trace_level")
+    scst.put(level, "default")
+    scst.add_device("vdisk_nullio", "together", "size_mb=1")
+    device = scst.DEVICES / "together"
+    _together(_writes(device / "threads_num", "1", "2", "7", rounds=scaled(3, 30)),
+              _writes(device / "threads_pool_type", "shared", "per_initiator", "shared", rounds=scaled(3, 30)))
+    equal(scst.get(device / "threads_num"), "7", "threads_num")
+    equal(scst.get(device / "threads_pool_type"), "shared", "threads_pool_type")
 
 
 @suite.test("all of it can be removed again")

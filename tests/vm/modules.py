@@ -8,9 +8,10 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import scst
-from lib import Fio, Suite, check, equal, note, scaled, sh
+from lib import Fio, Suite, check, equal, note, scaled, sh, wait_until
 
 _ROUNDS = scaled(3, 100)
 
@@ -127,6 +128,67 @@ def open_files() -> None:
         except OSError as error:
             equal(error.strerror, "No such device", f"read of {handle.name}")
         handle.close()
+
+
+def _waiting_writer(path: Path, text: str) -> "subprocess.Popen[bytes]":
+    """A process that writes, when it has to wait for that."""
+    # pylint: disable-next=consider-using-with
+    writer = subprocess.Popen(["sh", "-c", 'echo "$1" > "$2"', "sh", text, str(path)])
+    stat = Path("/proc", str(writer.pid), "stat")
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "D", 30, f"'{text}' > {path} does not wait")
+    return writer
+
+
+@suite.test("while a medium is being closed, which lasts as long as its commands, its files can be read and others managed")
+def closing() -> None:
+    scst.load()
+    sh("modprobe", "dm_mod")
+    size = sh("blockdev", "--getsz", "/dev/ram0").strip()
+    sh("dmsetup", "create", "held", "--noudevsync", "--table", f"0 {size} linear /dev/ram0 0")
+    sh("dmsetup", "mknodes")
+    disk = scst.disk("vdisk_blockio", "m_held", 0, "filename=/dev/mapper/held")
+    active = scst.TARGET / "sessions" / scst.SESSION / "lun0/active_commands"
+    sh("dmsetup", "suspend", "--noflush", "--nolockfs", "held")
+    try:
+        # pylint: disable-next=consider-using-with
+        reader = subprocess.Popen(["dd", f"if={disk}", "of=/dev/null", "bs=4k", "count=1", "iflag=direct", "status=none"])
+        wait_until(lambda: scst.get(active) != "0", 30, "the read has not arrived")
+        closer = _waiting_writer(scst.DEVICES / "m_held/active", "0")
+        equal(scst.get(scst.DEVICES / "m_held/filename"), "/dev/mapper/held", "filename")
+        scst.add_device("vdisk_nullio", "m_null", "size_mb=8")
+        scst.del_device("m_null")
+        check(reader.poll() is None and closer.poll() is None, "the read, or who waits for it, has ended")
+    finally:
+        sh("dmsetup", "resume", "held")
+    equal((reader.wait(timeout=60), closer.wait(timeout=60)), (0, 0), "exit statuses")
+    scst.clear()
+    scst.unload()
+    sh("dmsetup", "remove", "--noudevsync", "held")
+
+
+@suite.test("while a device is being added its handler's module stays")
+def being_added() -> None:
+    scst.load()
+    place = Path("/mnt/slow")
+    place.mkdir(exist_ok=True)
+    sh("mkfs.ext4", "-q", "-F", "/dev/ram0")
+    sh("mount", "/dev/ram0", str(place))
+    tags = place / "late.dif"
+    tags.touch()
+    line = f"add_device late filename=/tmp/modules; dif_mode=dev_store; dif_type=1; dif_filename={tags}"
+    # Nothing can be written there, so the device is not made before that has ended.
+    sh("fsfreeze", "-f", str(place))
+    try:
+        writer = _waiting_writer(scst.HANDLERS / "vdisk_fileio/mgmt", line)
+        sh("rmmod", "scst_local")
+        text = sh("rmmod", "scst_vdisk", status=None)
+        check("in use" in text, f"rmmod scst_vdisk: {text}")
+    finally:
+        sh("fsfreeze", "-u", str(place))
+    equal(writer.wait(timeout=60), 0, "exit status of who adds the device")
+    scst.del_device("late")
+    scst.unload()
+    sh("umount", str(place))
 
 
 if __name__ == "__main__":

@@ -106,6 +106,22 @@ def cpu_mask() -> None:
     load.result()
 
 
+@suite.test("the threads of a session that moves to another group run on that group's CPUs")
+def cpu_mask_of_group() -> None:
+    groups, pids = scst.TARGET / "ini_groups", _pids()
+    scst.put(groups / "mgmt", "create bound")
+    scst.put(groups / "bound/cpu_mask", "2")
+    # The same devices at the same LUNs, so that nothing else changes.
+    for lun, name in enumerate(("pool", "count")):
+        scst.add_lun(name, lun, groups / "bound/luns")
+    scst.put(groups / "bound/initiators/mgmt", f"add {scst.SESSION}")
+    equal(sorted(_pids()), sorted(pids), "threads after the session moved")
+    equal({_affinity(pid) for pid in pids}, {"2"}, "CPUs of the threads in the group")
+    scst.put(groups / "bound/initiators/mgmt", f"del {scst.SESSION}")
+    equal({_affinity(pid) for pid in pids}, {"3"}, "CPUs of the threads after that")
+    scst.put(groups / "mgmt", "del bound")
+
+
 def _count(name: str, where: Path = _SESSION) -> int:
     return int((where / name).read_text())
 

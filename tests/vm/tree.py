@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -51,6 +52,18 @@ def rich_tree() -> None:
     recorded, live = ({path: entry for path, entry in tree.items() if "/exported/export" not in path}
                       for tree in (recorded, live))
     no_differences([*recording.compare(recorded, recording.blank(live, _VOLATILE), listed), *listed.unused()], 150)
+
+
+@suite.test("all of the tree is root's, who alone may write, and none of it is an address of the kernel")
+def safe() -> None:
+    problems = []
+    for path, (kind, mode, text) in scst.snapshot(leave_out=()).items():
+        info = os.lstat(path)
+        if info.st_uid or info.st_gid or (kind != "l" and mode & 0o022):
+            problems.append(f"{path}: mode {mode:04o}, of {info.st_uid}:{info.st_gid}")
+        if re.search(r"(?<![0-9a-f])ffff[0-9a-f]{12}(?![0-9a-f])", text):
+            problems.append(f"{path}: {text!r}")
+    no_differences(problems)
 
 
 def _luns(target: Path) -> dict[int, str]:
