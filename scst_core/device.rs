@@ -251,13 +251,14 @@ impl Device {
         if wanted.count > MAX_THREADS {
             return Err(EINVAL);
         }
+        // A device that never sleeps has no threads, but commands for one: INQUIRY, reservations.
         let kind = match (wanted.count, wanted.shared) {
             (0, _) => PoolKind::Global,
+            _ if !self.lu.sleeps() => PoolKind::Global,
             (_, true) => PoolKind::Shared,
             (_, false) => PoolKind::PerInitiator,
         };
         let counts = match kind {
-            _ if !self.lu.sleeps() => (0, 0),
             PoolKind::Global => (0, 0),
             PoolKind::Shared => (wanted.count, 0),
             PoolKind::PerInitiator => (0, wanted.count),
@@ -285,13 +286,11 @@ impl Device {
         })
     }
 
-    /// Ends the commands that wait for a thread that all nexuses share, and are
-    /// marked aborted. Any context.
+    /// Ends the commands that wait for a thread that all nexuses share, or all
+    /// devices, and are marked aborted. Any context.
     pub(crate) fn end_aborted(&self) {
         self.shared_pool.end_aborted();
-        if self.pool_kind() == PoolKind::Global {
-            crate::config::end_aborted_global();
-        }
+        crate::config::end_aborted_global();
     }
 
     /// Calls `f` with the PIDs of the threads that serve `nexus`.

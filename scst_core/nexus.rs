@@ -531,11 +531,8 @@ impl Nexus {
         self.release(|loan| loan.shared().is_aborted());
         if let Some(pool) = &self.pool {
             pool.end_aborted();
-            self.device.end_aborted();
-        } else if self.is_internal() {
-            self.device.end_aborted();
-            crate::config::end_aborted_global();
         }
+        self.device.end_aborted();
     }
 
     #[inline]

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import scst
-from lib import Failure, Fio, Suite, check, equal, errno_name, fio, note, scaled, wait_until
+from lib import Failure, Fio, Suite, check, equal, errno_name, fio, note, scaled, sh, wait_until
 
 _NEXUS = scst.TARGET / "sessions" / scst.SESSION / "lun0"
 _SESSION = _NEXUS.parent
@@ -68,6 +68,22 @@ def pools() -> None:
         load.stop()
     record = load.result()
     check(record["read"]["total_ios"] > 0 and record["write"]["total_ios"] > 0, "the load did nothing")
+
+
+@suite.test("a disk that has no use for threads of its own answers what needs one, whatever threads it is to have")
+def none() -> None:
+    device = scst.DEVICES / "count"
+    before = {name: scst.get(device / name).split()[0] for name in ("threads_pool_type", "threads_num")}
+    node = scst.wait_disk(1, kind="scsi_generic")
+    try:
+        for kind in ("shared", "per_initiator"):
+            scst.put(device / "threads_pool_type", kind)
+            for count in (0, 2):
+                scst.put(device / "threads_num", str(count))
+                check("SCST_FIO" in sh("sg_inq", node, timeout=30), f"INQUIRY data with {kind} {count}")
+    finally:
+        for name, value in before.items():
+            scst.put(device / name, value)
 
 
 @suite.test("a shared pool is one for two sessions, per_initiator gives each its own")
