@@ -369,6 +369,7 @@ impl Initiator {
             if stop() {
                 self.abort(transfer.tag);
                 transfer.end.own.end_idle_aborted();
+                crate::config::end_aborted_global();
             }
         }
         let answer = request.answer.lock().take();
@@ -404,6 +405,7 @@ impl Initiator {
             let Some((tag, own)) = found else { return };
             self.abort(tag);
             own.end_idle_aborted();
+            crate::config::end_aborted_global();
             let same = |running: &Running| running.tag == tag;
             self.ended
                 .wait_until(|| !self.running.lock().iter().any(same));

@@ -265,7 +265,7 @@ impl Device {
         };
         let (shared, own) = counts;
         self.shared_pool.grow(shared)?;
-        let start = |nexuses: &[Arc<Counted<Nexus>>]| each_pool(nexuses, |_, pool| pool.grow(own));
+        let start = |nexuses: &[Arc<Counted<Nexus>>]| each_pool(nexuses, |pool| pool.grow(own));
         start(&core.nexuses_of(self)?)?;
         self.pool_kind.store(kind as u32, Relaxed);
         *self.threads.lock() = wanted;
@@ -280,17 +280,16 @@ impl Device {
         // After this nobody queues to the old pool: see `enqueue`.
         kapi::rcu::synchronize();
         self.shared_pool.shrink(shared);
-        each_pool(&nexuses, |_, pool| {
+        each_pool(&nexuses, |pool| {
             pool.shrink(own);
             Ok(())
         })
     }
 
-    /// Ends the commands that wait for a thread that all nexuses share, or all
-    /// devices, and are marked aborted. Any context.
+    /// Ends the commands that wait for a thread that all nexuses share, and are
+    /// marked aborted. Any context.
     pub(crate) fn end_aborted(&self) {
         self.shared_pool.end_aborted();
-        crate::config::end_aborted_global();
     }
 
     /// Calls `f` with the PIDs of the threads that serve `nexus`.
@@ -371,13 +370,15 @@ fn check_node(node: i32) -> Result {
     Err(EINVAL)
 }
 
-fn each_pool(
+/// Calls `f` with the threads of each of the nexuses that has some of its own, until that fails.
+pub(crate) fn each_pool(
     nexuses: &[Arc<Counted<Nexus>>],
-    mut f: impl FnMut(&Nexus, &ThreadPool) -> Result,
+    f: impl FnMut(&Arc<ThreadPool>) -> Result,
 ) -> Result {
     nexuses
         .iter()
-        .try_for_each(|n| n.pool.as_ref().map_or(Ok(()), |pool| f(n, pool)))
+        .filter_map(|n| n.pool.as_ref())
+        .try_for_each(f)
 }
 
 /// Queues a command for a thread. Which pool is read and used under RCU, so that

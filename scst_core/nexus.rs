@@ -525,7 +525,8 @@ impl Nexus {
     }
 
     /// Ends the commands that are marked aborted and that nobody works on: those
-    /// in the black hole, those that are held, and those that wait for a thread of the device. Any
+    /// in the black hole, those that are held, and those that wait for a thread of the device. Those
+    /// that wait for one of the core's, of whatever nexus: [`crate::config::end_aborted_global`]. Any
     /// context.
     pub(crate) fn end_idle_aborted(&self) {
         self.release(|loan| loan.shared().is_aborted());

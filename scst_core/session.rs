@@ -157,6 +157,7 @@ fn drain(nexuses: &[RetiredArc<Counted<Nexus>>]) {
             nexus.end_idle_aborted();
         }
     }
+    crate::config::end_aborted_global();
     for nexus in nexuses.iter().filter_map(RetiredArc::get) {
         let mut seconds = 0u32;
         while !nexus.wait_gone(Some(10_000)) {
@@ -531,9 +532,10 @@ impl Session {
         self.black_hole.load(Relaxed)
     }
 
-    /// See [`Nexus::end_idle_aborted`].
+    /// See [`Nexus::end_idle_aborted`]; also those that wait for a thread of the core's.
     pub(crate) fn end_idle_aborted(&self) {
         self.for_each_nexus(|nexus| nexus.end_idle_aborted());
+        crate::config::end_aborted_global();
     }
 
     /// A number that is another one after a command that was marked aborted has

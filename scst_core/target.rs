@@ -6,6 +6,7 @@
 use crate::{
     attrs_group, attrs_session,
     config::core,
+    device::each_pool,
     driver::Transport,
     drivers::Driver,
     group::Group,
@@ -529,9 +530,7 @@ fn bind_threads(sessions: &[Arc<Session>]) -> Result {
     for session in sessions {
         let mut nexuses = NexusList::new();
         session.collect(&mut nexuses, |nexus| nexus.pool.is_some())?;
-        for pool in nexuses.iter().filter_map(|nexus| nexus.pool.as_ref()) {
-            pool.set_cpus(|| session.cpus())?;
-        }
+        each_pool(&nexuses, |pool| pool.set_cpus(|| session.cpus()))?;
     }
     Ok(())
 }
