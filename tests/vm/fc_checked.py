@@ -36,16 +36,12 @@ def _locks() -> None:
     note(f"lockdep: {'off since ' + log[reports[0]].split(']')[0] + ']' if reports else 'on to the end'}")
 
 
-def _unloads() -> None:
-    fc_ours.unload()
-
-
 def main(parts: Sequence[str]) -> None:
     """Run the tests of these parts of the faults."""
     suite = Suite(fc_ours.setup, fc_ours.teardown, limit_s=200)
     suite.expected = [re.compile(pattern) for pattern in _OTHERS]
     suite.test("reads and verified writes")(_verified)
     fc_faults.add(suite, parts, few=True)
-    suite.test("the target module is unloaded")(_unloads)
+    suite.test("the target module is unloaded")(fc_ours.unload)
     suite.test("locks: nothing but what qla2xxx does with its own queue")(_locks)
     suite.main()

@@ -72,8 +72,9 @@ def verified() -> Iterator[_Load]:
     equal(fc_ours.count("hba1", "twice"), 0, "commands that were answered twice")
 
 
-def again_and_again(function: Callable[[], object], what: str, rounds: int) -> None:
-    """Do something so many times under one load; I/O goes on after each."""
+def again_and_again(function: Callable[[], object], what: str) -> None:
+    """Do something once, in the soak 100 times, under one load; I/O goes on after each."""
+    rounds = scaled(1, 100)
     start = time.monotonic()
     slowest = 0.0
     with verified() as load:
@@ -182,8 +183,6 @@ class _Fault:
     function: Callable[[], object]
     short: bool = False
     """The short form has it even where it has few."""
-    rounds: int = 100
-    """In the soak."""
 
 
 _FAULTS = (
@@ -209,4 +208,4 @@ def add(suite: Suite, parts: Sequence[str] = PARTS, few: bool = False) -> None:
     for fault in _FAULTS:
         if fault.part in parts and (fault.short or LONG or not few):
             suite.test(f"under load: {fault.what}", 200)(
-                lambda fault=fault: again_and_again(fault.function, fault.what, scaled(1, fault.rounds)))  # type: ignore[misc]
+                lambda fault=fault: again_and_again(fault.function, fault.what))  # type: ignore[misc]
