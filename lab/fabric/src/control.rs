@@ -99,7 +99,7 @@ fn ports(fabric: &Fabric) -> String {
             (false, false) => "none",
         };
         text += &format!(
-            "{} switch={} wwpn={:016x} id={:06x} {state} {role} sessions={} commands={} ctios={} twice={} refused={} resets={} interrupts={}\n",
+            "{} switch={} wwpn={:016x} id={:06x} {state} {role} sessions={} commands={} ctios={} twice={} confirmed={} refused={} resets={} interrupts={}\n",
             hba.name,
             hba.switch,
             hba.port_name,
@@ -108,6 +108,7 @@ fn ports(fabric: &Fabric) -> String {
             hba.counts.commands,
             hba.counts.ctios,
             hba.counts.twice,
+            hba.counts.confirmed,
             hba.counts.refused,
             hba.counts.resets,
             hba.counts.interrupts,

@@ -410,6 +410,10 @@ impl Fabric {
             }
         }
         if flags & Ctio::STATUS != 0 {
+            if flags & Ctio::CONFIRM != 0 {
+                // The initiator's firmware does so by itself.
+                self.hbas[command.target].counts.confirmed += 1;
+            }
             let mut answer = command.status(status::COMPLETE);
             answer.scsi_status = ctio.scsi_status;
             answer.response_residual = ctio.residual;

@@ -148,6 +148,8 @@ pub struct Counts {
     pub ctios: u64,
     /// Of those the ones that answer a command which it has answered before.
     pub twice: u64,
+    /// Responses that the initiator was to confirm.
+    pub confirmed: u64,
     /// Resets.
     pub resets: u64,
     /// Sequence retransmission requests that it has refused.

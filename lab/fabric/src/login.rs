@@ -278,11 +278,11 @@ impl Fabric {
             }));
             return self.send(Frame::Els(exchange));
         }
-        // Two initiators: the firmware of the other answers by itself.
+        // An initiator: its firmware answers by itself. What it may do as one begins only with a PRLI of its own.
         let theirs = self.number_of(peer, index);
         self.hbas[peer].sessions.entry(theirs).or_insert(Session {
             peer: index,
-            state: LoginState::Process,
+            state: LoginState::Port,
         });
         if process || flags & Entry::SKIP_PRLI == 0 {
             self.hbas[index].sessions.insert(number, complete);
@@ -323,7 +323,8 @@ impl Fabric {
         let number = self.number_of(target, from);
         let other = &self.hbas[from];
         let particular = match code {
-            els::PRLI => [other.roles() | 0x02, 0, 0, 0, 0, 0, 0, 0], // no XFER_RDY for reads
+            // It confirms responses, if asked to; no XFER_RDY for reads.
+            els::PRLI => [other.roles() | 0x82, 0, 0, 0, 0, 0, 0, 0],
             _ => other.node_name.to_be_bytes(),
         };
         let notify = ImmediateNotify {

@@ -109,6 +109,15 @@ impl Pair {
         self.fabric.request(index, entry.into(), &[]);
     }
 
+    /// An adapter logs in to who has an identifier, by a number of its own.
+    fn log_in(&mut self, index: usize, number: u16, id: u32) {
+        let mut login = Login::from([0; ENTRY_BYTES]);
+        login.header = Header::new(kind::LOGIN, 1.into());
+        login.nport = number.into();
+        login.port_id = id_le(id);
+        self.request(index, login);
+    }
+
     /// The initiator sends a command for 512 bytes.
     fn command(&mut self, handle: u32, write: bool) {
         let mut entry = Command::from([0; ENTRY_BYTES]);
@@ -181,12 +190,8 @@ impl Pair {
 #[test]
 fn a_login_asks_the_target_twice_and_makes_sessions() {
     let mut pair = Pair::new();
-    let mut login = Login::from([0; ENTRY_BYTES]);
-    login.header = Header::new(kind::LOGIN, 1.into());
-    login.nport = 7.into();
-    login.port_id = id_le(0x10200);
-    pair.request(INITIATOR, login);
-    for (code, lowest) in [(0x03, 0x20), (0x20, 0x22)] {
+    pair.log_in(INITIATOR, 7, 0x10200);
+    for (code, lowest) in [(0x03, 0x20), (0x20, 0xa2)] {
         let notify = ImmediateNotify::from(pair.next(TARGET, Which::Atio).expect("a link service"));
         assert_eq!(
             (notify.code, notify.particular[0], notify.port_name[7]),
@@ -210,12 +215,32 @@ fn a_login_asks_the_target_twice_and_makes_sessions() {
 }
 
 #[test]
+fn who_logs_in_to_an_initiator_is_no_target_to_it_yet() {
+    let mut pair = Pair::new();
+    pair.log_in(TARGET, 9, 0x10100);
+    let answer = Login::from(pair.next(TARGET, Which::Response).expect("an answer"));
+    assert_eq!(answer.completion.get(), 0);
+    let number = pair.fabric.hbas[INITIATOR].session_with(TARGET);
+    let session = pair.fabric.hbas[INITIATOR].sessions[&number.expect("a session")];
+    assert_eq!(session.state, LoginState::Port);
+}
+
+#[test]
+fn responses_that_are_to_be_confirmed_are_counted() {
+    let mut pair = Pair::logged_in();
+    for (flags, counted) in [(0, 0), (Ctio::CONFIRM, 1)] {
+        pair.command(5, false);
+        let exchange = pair.atio().expect("a command").exchange.get();
+        pair.ctio(exchange, Ctio::TO_INITIATOR | Ctio::STATUS | flags, 512);
+        assert!(pair.status().is_some() && pair.done().is_some());
+        assert_eq!(pair.fabric.hbas[TARGET].counts.confirmed, counted);
+    }
+}
+
+#[test]
 fn a_login_that_is_refused_or_lost_fails() {
     let mut pair = Pair::new();
-    let mut login = Login::from([0; ENTRY_BYTES]);
-    login.header = Header::new(kind::LOGIN, 1.into());
-    login.port_id = id_le(0x10200);
-    pair.request(INITIATOR, login);
+    pair.log_in(INITIATOR, 0, 0x10200);
     let notify = ImmediateNotify::from(pair.next(TARGET, Which::Atio).expect("a link service"));
     let mut ack = NotifyAck::from([0; ENTRY_BYTES]);
     ack.header = Header::new(kind::NOTIFY_ACK, 0.into());
@@ -229,7 +254,7 @@ fn a_login_that_is_refused_or_lost_fails() {
     );
     pair.fabric.hbas[INITIATOR].sessions.clear();
     pair.lose(FrameKind::Els);
-    pair.request(INITIATOR, login);
+    pair.log_in(INITIATOR, 0, 0x10200);
     assert!(pair.next(TARGET, Which::Atio).is_none());
     pair.fabric
         .run_due(Instant::now() + Duration::from_secs(10));
@@ -240,10 +265,7 @@ fn a_login_that_is_refused_or_lost_fails() {
 #[test]
 fn a_login_that_nobody_answers_can_be_aborted() {
     let mut pair = Pair::new();
-    let mut login = Login::from([0; ENTRY_BYTES]);
-    login.header = Header::new(kind::LOGIN, 1.into());
-    login.port_id = id_le(0x10200);
-    pair.request(INITIATOR, login);
+    pair.log_in(INITIATOR, 0, 0x10200);
     assert!(pair.next(TARGET, Which::Atio).is_some());
     pair.abort(1);
     let answer = Login::from(pair.next(INITIATOR, Which::Response).expect("an answer"));

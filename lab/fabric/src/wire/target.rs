@@ -188,6 +188,8 @@ impl Ctio {
     pub const MODE_1: u16 = 1 << 6;
     /// No answer is wanted.
     pub const SILENT: u16 = 1 << 8;
+    /// The initiator is to confirm the response (FCP_CONF).
+    pub const CONFIRM: u16 = 1 << 13;
     /// Terminate the exchange.
     pub const TERMINATE: u16 = 1 << 14;
     /// Send status.
