@@ -10,8 +10,12 @@
 #include "qla_def.h"
 #include "qla_target.h"
 #include "qla2x00t_helpers.h"
-#ifndef QLA_LAYOUT_OWN
-#include "qla2x00t_layout.h"
+#ifdef QLA_LAYOUT_FILE
+#define QLA_LAYOUT(what, is) \
+	static_assert((what) == (is), \
+		      "these qla2xxx headers are not those that qla2xxx.ko was built with: " \
+		      "make include/" QLA_LAYOUT_FILE " for this kernel (packaging/qla2x00t-layout.sh)")
+#include QLA_LAYOUT_FILE
 #endif
 
 /* module! of this kernel has no field for it. */
@@ -390,41 +394,100 @@ static int claim(struct scsi_qla_host *vha, void *port, u64 npiv_wwpn,
 	return 0;
 }
 
+/*
+ * Responses may be to be confirmed; each command says whether its own is
+ * (qla_c_confirm). To be called before a reset of the adapter is asked for, which
+ * changes other bits of the same word.
+ */
+static void confirm_all(struct scsi_qla_host *vha, bool may)
+{
+	struct qla_hw_data *ha = vha->hw;
+
+	mutex_lock(&ha->mq_lock);
+	if (may)
+		QLA_ENA_CONF(ha)
+	else
+		QLA_DIS_CONF(ha)
+	mutex_unlock(&ha->mq_lock);
+}
+
 int qla_c_enable(struct scsi_qla_host *vha, const void *port)
 {
 	int ret = qlt_lport_register((void *)port,
 				     get_unaligned_be64(vha->port_name), 0, 0,
 				     claim);
 
-	if (!ret)
-		qlt_enable_vha(vha);
-	return ret;
+	if (ret)
+		return ret;
+	confirm_all(vha, true);
+	qlt_enable_vha(vha);
+	return 0;
 }
 
-void qla_c_stop(struct scsi_qla_host *vha)
+/*
+ * Who is not in its slot any more is not reset: the driver's thread does nothing
+ * once it has seen that. So that nobody waits for it, the request is taken back.
+ */
+void qla_c_renounce(struct scsi_qla_host *vha)
 {
-	struct qla_tgt *tgt = vha->vha_tgt.qla_tgt;
+	if (!pci_device_is_present(vha->hw->pdev) && vha->hw->flags.eeh_busy)
+		clear_bit(ISP_ABORT_NEEDED, &vha->dpc_flags);
+}
 
-	if (!tgt)
-		return;
+struct absence {
+	struct delayed_work work;
+	struct scsi_qla_host *vha;
+};
+
+static void renounce_work(struct work_struct *work)
+{
+	struct absence *absence =
+		container_of(to_delayed_work(work), struct absence, work);
+
+	qla_c_renounce(absence->vha);
+	schedule_delayed_work(&absence->work, HZ / 10);
+}
+
+static void stop(struct scsi_qla_host *vha, struct qla_tgt *tgt)
+{
+	if (!vha->vp_idx)
+		confirm_all(vha, false);
 	qlt_stop_phase1(tgt);
 	if (!tgt->tgt_stopped)
 		qlt_stop_phase2(tgt);
 }
 
+void qla_c_stop(struct scsi_qla_host *vha)
+{
+	struct qla_tgt *tgt = vha->vha_tgt.qla_tgt;
+	struct absence absence = { .vha = vha };
+
+	if (!tgt)
+		return;
+	/* The driver waits for a reset. */
+	INIT_DELAYED_WORK_ONSTACK(&absence.work, renounce_work);
+	schedule_delayed_work(&absence.work, 0);
+	stop(vha, tgt);
+	cancel_delayed_work_sync(&absence.work);
+	destroy_delayed_work_on_stack(&absence.work);
+}
+
 /*
  * Who is not in its slot any more does not give back what it has. The driver does,
- * in a reset, but only while the port is a target.
+ * in a reset or when it has waited in vain, but only while the port is a target.
  */
 void qla_c_reclaim(struct scsi_qla_host *vha)
 {
+	struct qla_hw_data *ha = vha->hw;
 	int tries = 300;
 
-	if (pci_device_is_present(vha->hw->pdev))
+	if (pci_device_is_present(ha->pdev))
 		return;
 	qla_c_reset(vha);
-	while (tries-- && (test_bit(ISP_ABORT_NEEDED, &vha->dpc_flags) ||
-			   test_bit(ABORT_ISP_ACTIVE, &vha->dpc_flags)))
+	while (tries-- &&
+	       !(ha->flags.eeh_busy && ha->flags.eeh_flush == EEH_FLUSH_DONE) &&
+	       (test_bit(ISP_ABORT_NEEDED, &vha->dpc_flags) ||
+		test_bit(ABORT_ISP_ACTIVE, &vha->dpc_flags)))
 		msleep(100);
 }
 

@@ -7,7 +7,7 @@
  * takes structures apart and puts them together. What happens is decided in
  * qla2x00t_shim/, whose qla.rs declares the same functions and has the other
  * halves. Layouts are checked at compile time, on both sides and against what
- * the module on the machine was built with (qla2x00t_layout.h).
+ * the module on the machine was built with (qla2x00t_layout_*.h).
  *
  * A command is known by the address of its struct qla_tgt_cmd, which is at the
  * start of a request of ours, and a session by what login returned.
@@ -121,6 +121,7 @@ u32 qla_c_segments(struct scsi_qla_host *vha);
 int qla_c_enable(struct scsi_qla_host *vha, const void *port);
 void qla_c_stop(struct scsi_qla_host *vha);
 void qla_c_reclaim(struct scsi_qla_host *vha);
+void qla_c_renounce(struct scsi_qla_host *vha);
 void qla_c_disown(struct scsi_qla_host *vha);
 void qla_c_reset(struct scsi_qla_host *vha);
 struct scsi_qla_host *qla_c_create(struct scsi_qla_host *parent, u64 port_name,

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from . import guest, kernel, paths, proc, sysroot
+from . import cache, guest, kernel, paths, pins, proc, sysroot
 from . import reference as sysfs_reference
 from .errors import LabError
 from .ktap import Counts
@@ -109,9 +111,7 @@ def clippy() -> list[str]:
     """The kernel's own lints, as errors, over all modules."""
     if not kernel.have_modules():
         return []
-    tree = kernel.stock("7.2")
-    lint = kernel.Tree("clippy", tree.path, tree.release, tree.options)
-    kernel.build_modules(lint, options=("CLIPPY=1", "KRUSTFLAGS=-Dwarnings"))
+    kernel.build_modules(kernel.stock("7.2").called("clippy"), options=("CLIPPY=1", "KRUSTFLAGS=-Dwarnings"))
     return []
 
 
@@ -130,17 +130,54 @@ def no_panic() -> list[str]:
     return problems
 
 
+def _layout(series: str) -> Path:
+    """What the qla2xxx.ko of a series was built with."""
+    return Path(f"include/qla2x00t_layout_{series}.h")
+
+
 def qla2xxx_layout() -> list[str]:
-    """The structures that are shared with the stock qla2xxx.ko are what that was built with."""
-    recorded = paths.REPO / "include" / "qla2x00t_layout.h"
+    """The structures that are shared with the stock qla2xxx.ko are what that was built with, in each series."""
     script = paths.REPO / "packaging" / "qla2x00t-layout.sh"
-    stock = guest.stock()
-    modules = stock.modules / "usr/lib/modules" / stock.release
-    command = ["sh", str(script), str(stock.image), f"{modules}/kernel/drivers/scsi/qla2xxx/qla2xxx.ko"]
-    found = sysroot.get().capture(command, [Bind.same(paths.REPO, False), Bind.same(paths.cache(), False)])
-    if found == recorded.read_text():
-        return []
-    return [f"{recorded.relative_to(paths.REPO)} is not what {script.name} makes of the stock kernel"]
+    problems = []
+    for series in pins.load().kernels:
+        stock = guest.stock(series)
+        modules = stock.modules / "usr/lib/modules" / stock.release
+        command = ["sh", str(script), str(stock.image), f"{modules}/kernel/drivers/scsi/qla2xxx/qla2xxx.ko"]
+        found = sysroot.get().capture(command, [Bind.same(paths.REPO, False), Bind.same(paths.cache(), False)])
+        if found != (paths.REPO / _layout(series)).read_text():
+            problems.append(f"{_layout(series)} is not what {script.name} makes of the stock kernel")
+    return problems
+
+
+def _gate(spoil: Callable[[Path], object], target: str) -> str:
+    """What a build says whose recorded layout of qla2xxx is spoilt."""
+    source = paths.BUILD / "gate"
+    cache.remove(source)
+    shutil.copytree(paths.REPO, source, ignore=shutil.ignore_patterns("build", "target", ".git"))
+    spoil(source / _layout("7.2"))
+    with contextlib.suppress(LabError):
+        kernel.build_modules(kernel.stock("7.2").called("gate"), [target], source=source)
+    cache.remove(source)
+    return (paths.LOGS / "modules-gate.log").read_text()
+
+
+def qla2xxx_gate() -> list[str]:
+    """A kernel whose qla2xxx.ko is not the recorded one gets no qla2x00tgt, and is told why."""
+    def grown(layout: Path) -> None:
+        layout.write_text(layout.read_text().replace("sizeof(struct fc_port), ", "sizeof(struct fc_port), 1"))
+
+    ways: list[tuple[str, Callable[[Path], object], str, str]] = [
+        ("a structure has grown", grown, "include/qla2x00t_helpers.o",
+         "these qla2xxx headers are not those that qla2xxx.ko was built with"),
+        ("a series that is not known", Path.unlink, "include/scst_helpers.o",
+         "qla2x00tgt is left out: there is no include/qla2x00t_layout_7.2.h"),
+    ]
+    problems = []
+    for way, spoil, target, want in ways:
+        say(f"    a build for a kernel that is not the recorded one: {way}")
+        if want not in _gate(spoil, target):
+            problems.append(f"{way}: the build does not say '{want}'")
+    return problems
 
 
 def reference() -> list[str]:
@@ -149,7 +186,7 @@ def reference() -> list[str]:
 
 
 ALL: tuple[Callable[[], list[str]], ...] = (licences, lengths, unsafe_rooms, scripts, reference, rustfmt, clippy,
-                                            no_panic, qla2xxx_layout)
+                                            no_panic, qla2xxx_layout, qla2xxx_gate)
 
 
 def run() -> Counts:
@@ -157,7 +194,7 @@ def run() -> Counts:
     counts = Counts()
     for check in ALL:
         name = check.__name__.replace("_", " ")
-        needs_modules = check in (clippy, no_panic, qla2xxx_layout)
+        needs_modules = check in (clippy, no_panic, qla2xxx_layout, qla2xxx_gate)
         if needs_modules and not kernel.have_modules():
             counts.skipped += 1
             counts.skips.append(f"{name} (no Kbuild in this clone)")

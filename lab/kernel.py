@@ -33,6 +33,10 @@ class Tree:
         self.options = tuple(options)
         self.inside = f"/usr/src/linux-lab-{name}"
 
+    def called(self, name: str) -> Tree:
+        """The same tree for builds that are kept apart."""
+        return Tree(name, self.path, self.release, self.options)
+
     def bind(self, writable: bool = False) -> Bind:
         """The tree, read-only unless it is being made."""
         return Bind(self.path, self.inside, writable)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Print include/qla2x00t_layout.h for a kernel: what its qla2xxx.ko was built with, from the module's BTF.
+# Print include/qla2x00t_layout_SERIES.h for a kernel: what its qla2xxx.ko was built with, from the module's BTF.
 #
 #   qla2x00t-layout.sh VMLINUX QLA2XXX_KO      (VMLINUX: an ELF file with BTF, or /sys/kernel/btf/vmlinux)
 set -eu
@@ -20,15 +20,8 @@ cat <<'HEADER'
 /*
  * What the stock qla2xxx module was built with, made from its BTF by
  * packaging/qla2x00t-layout.sh. Nothing else guards these structures, which
- * qla2x00tgt shares with it.
+ * qla2x00tgt shares with it. For qla2x00t_helpers.c alone.
  */
-#ifndef QLA2X00T_LAYOUT_H
-#define QLA2X00T_LAYOUT_H
-
-#define QLA_LAYOUT(what, is) \
-	static_assert((what) == (is), \
-		      "these qla2xxx headers are not those that qla2xxx.ko was built with: " \
-		      "make include/qla2x00t_layout.h for this kernel (packaging/qla2x00t-layout.sh)")
 
 HEADER
 printf '/* Kernel: %s */\n\n' "$series"
@@ -66,10 +59,9 @@ layout qla_tgt_cmd "se_cmd sess state work sense_buffer sg sg_cnt bufflen offset
 layout se_cmd "tag orig_fe_lun t_data_sg t_data_nents data_length scsi_status residual_count se_cmd_flags"
 layout qla_tgt_mgmt_cmd "fc_tm_rsp sess"
 layout fc_port "se_sess sess_kref vha d_id loop_id"
-layout scsi_qla_host "host fc_vport hw port_name node_name qlini_mode vha_tgt dpc_flags flags"
-layout qla_hw_data "tgt cur_fw_xcb_count"
+layout scsi_qla_host "host fc_vport hw port_name node_name qlini_mode vha_tgt dpc_flags flags vp_idx"
+layout qla_hw_data "tgt cur_fw_xcb_count max_qpairs queue_pair_map base_qpair"
+layout qla_qpair ""
 layout qla_tgt "sg_tablesize tgt_stopped"
 layout qla_tgt_func_tmpl "find_cmd_by_tag handle_cmd chk_dif_tags"
 layout atio_from_isp ""
-
-printf '\n#endif\n'

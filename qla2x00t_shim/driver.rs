@@ -91,13 +91,13 @@ impl Driver {
     /// An adapter is about to lose its driver. Process context; waits until its
     /// sessions have ended.
     pub(crate) fn gone(&self, adapter: &Adapter) {
-        adapter.reclaim();
         while let Some(port) = self.take_port(|port| npiv::is_on(port, adapter)) {
             port.close();
         }
         if let Some(port) = self.take_port(|port| port.adapter.is(adapter)) {
             port.close();
         }
+        adapter.renounce();
     }
 
     fn take_port(&self, which: impl Fn(&Port) -> bool) -> Option<Arc<Port>> {

@@ -211,6 +211,7 @@ impl Port {
 
     /// Ends all sessions, and is no target any more.
     fn give_back(&self) {
+        self.adapter.reclaim();
         let on = self.npiv.as_ref().map(|npiv| npiv.on());
         match &on {
             None => self.adapter.stop(),

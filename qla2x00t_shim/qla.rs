@@ -203,6 +203,12 @@ impl Adapter {
         unsafe { qla_c_reclaim(self.0.as_ptr()) };
     }
 
+    /// Has nothing left to be done by hardware that is not there any more.
+    pub(crate) fn renounce(&self) {
+        // SAFETY: As above.
+        unsafe { qla_c_renounce(self.0.as_ptr()) };
+    }
+
     /// Gives it back, when no session is left. Sleeps.
     pub(crate) fn disown(&self) {
         // SAFETY: As above; it was enabled before.

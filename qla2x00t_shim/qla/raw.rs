@@ -128,6 +128,7 @@ extern "C" {
     pub(super) fn qla_c_enable(vha: *mut Vha, port: *const Port) -> c_int;
     pub(super) fn qla_c_stop(vha: *mut Vha);
     pub(super) fn qla_c_reclaim(vha: *mut Vha);
+    pub(super) fn qla_c_renounce(vha: *mut Vha);
     pub(super) fn qla_c_disown(vha: *mut Vha);
     pub(super) fn qla_c_reset(vha: *mut Vha);
     pub(super) fn qla_c_create(parent: *mut Vha, port_name: u64, node_name: u64) -> *mut Vha;

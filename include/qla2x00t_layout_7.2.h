@@ -2,15 +2,8 @@
 /*
  * What the stock qla2xxx module was built with, made from its BTF by
  * packaging/qla2x00t-layout.sh. Nothing else guards these structures, which
- * qla2x00tgt shares with it.
+ * qla2x00tgt shares with it. For qla2x00t_helpers.c alone.
  */
-#ifndef QLA2X00T_LAYOUT_H
-#define QLA2X00T_LAYOUT_H
-
-#define QLA_LAYOUT(what, is) \
-	static_assert((what) == (is), \
-		      "these qla2xxx headers are not those that qla2xxx.ko was built with: " \
-		      "make include/qla2x00t_layout.h for this kernel (packaging/qla2x00t-layout.sh)")
 
 /* Kernel: 7.2 */
 
@@ -54,13 +47,18 @@ QLA_LAYOUT(offsetof(struct scsi_qla_host, dpc_flags), 144);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, node_name), 936);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, port_name), 944);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, fc_vport), 1224);
+QLA_LAYOUT(offsetof(struct scsi_qla_host, vp_idx), 1232);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, hw), 1264);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, vha_tgt), 1272);
 QLA_LAYOUT(offsetof(struct scsi_qla_host, qlini_mode), 1878);
 QLA_LAYOUT(sizeof(struct scsi_qla_host), 2408);
+QLA_LAYOUT(offsetof(struct qla_hw_data, queue_pair_map), 192);
+QLA_LAYOUT(offsetof(struct qla_hw_data, max_qpairs), 306);
+QLA_LAYOUT(offsetof(struct qla_hw_data, base_qpair), 312);
 QLA_LAYOUT(offsetof(struct qla_hw_data, cur_fw_xcb_count), 1370);
 QLA_LAYOUT(offsetof(struct qla_hw_data, tgt), 3648);
 QLA_LAYOUT(sizeof(struct qla_hw_data), 4288);
+QLA_LAYOUT(sizeof(struct qla_qpair), 448);
 QLA_LAYOUT(offsetof(struct qla_tgt, sg_tablesize), 52);
 QLA_LAYOUT(offsetof(struct qla_tgt, tgt_stopped), 64);
 QLA_LAYOUT(sizeof(struct qla_tgt), 304);
@@ -69,5 +67,3 @@ QLA_LAYOUT(offsetof(struct qla_tgt_func_tmpl, handle_cmd), 8);
 QLA_LAYOUT(offsetof(struct qla_tgt_func_tmpl, chk_dif_tags), 152);
 QLA_LAYOUT(sizeof(struct qla_tgt_func_tmpl), 176);
 QLA_LAYOUT(sizeof(struct atio_from_isp), 64);
-
-#endif
