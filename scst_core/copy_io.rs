@@ -367,21 +367,22 @@ impl Initiator {
         let done = || request.done.load(Acquire) != 0;
         while !request.wait.wait_until_timeout(LOOK_MS, done) {
             if stop() {
-                self.abort(transfer.tag);
-                transfer.end.own.end_idle_aborted();
-                crate::config::end_aborted_global();
+                self.abort(transfer.tag, &transfer.end.own);
             }
         }
         let answer = request.answer.lock().take();
         Ok(answer.ok_or(INTERNAL_TARGET_FAILURE)?)
     }
 
-    fn abort(&self, tag: u64) {
+    /// Aborts a command of the copy manager's nexus `own`, and ends it if nobody works on it.
+    fn abort(&self, tag: u64, own: &Nexus) {
         self.visit_commands(&mut |task| {
             if task.tag == tag {
                 task.abort(Cause::NexusLoss, false);
             }
         });
+        own.end_idle_aborted();
+        crate::config::end_aborted_global();
     }
 
     fn take_running(&self, tag: u64) -> Option<Running> {
@@ -403,9 +404,7 @@ impl Initiator {
                 running.iter().find(theirs).map(|r| (r.tag, r.own.clone()))
             };
             let Some((tag, own)) = found else { return };
-            self.abort(tag);
-            own.end_idle_aborted();
-            crate::config::end_aborted_global();
+            self.abort(tag, &own);
             let same = |running: &Running| running.tag == tag;
             self.ended
                 .wait_until(|| !self.running.lock().iter().any(same));
