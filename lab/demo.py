@@ -62,7 +62,7 @@ def _apart(modules: Path) -> None:
 
 def run(modules: Optional[Path]) -> int:
     """The whole of `make run`."""
-    stacks = [*figures.present(modules, every=True), *figures.SRP_PEERS, *figures.PEERS]
+    stacks = [*figures.present(modules, every=True), *figures.SRP_PEERS, *figures.FC_PEERS, *figures.PEERS]
     stacks.sort(key=lambda stack: not stack.network)
     networks = list(dict.fromkeys(stack.network for stack in stacks))
     # A thread each, as one that has yielded the processor cannot take that back.
