@@ -2,10 +2,16 @@
 """Fibre Channel under KASAN, lockdep and atomic-sleep checks: what matters is what the kernel says.
 
 What the kernel complains of by itself is allowed by name, and nothing else is: its own gendisk, which does not get on with
-DEBUG_KOBJECT_RELEASE; qla2x00_async_login(), in which the stock qla2xxx reads what it has sent after the answer to it has freed that;
-qla24xx_do_nack_work(), in which it waits for work of the queue that this runs on, when somebody logs in whose last session is just
-ending; the initiator's scsi_device_block(), for a disk that is being given up. KASAN goes on after a report (kasan_multi_shot); lockdep
-is off after its first one, so each part of the faults has a boot of its own.
+DEBUG_KOBJECT_RELEASE; the initiator's scsi_device_block(), for a disk that is being given up; and of the stock qla2xxx
+
+- qla2x00_async_login(), in which it reads what it has sent after the answer to it has freed that,
+- qla25xx_fw_dump(), which copies the queue of ATIOs behind a header that nobody counted when the dump's memory was allocated,
+- requests of its own that it forgets when an adapter is taken away (`qla2xxx_srbs`), also where no target driver was ever loaded; no
+  module of ours takes from that cache, or has one that the kernel could say this of,
+- qla24xx_do_nack_work(), in which it waits for work of the queue that this runs on, when somebody logs in whose last session is just
+  ending.
+
+KASAN goes on after a report (kasan_multi_shot); lockdep is off after its first one, so each part of the faults has a boot of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +25,8 @@ import fc_ours
 from lib import Suite, check, fio, note, sh
 
 _OTHERS = (r"ODEBUG:.*kobject_delayed_cleanup", r"lib/debugobjects\.c", "Call Trace:", "possible recursive locking",
-           r"WARNING: .*scsi_device_block", "KASAN: slab-use-after-free in qla2x00_async_login")
+           r"WARNING: .*scsi_device_block", "KASAN: slab-use-after-free in qla2x00_async_login",
+           "KASAN: vmalloc-out-of-bounds in qla25xx_fw_dump", r"WARNING: .* at (__kmem_cache_shutdown|kmem_cache_destroy)")
 
 
 def _verified() -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: kernel=kasan group=fc_debug_chips fc=2 mem=3G timeout=600 soak=only append=kasan_multi_shot allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:|possible\srecursive\slocking|WARNING:\s.*scsi_device_block|KASAN:\sslab-use-after-free\sin\sqla2x00_async_login
+# lab: kernel=kasan group=fc_debug_chips fc=2 mem=3G timeout=600 soak=only append=kasan_multi_shot allow=ODEBUG:.*kobject_delayed_cleanup|lib/debugobjects\.c|Call\sTrace:|possible\srecursive\slocking|WARNING:\s.*scsi_device_block|KASAN:\sslab-use-after-free\sin\sqla2x00_async_login|KASAN:\svmalloc-out-of-bounds\sin\sqla25xx_fw_dump
 """Fibre Channel on the kernel with KASAN and lockdep: firmware that fails, and resets (`fc_checked.py`)."""
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from lib import LONG, Fio, Suite, check, equal, note, scaled, sh, wait_until
 DRIVER = Path("/sys/bus/pci/drivers/qla2xxx")
 
 _JOBS, _DEPTH = 4, 8
+_TELL = 10
+"""Rounds after which a long run says how far it is."""
 # What the fabric is told, in two goes: what is repaired by the next try of a command or by none, and aborts that are lost
 # themselves. Each is done to so many frames among those that go on. Lost data are those of reads and of writes.
 _FRAMES = (
@@ -36,8 +38,8 @@ def _fabric(*commands: str) -> None:
 class _Load:
     """Four jobs that write to LUN 1 and compare what they read back: what stops for one does not stop all."""
 
-    def __init__(self) -> None:
-        self._node = fc_plan.hasty(fc.wait_disk(0, 1))
+    def __init__(self, command_s: int) -> None:
+        self._node = fc_plan.hasty(fc.wait_disk(0, 1), command_s)
         self.fio = Fio(self._node, rw="randwrite", bsrange="4k-64k", blockalign="4k", numjobs=_JOBS, iodepth=_DEPTH, size="8m",
                        offset_increment="16m", loops=1000000, rate_iops=30, verify="crc32c", verify_fatal=1, verify_backlog=16,
                        serialize_overlap=1, group_reporting=None)
@@ -50,8 +52,8 @@ class _Load:
 
 
 @contextlib.contextmanager
-def verified() -> Iterator[_Load]:
-    """A load that goes on from here to the end without an error."""
+def verified(command_s: int = 3) -> Iterator[_Load]:
+    """A load that goes on from here to the end without an error; six times COMMAND_S is the longest that a command may take."""
     _fabric("clear")
     if scst.get(fc_ours.TARGET / "enabled") == "0":
         scst.put(fc_ours.TARGET / "enabled", "1")
@@ -60,7 +62,7 @@ def verified() -> Iterator[_Load]:
     for path in Path("/sys/class/fc_remote_ports").glob(f"rport-{fc.host(0).name[4:]}:*/dev_loss_tmo"):
         with contextlib.suppress(OSError):  # one that is blocked
             path.write_text("300")
-    load = _Load()
+    load = _Load(command_s)
     try:
         yield load
         load.goes_on("at the end")
@@ -72,18 +74,20 @@ def verified() -> Iterator[_Load]:
     equal(fc_ours.count("hba1", "twice"), 0, "commands that were answered twice")
 
 
-def again_and_again(function: Callable[[], object], what: str) -> None:
+def again_and_again(function: Callable[[], object], what: str, command_s: int) -> None:
     """Do something once, in the soak 100 times, under one load; I/O goes on after each."""
     rounds = scaled(1, 100)
     start = time.monotonic()
     slowest = 0.0
-    with verified() as load:
+    with verified(command_s) as load:
         load.goes_on(f"before {what}")
-        for _ in range(rounds):
+        for number in range(1, rounds + 1):
             began = time.monotonic()
             function()
             load.goes_on(f"after {what}")
             slowest = max(slowest, time.monotonic() - began)
+            if number % _TELL == 0:
+                note(f"{what}: {number} of {rounds}, {time.monotonic() - start:.0f} s")
     note(f"{what}: {rounds} times in {time.monotonic() - start:.0f} s, I/O again after {slowest:.1f} s at most")
 
 
@@ -136,6 +140,20 @@ def _abort_isp() -> None:
     wait_until(lambda: fc_ours.count("hba1", "resets") > before, 30, "the chip was not reset")
 
 
+def _hang_target() -> None:
+    """qla2xxx does not notice it of a port that is only a target; who administers it does, and has it reset."""
+    _fabric("hang hba1")
+    time.sleep(1)
+    _abort_isp()
+
+
+def _hang_initiator() -> None:
+    """Its driver asks whether the firmware lives, and does nothing; error recovery gets to a reset after minutes."""
+    _fabric("hang hba0")
+    time.sleep(1)
+    sh("sg_reset", "--host", fc.wait_disk(0, 1), timeout=120)
+
+
 def _disable() -> None:
     scst.put(fc_ours.TARGET / "enabled", "0")
     equal(fc_ours.sessions(), [], "sessions of a target that is not enabled")
@@ -165,11 +183,15 @@ def _unbind() -> None:
     _serve_again()
 
 
-def _remove() -> None:
-    """The adapter is taken away, and another one put in."""
+def _remove(pulled: bool = False) -> None:
+    """The adapter is taken away, and another one put in; or it is PULLED out of its slot before its driver hears of it."""
     device = fc.host(1).resolve().parents[2]
+    if pulled:
+        _fabric("remove hba1")
     (device / "remove").write_text("1")
     check(not fc_ours.TARGET.exists(), "the target of an adapter that is gone")
+    if pulled:
+        _fabric("insert hba1")
     Path("/sys/bus/pci/rescan").write_text("1")
     _serve_again()
 
@@ -183,6 +205,8 @@ class _Fault:
     function: Callable[[], object]
     short: bool = False
     """The short form has it even where it has few."""
+    command_s: int = 3
+    """After what time the initiator gives up a command."""
 
 
 _FAULTS = (
@@ -192,13 +216,18 @@ _FAULTS = (
     _Fault("links", "zones changed", _zoned),
     _Fault("chips", "the target's firmware failed", _told("crash hba1")),
     _Fault("chips", "the initiator's firmware failed", _told("crash hba0")),
+    _Fault("hangs", "the target's firmware hung, and was reset by abort_isp", _hang_target),
+    _Fault("hangs", "the initiator's firmware hung, and was reset by hand", _hang_initiator),
     _Fault("chips", "abort_isp", _abort_isp, True),
     _Fault("drivers", "the target was disabled and enabled", _disable, True),
-    _Fault("drivers", "qla2x00tgt was reloaded", _reload, True),
-    _Fault("drivers", "qla2xxx was taken from the adapter and given back", _unbind),
-    _Fault("drivers", "the adapter was removed and added", _remove),
+    # qla2xxx waits up to ten seconds for sessions to end.
+    _Fault("drivers", "qla2x00tgt was reloaded", _reload, True, command_s=10),
+    _Fault("adapters", "qla2xxx was taken from the adapter and given back", _unbind, command_s=10),
+    _Fault("adapters", "the adapter was removed and added", _remove, command_s=10),
+    # qla2xxx takes half a minute to see that nobody answers any more.
+    _Fault("pulls", "the adapter was pulled out and put in", lambda: _remove(pulled=True), command_s=30),
 )
-PARTS = ("frames", "links", "chips", "drivers")
+PARTS = ("frames", "links", "chips", "hangs", "drivers", "adapters", "pulls")
 
 
 def add(suite: Suite, parts: Sequence[str] = PARTS, few: bool = False) -> None:
@@ -208,4 +237,4 @@ def add(suite: Suite, parts: Sequence[str] = PARTS, few: bool = False) -> None:
     for fault in _FAULTS:
         if fault.part in parts and (fault.short or LONG or not few):
             suite.test(f"under load: {fault.what}", 200)(
-                lambda fault=fault: again_and_again(fault.function, fault.what))  # type: ignore[misc]
+                lambda fault=fault: again_and_again(fault.function, fault.what, fault.command_s))  # type: ignore[misc]

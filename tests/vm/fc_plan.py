@@ -22,9 +22,9 @@ def goes_on(node: str, what: str) -> None:
     wait_until(lambda: completed(node) > before + 20, 60, f"no I/O {what}")
 
 
-def hasty(node: str) -> str:
-    """Let the initiator's driver give up commands after three seconds and not after thirty."""
-    Path("/sys/block", os.path.basename(node), "device/timeout").write_text("3")
+def hasty(node: str, seconds: int = 3) -> str:
+    """Have the initiator give up commands after so many seconds; by itself it waits for thirty."""
+    Path("/sys/block", os.path.basename(node), "device/timeout").write_text(str(seconds))
     return node
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -41,10 +42,53 @@ def tree() -> None:
     session = TARGET / "sessions" / fc.wwpn(0)
     equal(scst.get(session / "initiator_name"), fc.wwpn(0), "initiator_name")
     check((session / "active_commands").is_file() and (session / "commands").is_file(), "no counts of commands")
+    equal(errno_name(scst.write(TARGET / "explicit_confirmation", "2")), "EINVAL", "explicit_confirmation of 2")
+
+
+@suite.test("explicit_confirmation: the initiator is to confirm responses while it is set, and no others")
+def confirmed() -> None:
+    node = fc.wait_disk(0, 0)
+    fio(node, number_ios=50, size="64m")
+    equal(fc_ours.count("hba1", "confirmed"), 0, "responses to be confirmed")
     scst.put(TARGET / "explicit_confirmation", "1")
     equal(scst.get(TARGET / "explicit_confirmation"), "1", "explicit_confirmation")
+    fio(node, number_ios=50, size="64m")
     scst.put(TARGET / "explicit_confirmation", "0")
-    equal(errno_name(scst.write(TARGET / "explicit_confirmation", "2")), "EINVAL", "explicit_confirmation of 2")
+    before = fc_ours.count("hba1", "confirmed")
+    check(before >= 50, f"{before} of 50 responses were to be confirmed")
+    fio(node, number_ios=50, size="64m")
+    equal(fc_ours.count("hba1", "confirmed"), before, "responses to be confirmed")
+
+
+@suite.test("tcm_qla2xxx does not get an enabled port, and one that it has is refused here, with the reason")
+def shared() -> None:
+    log = Kmsg()
+    sh("modprobe", "-a", "target_core_mod", "tcm_qla2xxx")
+    port = Path("/sys/kernel/config/target/qla2xxx") / fc.wwpn(1)
+    group = port / "tpgt_1"
+    try:
+        port.parent.mkdir()
+        for path in (port, group):
+            with contextlib.suppress(OSError):
+                path.mkdir()
+        check(not group.exists() or scst.write(group / "enable", "1"), "tcm_qla2xxx has enabled a port that is ours")
+        fio(fc.wait_disk(0, 0), number_ios=50, size="64m")
+        scst.put(TARGET / "enabled", "0")
+        for path in (port, group):
+            path.mkdir(exist_ok=True)
+        scst.put(group / "enable", "1")
+        equal(errno_name(scst.write(TARGET / "enabled", "1")), "EBUSY", "a port that tcm_qla2xxx has")
+        want = f"{fc.wwpn(1)}: another target driver has it (tcm_qla2xxx): remove the target there first"
+        check(any(want in line for line in log.lines()), "nothing said of who has the port")
+        scst.put(group / "enable", "0")
+    finally:
+        for path in (group, port, port.parent):
+            if path.exists():
+                path.rmdir()
+        sh("modprobe", "-r", "tcm_qla2xxx")
+        scst.put(TARGET / "enabled", "1")
+    fc_ours.wait_session()
+    _see([0, 1])
 
 
 @suite.test("a target reset is answered under load")

@@ -25,6 +25,7 @@ class Initiator(paths.Initiator):
         switches = min(ports, 2)
         self._paths = switches * (ports // switches) ** 2
         """To each node."""
+        self._fabric = fc.Fabric()
 
     def prepare(self) -> None:
         """Load the driver."""
@@ -53,15 +54,13 @@ class Initiator(paths.Initiator):
 
     def cut(self) -> None:
         """All that goes through the second switch is lost."""
-        fabric = fc.Fabric()
         for number in range(1, self._ports, 2):
-            fabric.do(f"link hba{number} down")
+            self._fabric.do(f"link hba{number} down")
 
     def mend(self) -> None:
         """It is there again."""
-        fabric = fc.Fabric()
         for number in range(1, self._ports, 2):
-            fabric.do(f"link hba{number} up")
+            self._fabric.do(f"link hba{number} up")
         self.again()
 
     def blocks(self, seconds: str) -> str:

@@ -88,11 +88,12 @@ class Initiator:
         together = sorted(name for names in disks for name in names)
 
         def found() -> bool:
-            maps = re.findall(r"^(dm-\d+) ", sh("multipathd", "show", "maps", "format", "%d %w"), re.M)
+            maps = re.findall(r"^(dm-\d+) ", sh("multipathd", "show", "maps", "format", "%d %w", status=None), re.M)
             self._map = maps[0] if len(maps) == 1 else ""
             slaves = Path(f"/sys/block/{self._map}/slaves")
             return bool(self._map) and sorted(os.listdir(slaves)) == together
-        wait(found, 120, f"no multipath device of {together}")
+        # Each is another reload of the map.
+        wait(found, 90 + 20 * len(together), f"no multipath device of {together}")
         return f"{self._map} of {' and '.join(' '.join(names) for names in disks)}"
 
     def follow(self, *states: str) -> str:
