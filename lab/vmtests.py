@@ -4,6 +4,7 @@
 A test is an executable that speaks KTAP. A comment line in it, `# lab: key=value ...`, says what it needs:
     group=NAME     tests of one group share a boot, in the order of their names    (default: default)
     kernel=debug   the debug kernel instead of the stock one; kernel=kasan the one with KASAN, of a test with soak=only
+    also=7.3       in `make test` also on the stock kernel of that series, in one boot with the others that have this
     icount=yes     one processor, whose time is counted in instructions: latencies do not depend on the host
     cpus=N         processors of the machine in `make test`, the fewest that one of the group names; in `make soak` there are
                    always two                                                      (default: 2)
@@ -32,7 +33,7 @@ from .progress import say, step
 from .sandbox import Bind
 
 _PLACE = paths.REPO / "tests" / "vm"
-_KNOWN = ("group", "kernel", "icount", "cpus", "mem", "timeout", "drives", "fc", "soak", "append", "allow")
+_KNOWN = ("group", "kernel", "also", "icount", "cpus", "mem", "timeout", "drives", "fc", "soak", "append", "allow")
 _LONG_FACTOR = 20
 # For the boot, and for a machine that runs when nothing else wants the processor.
 _SPARE_S = 600
@@ -59,10 +60,25 @@ class Test:
     path: Path
     needs: dict[str, str]
 
+
+@dataclasses.dataclass(frozen=True)
+class Boot:
+    """A kernel, and which tests run on it."""
+
+    kernel: str
+    """One of `_FLAVOURS`."""
+    group: str
+
+    @classmethod
+    def of(cls, test: Test, long: bool) -> Boot:
+        """The one that a test belongs to."""
+        flavour = "kasan" if long and test.needs.get("soak") == "kasan" else test.needs.get("kernel", "stock")
+        return cls(flavour, test.needs.get("group", "default"))
+
     @property
-    def group(self) -> tuple[str, str]:
-        """Which boot it belongs to."""
-        return self.needs.get("kernel", "stock"), self.needs.get("group", "default")
+    def name(self) -> str:
+        """Of the job."""
+        return f"{self.group}-kasan" if self.kernel == "kasan" else self.group
 
 
 def words(script: Path) -> list[str]:
@@ -93,39 +109,40 @@ def _timeout(tests: list[Test]) -> int:
     return sum(int(test.needs.get("timeout", 120)) for test in tests)
 
 
-def _kernel(test: Test, long: bool) -> str:
-    """Which kernel it boots: `stock`, `debug` or `kasan`."""
-    return "kasan" if long and test.needs.get("soak") == "kasan" else test.group[0]
+@dataclasses.dataclass(frozen=True)
+class _Flavour:
+    """A kernel that tests run on."""
+
+    tree: Callable[[], kernel.Tree]
+    bootable: Callable[[], guest.Kernel]
 
 
-def _tree(name: str) -> kernel.Tree:
-    return {"debug": debug_kernel.tree, "kasan": kasan_kernel.tree}.get(name, lambda: kernel.stock("7.2"))()
+_FLAVOURS = {
+    "stock": _Flavour(lambda: kernel.stock("7.2"), guest.stock),
+    "7.3": _Flavour(lambda: kernel.stock("7.3"), lambda: guest.stock("7.3")),
+    "debug": _Flavour(debug_kernel.tree, debug_kernel.bootable),
+    "kasan": _Flavour(kasan_kernel.tree, kasan_kernel.bootable),
+}
 
 
-def _bootable(name: str) -> Optional[guest.Kernel]:
-    return {"debug": debug_kernel.bootable, "kasan": kasan_kernel.bootable}.get(name, lambda: None)()
-
-
-def _config(tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config:
-    def largest(key: str, default: int) -> int:
-        return max(int(test.needs.get(key, default)) for test in tests)
-
+def _config(boot: Boot, tests: list[Test], long: bool, modules: Optional[Path]) -> vm.Config:
     icount = {test.needs.get("icount", "no") for test in tests}
     if len(icount) > 1:
-        raise ValueError(f"group {tests[0].group[1]}: either all of its tests have icount=yes or none")
-    drives: dict[str, vm.Drive] = {}
+        raise ValueError(f"group {boot.group}: either all of its tests have icount=yes or none")
+    sizes: dict[str, int] = {}
     for test in tests:
         for item in filter(None, test.needs.get("drives", "").split(",")):
             name, _, size = item.partition(":")
-            drives[name] = vm.Drive(name, paths.BUILD / "disks" / f"{tests[0].group[1]}-{name}.img", int(size or 64))
-    for drive in drives.values():
+            sizes[name] = max(sizes.get(name, 0), int(size or 64))
+    drives = [vm.Drive(name, paths.BUILD / "disks" / f"{boot.group}-{name}.img", size) for name, size in sizes.items()]
+    for drive in drives:
         drive.image.unlink(missing_ok=True)
     timeout = _timeout(tests) * (_LONG_FACTOR if long else 1) + _SPARE_S
     mem = f"{max(_megabytes(test.needs.get('mem', '1G')) for test in tests)}M"
     cpus = 2 if long else min((int(test.needs["cpus"]) for test in tests if "cpus" in test.needs), default=2)
-    return vm.Config(cpus=cpus, mem=mem, drives=list(drives.values()), timeout=timeout, modules=modules,
+    return vm.Config(cpus=cpus, mem=mem, drives=drives, timeout=timeout, modules=modules,
                      append=" ".join(test.needs["append"].replace(",", " ") for test in tests if "append" in test.needs),
-                     icount=icount == {"yes"}, kernel=_bootable(_kernel(tests[0], long)),
+                     icount=icount == {"yes"}, kernel=_FLAVOURS[boot.kernel].bootable(),
                      extra=[scripts(), paths.LAB / "guest/tests.py", paths.REPO / "bench" / "guest", paths.REPO / "packaging", paths.REPO / "README.md"],
                      allow=[test.needs["allow"] for test in tests if "allow" in test.needs])
 
@@ -161,8 +178,7 @@ def _sections(output: str) -> dict[str, tuple[list[str], Optional[int]]]:
     return found
 
 
-def _judge(test: Test, section: Optional[tuple[list[str], Optional[int]]]) -> Counts:
-    name = test.path.name
+def _judge(name: str, section: Optional[tuple[list[str], Optional[int]]]) -> Counts:
     counts = Counts()
     if section is None:
         counts.fail(f"{name}: not run, the machine had stopped")
@@ -204,16 +220,16 @@ class _Where:
         return False
 
 
-def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None, prefix: str = "test") -> Counts:
-    """Boot once for the tests of a group and judge each; with the MODULES of a directory, or those of this clone.
+def run_group(boot: Boot, tests: list[Test], long: bool, modules: Optional[Path] = None, prefix: str = "test") -> Counts:
+    """Boot once for some tests and judge each; with the MODULES of a directory, or those of this clone.
 
     PREFIX: of the name of its directory in build/vm.
     """
-    flavour, group = _kernel(tests[0], long), tests[0].group[1]
+    flavour, group = boot.kernel, boot.group
     if modules is None and kernel.have_modules():
-        modules = kernel.build_modules(_tree(flavour))
+        modules = kernel.build_modules(_FLAVOURS[flavour].tree())
     job = _JOB % {"length": "long" if long else "short", "tests": " ".join(test.path.name for test in tests)}
-    config, name = _config(tests, long, modules), f"{prefix}-{flavour}-{group}"
+    config, name = _config(boot, tests, long, modules), f"{prefix}-{flavour}-{group}"
     adapters = max(int(test.needs.get("fc", 0)) for test in tests)
     with fc.attached(name, adapters) as slots, step("vm", f"group {group} ({flavour} kernel)") as reached:
         machine = vm.Machine(name, job, dataclasses.replace(config, fc=slots))
@@ -222,8 +238,9 @@ def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None, pre
     sections = _sections(result.output)
     total = Counts()
     for test in tests:
-        counts = _judge(test, sections.get(test.path.name))
-        say(f"    {'FAIL' if counts.failed else 'ok  '} {test.path.name}: {counts} ({where.cost.get(test.path.name, 0):.0f} s of processors)")
+        name = test.path.name if boot == Boot.of(test, long) else f"{test.path.name} on {flavour}"
+        counts = _judge(name, sections.get(test.path.name))
+        say(f"    {'FAIL' if counts.failed else 'ok  '} {name}: {counts} ({where.cost.get(test.path.name, 0):.0f} s of processors)")
         total.add(counts)
     if result.timed_out or result.status is None or result.complaints:
         total.fail(f"group {group}: {result.problem()}")
@@ -237,18 +254,20 @@ def run_group(tests: list[Test], long: bool, modules: Optional[Path] = None, pre
 
 def jobs(names: list[str], long: bool) -> list[lanes.Job]:
     """A job a boot for the tests NAMES; if empty for all, or in a long run for those that are soaks."""
-    groups: dict[tuple[str, str], list[Test]] = {}
+    boots: dict[Boot, list[Test]] = {}
     for test in find():
         if names and test.path.stem not in names and test.path.name not in names:
             continue
         if not names and test.needs.get("soak", "no") in (("no",) if long else ("only",)):
             continue
-        groups.setdefault((_kernel(test, long), test.group[1]), []).append(test)
-    return [_job(tests, long) for tests in groups.values()]
+        boots.setdefault(Boot.of(test, long), []).append(test)
+        series = test.needs.get("also")
+        if series and not names and not long:
+            boots.setdefault(Boot(series, series), []).append(test)
+    return [_job(boot, tests, long) for boot, tests in boots.items()]
 
 
-def _job(tests: list[Test], long: bool) -> lanes.Job:
+def _job(boot: Boot, tests: list[Test], long: bool) -> lanes.Job:
     what = f"in the virtual machine: {' '.join(test.path.name for test in tests)}"
     # Where time is instructions a busy host changes nothing.
-    name = f"{tests[0].group[1]}-kasan" if _kernel(tests[0], long) == "kasan" else tests[0].group[1]
-    return lanes.Job(name, what, lambda: run_group(tests, long), "icount" not in tests[0].needs, _timeout(tests))
+    return lanes.Job(boot.name, what, lambda: run_group(boot, tests, long), "icount" not in tests[0].needs, _timeout(tests))

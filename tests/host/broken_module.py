@@ -34,7 +34,7 @@ def _failures(spoil: Callable[[bytes], bytes], built: Path) -> int:
     target = place / "scst.ko"
     target.write_bytes(spoil(target.read_bytes()))
     tests = [test for test in vmtests.find() if test.path.stem == "load"]
-    return vmtests.run_group(tests, False, place, "broken").failed
+    return vmtests.run_group(vmtests.Boot.of(tests[0], False), tests, False, place, "broken").failed
 
 
 def main() -> int:

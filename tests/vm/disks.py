@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=disks timeout=240 drives=blk:128
+# lab: group=disks also=7.3 timeout=240 drives=blk:128
 """Disks of every kind: what initiators are told, data integrity, block sizes, read-only, sizes that change."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=fc_target timeout=400 fc=2 soak=yes
+# lab: group=fc_target also=7.3 timeout=400 fc=2 soak=yes
 """qla2x00tgt: stock qla2xxx as initiator on one adapter, and under our target on the other."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# lab: group=srp cpus=1 timeout=300 mem=2G drives=blk:64 soak=yes
+# lab: group=srp also=7.3 cpus=1 timeout=300 mem=2G drives=blk:64 soak=yes
 """SRP: data is what was written, for every way that an initiator has to describe its buffers."""
 
 from __future__ import annotations
