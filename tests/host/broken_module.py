@@ -23,8 +23,8 @@ def _other_kernel(module: bytes) -> bytes:
     return module.replace(b"vermagic=7.", b"vermagic=6.")
 
 
-def _failures(spoil: Callable[[bytes], bytes], built: Path) -> int:
-    """How many failures the runner counts with a spoilt scst.ko."""
+def _failures(spoil: Callable[[bytes], bytes], built: Path) -> list[str]:
+    """The tests of `load` that fail with a spoilt scst.ko."""
     place = paths.BUILD / "broken"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -34,7 +34,7 @@ def _failures(spoil: Callable[[bytes], bytes], built: Path) -> int:
     target = place / "scst.ko"
     target.write_bytes(spoil(target.read_bytes()))
     tests = [test for test in vmtests.find() if test.path.stem == "load"]
-    return vmtests.run_group(vmtests.Boot.of(tests[0], False), tests, False, place, "broken").failed
+    return vmtests.run_group(vmtests.Boot.of(tests[0], False), tests, False, place, "broken").failures
 
 
 def main() -> int:
@@ -49,9 +49,11 @@ def main() -> int:
     built = kernel.build_modules(kernel.stock("7.2"))
     bad = 0
     for number, (name, spoil) in enumerate(ways, 1):
-        failed = _failures(spoil, built)
+        failures = _failures(spoil, built)
+        # A machine that does not come so far is another matter.
+        failed = any(failure.startswith("load.py: modprobe ") for failure in failures)
         bad += not failed
-        print(f"{'ok' if failed else 'not ok'} {number} - scst.ko {name}: {failed} failures", flush=True)
+        print(f"{'ok' if failed else 'not ok'} {number} - scst.ko {name}: {len(failures)} failures", flush=True)
     return 1 if bad else 0
 
 
