@@ -21,6 +21,8 @@ from .sandbox import Bind
 
 _SOURCE = paths.LAB / "fabric"
 _FIRST_WWPN = 0x2100_0000_FC00_0001
+# QEMU waits five seconds by itself, after which an adapter reads as ones for ever.
+_ANSWER_MS = 60000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Slots:
         options = ["-object", f"memory-backend-memfd,id=shared,size={mem},share=on", "-machine", "memory-backend=shared"]
         for adapter in self.adapters:
             socket = {"type": "unix", "path": str(adapter.socket)}
-            options += ["-device", json.dumps({"driver": "vfio-user-pci", "socket": socket, "id": adapter.name})]
+            options += ["-device", json.dumps({"driver": "vfio-user-pci", "socket": socket, "id": adapter.name,
+                                               "x-msg-timeout": _ANSWER_MS})]
         return [*options, "-chardev", f"socket,id=fabric,path={self.control}", "-device", "virtio-serial-pci",
                 "-device", "virtserialport,chardev=fabric,name=fabric"]
 
