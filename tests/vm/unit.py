@@ -40,11 +40,11 @@ def _values(key: str) -> list[str]:
     return [value for _, name, value in _lines() if name == key]
 
 
-def _environment(modules: str) -> dict[str, str]:
-    """What /etc/default/scst sets, with other drivers."""
+def _environment() -> dict[str, str]:
+    """What /etc/default/scst sets, but of target drivers the one that needs no hardware."""
     found = dict(line.partition("=")[::2] for line in (_PACKAGING / "scst.default").read_text().splitlines() if line[:1] != "#")
     check({"SCST_MODULES", "SCSTADMIN_OPTIONS"} == set(found), f"scst.default sets {sorted(found)}")
-    return {**{name: shlex.split(value)[0] for name, value in found.items()}, "SCST_MODULES": modules}
+    return {**{name: shlex.split(value)[0] for name, value in found.items()}, "SCST_MODULES": "scst_local"}
 
 
 def _scstadmin(arguments: list[str]) -> None:
@@ -57,7 +57,7 @@ def _scstadmin(arguments: list[str]) -> None:
 
 
 def _carry_out(key: str) -> None:
-    environment = _environment("scst_local")
+    environment = _environment()
     for value in _values(key):
         may_fail = value.startswith("-")
         # A word that is one variable becomes as many as that has (systemd.service(5)).
