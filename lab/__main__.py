@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    add(commands.setup).add_argument("--all", action="store_true", help="also the 7.3 tree and the debug kernel")
+    add(commands.setup).add_argument("--all", action="store_true", help="also the 7.3 kernel and the debug kernel")
     add(commands.modules).add_argument("series", nargs="*", default=["7.2"], help="7.2, 7.3 or debug")
     add(commands.run)
     bench = add(commands.bench)

@@ -11,7 +11,7 @@ from typing import Optional
 
 from bench import figures
 
-from . import cache, debs, debug_kernel, fc, guest, kernel, paths, reference, suite, sysroot, vm
+from . import cache, debs, debug_kernel, fc, guest, kernel, paths, pins, reference, suite, sysroot, vm
 from .progress import say
 
 
@@ -27,11 +27,11 @@ def _build() -> Optional[Path]:
 def setup(arguments: argparse.Namespace) -> int:
     """make or fetch all that the other commands need"""
     sysroot.get()
-    kernel.stock("7.2")
     guest.userland()
-    guest.stock()
+    for series in pins.load().kernels if arguments.all else ("7.2",):
+        kernel.stock(series)
+        guest.stock(series)
     if arguments.all:
-        kernel.stock("7.3")
         debug_kernel.bootable()
     say(f"[setup] ready; kept in {paths.cache()}")
     return 0

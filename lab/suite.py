@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench import figures
 
-from . import cache, cargo, check, fc, guest, keep, kernel, ktap, lanes, packaging, paths, proc, vmtests
+from . import cache, cargo, check, fc, guest, keep, kernel, ktap, lanes, packaging, paths, pins, proc, vmtests
 from .errors import LabError
 from .ktap import Counts
 from .progress import say, step
@@ -137,7 +137,7 @@ def _build(mode: Mode) -> Counts:
     if not kernel.have_modules():
         return _skip("modules", "no Kbuild in this clone")
     counts = Counts()
-    for series in ("7.2", "7.3"):
+    for series in pins.load().kernels:
         try:
             found = kernel.modules_in(kernel.build_modules(kernel.stock(series)))
             counts.passed += 1
